@@ -1,0 +1,197 @@
+"""A frozen causal language model, its tokenizer, and a fingerprint of what it computes.
+
+The filter never changes the model, so nothing in it requires a gradient: the passes that need one hook in where they
+need it. Everything that can be wrong with a model's name is said in one line.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.utils import logging as hub_logging
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers.utils import logging
+
+from congrad.errors import UserError
+from congrad.models.packaged import PACKAGES, resolve
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
+NOT_THE_MODEL = ("_name_or_path", "transformers_version", "dtype", "use_cache", "architectures")
+NOT_THE_ADAPTER = ("base_model_name_or_path", "revision", "inference_mode", "peft_version", "auto_mapping", "task_type")
+
+
+def load_model(
+    name: str,
+    *,
+    dtype: torch.dtype | str = "auto",
+    device: torch.device | str = "cpu",
+    adapter: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    attn_implementation: str | None = None,
+) -> PreTrainedModel:
+    """A causal language model in eval mode that requires no gradients and keeps no cache.
+
+    Args:
+        name: a short name (`congrad.models.packaged`), a local directory or a hub id.
+        dtype: `"auto"` for the checkpoint's own, a name in `DTYPES` or a torch dtype.
+        adapter: a LoRA adapter as PEFT saves it, put into the model unmerged.
+        revision: of a hub id.
+        trust_remote_code: run Python that comes with the checkpoint.
+        attn_implementation: as transformers names it; `None` for the model's default.
+
+    Raises:
+        UserError: in one line, what is wrong with any of these.
+    """
+    torch_dtype = parse_dtype(dtype)
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {device}: this torch finds no CUDA device; use --device cpu")
+    path = resolve(name)
+    if adapter is not None:
+        check_adapter(adapter)
+    if (Path(path) / "adapter_config.json").exists() and not (Path(path) / "config.json").exists():
+        raise UserError(f"model {name} is an adapter: pass its base model as --model and this directory as --adapter")
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    with quiet():
+        try:
+            config = AutoConfig.from_pretrained(path, **options)
+            check_causal(name, config, trust_remote_code)
+            model, info = AutoModelForCausalLM.from_pretrained(
+                path,
+                config=config,
+                dtype=torch_dtype,
+                attn_implementation=attn_implementation,
+                output_loading_info=True,
+                **options,
+            )
+        except LOADING_ERRORS as error:
+            raise explained("model", name, error) from error
+        if missing := sorted(info["missing_keys"]):
+            raise UserError(f"model {name}: the checkpoint lacks {len(missing)} weights, the first is {missing[0]}")
+        if adapter is not None:
+            model = with_adapter(model, adapter)
+    model.config.get_text_config().use_cache = False
+    loaded: PreTrainedModel = model.requires_grad_(False).eval().to(device)
+    return loaded
+
+
+def load_tokenizer(
+    name: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model named as for `load_model`; it pads with the end token if it has none for padding.
+
+    That is what TRL's `DPOTrainer` does.
+    """
+    with quiet():
+        try:
+            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                resolve(name), revision=revision, trust_remote_code=trust_remote_code
+            )
+        except LOADING_ERRORS as error:
+            raise explained("tokenizer of", name, error) from error
+    if tokenizer.eos_token is None:
+        raise UserError(f"tokenizer of {name} has no end token: set eos_token in its tokenizer_config.json")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """sha256, in hex, of everything that decides what the model computes but the code.
+
+    Covered: every bit of every parameter and persistent buffer with its name, shape and dtype (tied ones once, an
+    adapter's matrices among them), the config's values that differ from their defaults, and the adapter's config.
+    Not covered: names and paths, versions of libraries, the attention implementation, the device. One checkpoint
+    loaded in two dtypes has two fingerprints.
+    """
+    distinct = {id(tensor): (key, tensor) for key, tensor in model.state_dict(keep_vars=True).items()}
+    with ThreadPoolExecutor() as pool:  # hashlib lets other threads run while it hashes a large buffer
+        weights = sorted(pool.map(tensor_digest, *zip(*distinct.values(), strict=True)))
+    config = {key: value for key, value in model.config.to_diff_dict().items() if key not in NOT_THE_MODEL}
+    adapters = {
+        adapter: {key: value for key, value in settings.to_dict().items() if key not in NOT_THE_ADAPTER}
+        for adapter, settings in getattr(model, "peft_config", {}).items()
+    }
+    content = json.dumps([config, adapters, weights], sort_keys=True, default=sorted)  # PEFT's configs hold sets
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def tensor_digest(key: str, tensor: torch.Tensor) -> tuple[str, list[int], str, str]:
+    content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    return key, list(tensor.shape), str(tensor.dtype), hashlib.sha256(content).hexdigest()
+
+
+def parse_dtype(dtype: torch.dtype | str) -> torch.dtype | str:
+    if isinstance(dtype, torch.dtype) or dtype == "auto":
+        return dtype
+    if dtype not in DTYPES:
+        raise UserError(f"dtype {dtype} is unknown: choose one of auto, {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+def check_causal(name: str, config: Any, trust_remote_code: bool) -> None:
+    """Refuse checkpoints that transformers would load as a causal model though they were trained as something else."""
+    if trust_remote_code and getattr(config, "auto_map", None):
+        return  # its classes are its own
+    causal = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
+    if config.architectures and not causal & set(config.architectures):
+        raise UserError(f"model {name} is a {config.architectures[0]}: a causal language model is needed")
+
+
+def check_adapter(adapter: str) -> None:
+    if not (Path(adapter) / "adapter_config.json").is_file():
+        raise UserError(f"adapter {adapter}: no adapter_config.json there; give a directory that PEFT saved")
+
+
+def with_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
+    """The same model with the LoRA matrices of `adapter` beside its linear layers."""
+    try:
+        from peft import PeftConfig, PeftModel, PeftType
+    except ImportError as error:
+        raise UserError("an adapter needs PEFT: pip install 'congrad[lora]'") from error
+    try:
+        settings = PeftConfig.from_pretrained(adapter)
+        if settings.peft_type != PeftType.LORA:
+            raise UserError(f"adapter {adapter} is {settings.peft_type}: only LORA adapters are supported")
+        adapted: PreTrainedModel = PeftModel.from_pretrained(model, adapter, config=settings).get_base_model()
+    except LOADING_ERRORS as error:
+        raise explained("adapter", adapter, error) from error
+    return adapted
+
+
+def explained(kind: str, name: str, error: Exception) -> UserError:
+    """The one line a user needs instead of what transformers raised."""
+    message = str(error)
+    if "trust_remote_code" in message:
+        return UserError(f"{kind} {name} brings its own Python code: read it, then pass --trust-remote-code to run it")
+    if isinstance(error, OSError) and not Path(name).exists() and "gated" not in message:
+        return UserError(
+            f"{kind} {name}: no such directory, and the hub does not have it or cannot be reached; "
+            f"short names are {', '.join(PACKAGES)}"
+        )
+    return UserError(f"{kind} {name} cannot be loaded: {' '.join(message.split())[:300]}")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and warnings of transformers, no retries of the hub's client told; all as before afterwards."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    hub_verbosity = hub_logging.get_verbosity()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    hub_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        hub_logging.set_verbosity(hub_verbosity)
+        if bars:
+            logging.enable_progress_bar()

