@@ -1,0 +1,199 @@
+"""Check a dataset's columns and rows before anything is computed: the first mistake becomes one line for the user."""
+
+import difflib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from congrad.errors import UserError
+from congrad.preferences.locate import quote
+from congrad.preferences.render import explicit, is_blank
+from congrad.preferences.rows import BATCH, TEXT_COLUMNS, Source, iterate
+
+Where = Callable[[int], str]
+
+
+def check_columns(dataset: datasets.Dataset, source: Source, language_column: str | None) -> None:
+    """Check that the columns are there and of one layout.
+
+    Args:
+        dataset: One source's rows.
+        source: Names them in a message.
+        language_column: The column that groups the rows; None where the languages come from the file names.
+
+    Raises:
+        UserError: A column is missing or misspelt, or text and conversations are mixed.
+    """
+    for column in ("chosen", "rejected"):
+        _require(dataset, source, column, "rename it")
+    if language_column is not None:
+        _require(dataset, source, language_column, "rename it, or name another with --language-column")
+    if "prompt" not in dataset.column_names:
+        lower = {column.lower(): column for column in dataset.column_names}
+        near = difflib.get_close_matches("prompt", lower, n=1, cutoff=0.85)
+        if near:  # TRL would look for a prompt that the responses share
+            raise UserError(f"{source.name}: no column 'prompt', but {quote(lower[near[0]])}; rename it")
+    kinds = {column: _kind(dataset, column) for column in TEXT_COLUMNS if column in dataset.column_names}
+    if set(kinds.values()) == {"text", "conversation"}:
+        shape = ", ".join(f"'{column}' holds {kind}" for column, kind in kinds.items())
+        mend = "remove 'prompt'" if kinds["chosen"] == kinds["rejected"] == "conversation" else "use one for all"
+        raise UserError(f"{source.name}: {shape}, which TRL cannot train on; {mend}")
+
+
+def check_rows(dataset: datasets.Dataset, where: Where, language_column: str | None) -> list[str] | None:
+    """Check every row and read the languages. An empty response is no mistake: the row gets a reason later.
+
+    Args:
+        dataset: Rows whose columns `check_columns` has passed.
+        where: Names a row (0-based) in a message.
+        language_column: The column that groups the rows, if there is one.
+
+    Returns:
+        The language of each row, or None without a language column.
+
+    Raises:
+        UserError: A field is null, of the wrong type or not UTF-8; a prompt or a language is empty; a message lacks
+            its role or its content; chosen and rejected share no prompt in rows without one.
+    """
+    for column in dataset.column_names:
+        _check_encoding(dataset, column, where)
+    languages = None if language_column is None else _languages(dataset, language_column, where)
+    columns = [column for column in TEXT_COLUMNS if column in dataset.column_names]
+    for column in columns:
+        if _kind(dataset, column) != "conversation":
+            _check_text(dataset, column, where, blank="empty prompt" if column == "prompt" else None)
+    if _kind(dataset, "chosen") == "conversation":
+        for number, row in enumerate(iterate(dataset)):
+            for column in columns:
+                _check_conversation(row[column], column, where, number)
+    if "prompt" not in columns or _kind(dataset, "prompt") == "conversation":
+        for number, row in enumerate(iterate(dataset)):
+            if is_blank(explicit(row)[0]) and row["chosen"] and row["rejected"]:
+                if "prompt" in columns:
+                    raise UserError(f"{where(number)}: column 'prompt': empty prompt; fill it or remove the row")
+                raise UserError(
+                    f"{where(number)}: columns 'chosen' and 'rejected' do not begin with the same prompt; "
+                    "put the prompt in a column 'prompt', or at the start of both"
+                )
+    return languages
+
+
+def _require(dataset: datasets.Dataset, source: Source, column: str, mend: str) -> None:
+    if column in dataset.column_names:
+        return
+    lower = {name.lower(): name for name in dataset.column_names}
+    near = difflib.get_close_matches(column.lower(), lower, n=1)
+    nearest = f"the nearest is {quote(lower[near[0]])}: {mend}" if near else mend.replace("rename it", "add it")
+    there = ", ".join(quote(name) for name in dataset.column_names[:20])
+    raise UserError(f"{source.name}: no column {quote(column)} among {there}; {nearest}")
+
+
+def _kind(dataset: datasets.Dataset, column: str) -> str:
+    feature = dataset.features[column]
+    if isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string", "string_view"):
+        return "text"
+    return "conversation" if isinstance(feature, datasets.List | datasets.LargeList) else "other"
+
+
+def _batches(dataset: datasets.Dataset, column: str) -> Iterator[tuple[int, pa.ChunkedArray]]:
+    batches = dataset.select_columns([column]).with_format("arrow").iter(batch_size=10 * BATCH)
+    for number, batch in enumerate(batches):
+        yield number * 10 * BATCH, batch[column]
+
+
+def _first(mask: pa.ChunkedArray) -> int | None:
+    index: int = pc.index(mask, True).as_py()
+    return None if index < 0 else index
+
+
+def _check_text(dataset: datasets.Dataset, column: str, where: Where, *, blank: str | None) -> None:
+    if _kind(dataset, column) != "text":
+        _refuse_type(dataset, column, where)
+    for start, values in _batches(dataset, column):
+        null = _first(pc.is_null(values))
+        if null is not None:
+            raise _null(where(start + null), column)
+        if blank:
+            empty = _first(pc.equal(pc.utf8_trim_whitespace(values), ""))
+            if empty is not None:
+                mend = "fill it or remove the row"
+                raise UserError(f"{where(start + empty)}: column {quote(column)}: {blank}; {mend}")
+
+
+def _check_encoding(dataset: datasets.Dataset, column: str, where: Where) -> None:
+    """JSON and Parquet readers can let bytes through as text that no later step could decode."""
+    for start, values in _batches(dataset, column):
+        try:
+            values.validate(full=True)
+        except pa.ArrowInvalid as error:
+            number = next((number for number, value in enumerate(values) if not _is_utf8(value)), 0)
+            mend = "convert the file: iconv -f ITS-ENCODING -t UTF-8"
+            raise UserError(f"{where(start + number)}: column {quote(column)} is not UTF-8; {mend}") from error
+
+
+def _is_utf8(value: pa.Scalar) -> bool:
+    try:
+        value.as_py()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _null(place: str, column: str) -> UserError:
+    return UserError(f"{place}: column {quote(column)} is null or missing; fill it or remove the row")
+
+
+def _refuse_type(dataset: datasets.Dataset, column: str, where: Where) -> None:
+    """Raise for the first value that is no text; a column that no row fills counts as null."""
+    number = 0
+    for batch in dataset.select_columns([column]).iter(batch_size=BATCH):
+        for value in batch[column]:
+            if value is None:
+                raise _null(where(number), column)
+            if not isinstance(value, str):
+                mend = "write it as a string"
+                if pa.types.is_temporal(dataset.data.schema.field(column).type):
+                    mend = "`datasets` reads a JSON column of nothing but dates as times: save the rows as Parquet"
+                raise UserError(f"{where(number)}: column {quote(column)} holds {quote(value)}, no string; {mend}")
+            number += 1
+    raise AssertionError(f"column {column} holds text, but its type is {dataset.features[column]}")
+
+
+def _languages(dataset: datasets.Dataset, column: str, where: Where) -> list[str]:
+    feature = dataset.features[column]
+    if not isinstance(feature, datasets.ClassLabel) and not (
+        isinstance(feature, datasets.Value) and (feature.dtype == "bool" or "int" in feature.dtype)
+    ):
+        _check_text(dataset, column, where, blank="empty language")
+    languages: list[str] = []
+    for start, values in _batches(dataset, column):
+        null = _first(pc.is_null(values))
+        if null is not None:
+            raise _null(where(start + null), column)
+        groups = values.to_pylist()
+        languages += feature.int2str(groups) if isinstance(feature, datasets.ClassLabel) else map(str, groups)
+    return languages
+
+
+def _check_conversation(messages: Any, column: str, where: Where, number: int) -> None:
+    if messages is None:
+        raise _null(where(number), column)
+    if not messages:
+        mend = "fill it or remove the row"
+        raise UserError(f"{where(number)}: column {quote(column)}: empty conversation; {mend}")
+    for turn, message in enumerate(messages):
+        mend = "a message is {'role': 'user', 'content': '...'}"
+        place = f"column {quote(column)}, message {turn}"
+        if not isinstance(message, dict):
+            raise UserError(f"{where(number)}: {place}: {quote(message)} is no message; {mend}")
+        for key in ("role", "content"):
+            value = message.get(key)
+            if key == "content" and value is None and message.get("tool_calls"):
+                continue  # a call of a tool says nothing else
+            if value is None:
+                raise UserError(f"{where(number)}: {place} has no {key!r}; {mend}")
+            if not isinstance(value, str) or (key == "role" and not value.strip()):
+                raise UserError(f"{where(number)}: {place}: {key!r} is {quote(value)}; {mend}")

@@ -1,0 +1,228 @@
+"""Load preference pairs from whatever `datasets` loads, or say in one line what is wrong with them and where."""
+
+import glob
+import hashlib
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+
+from congrad.errors import UserError
+from congrad.preferences.check import check_columns, check_rows
+from congrad.preferences.columns import concatenate
+from congrad.preferences.locate import (
+    COMPRESSIONS,
+    CSV_SUFFIXES,
+    JSON_SUFFIXES,
+    PARQUET_SUFFIXES,
+    explain,
+    one_line,
+    quote,
+    suffix,
+)
+from congrad.preferences.rows import TEXT_COLUMNS, Preferences, Source, sample
+
+__all__ = ["Preferences", "load_preferences", "sample"]
+
+DEFAULT_LANGUAGE_COLUMN = "language"
+LOADERS = {
+    **dict.fromkeys(JSON_SUFFIXES, "json"),
+    **dict.fromkeys(CSV_SUFFIXES, "csv"),
+    **dict.fromkeys(PARQUET_SUFFIXES, "parquet"),
+    ".arrow": "arrow",
+}
+# What `datasets` raises, wrapped or bare, when it cannot read a file (StopIteration: an empty JSON file).
+READ_ERRORS = (
+    datasets.exceptions.DatasetsError,
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    StopIteration,
+)
+METADATA_FILES = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+
+
+def load_preferences(
+    source: str | Path | datasets.Dataset | datasets.DatasetDict,
+    *,
+    split: str = "train",
+    language_column: str = DEFAULT_LANGUAGE_COLUMN,
+) -> Preferences:
+    """Load and check preference pairs in any of TRL's layouts: standard, conversational, with or without `prompt`.
+
+    Args:
+        source: A JSON Lines, JSON, CSV, TSV, Parquet or Arrow file; a folder of them, read in the order of their
+            names; a folder that `save_to_disk` wrote; the id of a hub dataset; or a dataset in memory. In a folder of
+            `de.jsonl`, `en.jsonl` whose rows have no language column, the language is the file's name.
+        split: The split to read, where the source has several.
+        language_column: The column that groups the rows. Integers and class labels will do.
+
+    Raises:
+        UserError: Anything that is wrong with the input: one line with file, line or row, column and mend.
+    """
+    with _quiet():
+        parts = _read(source, split)
+    languages_from_names = language_column == DEFAULT_LANGUAGE_COLUMN and _named_by_language(source, parts)
+    column = None if languages_from_names else language_column
+    languages: list[str] = []
+    for part, dataset in parts:
+        if not len(dataset):
+            raise UserError(f"{part.name}: no rows; fill it or leave it out")
+        check_columns(dataset, part, column)
+        found = check_rows(dataset, part.where, column)
+        languages += [_stem(part.name)] * len(dataset) if found is None else found
+    with _quiet():
+        dataset = concatenate(parts)
+    sources = tuple(part for part, _ in parts)
+    return Preferences(dataset, language_column, languages, list(range(len(dataset))), sources)
+
+
+Parts = list[tuple[Source, datasets.Dataset]]
+
+
+def _read(source: str | Path | datasets.Dataset | datasets.DatasetDict, split: str) -> Parts:
+    if isinstance(source, datasets.Dataset | datasets.DatasetDict):
+        return [_part("dataset", _pick(source, split, "dataset"))]
+    path = Path(source)
+    if path.is_file():
+        if split != "train":
+            raise UserError(f"{path}: a file has no split {quote(split)}; leave the split out")
+        return [_load_file(path)]
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        try:
+            saved = datasets.load_from_disk(str(path))
+        except READ_ERRORS as error:
+            raise UserError(f"{path}: cannot be read as a saved dataset ({one_line(error)}); save it again") from error
+        return [_part(str(path), _pick(saved, split, str(path)))]
+    if path.is_dir():
+        return [_load_file(file) for file in _list_folder(path, split)]
+    if suffix(path.name) in LOADERS or (path.parent.is_dir() and len(path.parts) > 1) or not _is_hub_id(source):
+        raise UserError(f"{source}: no such file or folder; check the path")
+    return [_load_from_hub(str(source), split)]
+
+
+def _part(name: str, dataset: datasets.Dataset) -> tuple[Source, datasets.Dataset]:
+    return Source(name, len(dataset)), dataset.with_format(None)
+
+
+def _pick(found: datasets.Dataset | datasets.DatasetDict, split: str, name: str) -> datasets.Dataset:
+    if isinstance(found, datasets.DatasetDict):
+        if split not in found:
+            raise UserError(
+                f"{name}: no split {quote(split)}; there are {', '.join(quote(str(name)) for name in found)}"
+            )
+        return found[split]
+    if split not in ("train", str(found.split)):
+        raise UserError(f"{name}: a single dataset has no split {quote(split)}; leave the split out")
+    return found
+
+
+def _list_folder(folder: Path, split: str) -> list[Path]:
+    """The folder's data files of one split, by name. `datasets` decides which file belongs to which split."""
+    files = sorted(path for path in folder.rglob("*") if suffix(path.name) in LOADERS and _is_data(path, folder))
+    if not files:
+        endings = ", ".join(LOADERS)
+        raise UserError(f"{folder}: no rows; the folder has no file that ends in {endings}")
+    kinds = {LOADERS[suffix(path.name)]: path for path in reversed(files)}
+    if len(kinds) > 1:
+        first, second = list(kinds.values())[:2]
+        raise UserError(f"{folder}: mixed file types ({second.name}, {first.name}); keep one type in the folder")
+    try:
+        builder = datasets.load_dataset_builder(str(folder.resolve()))
+    except READ_ERRORS as error:
+        raise UserError(f"{folder}: `datasets` cannot read the folder ({one_line(error)}); name a file") from error
+    splits = builder.config.data_files
+    if split not in splits:
+        raise UserError(
+            f"{folder}: no split {quote(split)}; there are {', '.join(quote(str(name)) for name in splits)}"
+        )
+    root = folder.resolve()
+    return sorted(folder / os.path.relpath(path, root) for path in splits[split])
+
+
+def _is_data(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)
+    return path.is_file() and not hidden and path.name not in METADATA_FILES
+
+
+def _load_file(path: Path) -> tuple[Source, datasets.Dataset]:
+    kind = LOADERS.get(suffix(path.name))
+    if kind is None:
+        raise UserError(f"{path}: unknown file type; name it by what it is: {', '.join(LOADERS)}")
+    options = {}
+    if kind == "csv":
+        # An answer may be "NA", "null", "7" or nothing: pandas is to leave text as it is.
+        converters = dict.fromkeys(TEXT_COLUMNS, str)
+        options = {"sep": CSV_SUFFIXES[suffix(path.name)], "keep_default_na": False, "converters": converters}
+    try:
+        # `datasets` keys its cache by path and mtime, which a copy can preserve: the name adds the content.
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        found = datasets.load_dataset(
+            kind,
+            name=f"congrad-{digest[:16]}",
+            data_files=[glob.escape(str(path.resolve()))],
+            split="train",
+            **options,
+        )
+    except READ_ERRORS as error:
+        raise explain(str(path), error) from error
+    return _part(str(path), found)
+
+
+def _is_hub_id(source: str | Path) -> bool:
+    return isinstance(source, str) and HUB_ID.fullmatch(source) is not None
+
+
+def _load_from_hub(name: str, split: str) -> tuple[Source, datasets.Dataset]:
+    try:
+        found = datasets.load_dataset(name, split=split)
+    except READ_ERRORS as error:
+        complaint = f"neither a file or folder here nor a hub dataset that can be reached ({one_line(error)})"
+        raise UserError(f"{quote(name)}: {complaint}; check the name and the network") from error
+    return _part(name, found)
+
+
+def _stem(name: str) -> str:
+    stem = Path(name)
+    return Path(stem.stem).stem if stem.suffix.lower() in COMPRESSIONS else stem.stem
+
+
+def _named_by_language(source: object, parts: Parts) -> bool:
+    """Whether `source` is a folder of files named like `de` or `zh-Hant`, none of which has a language column."""
+    return (
+        isinstance(source, str | Path)
+        and Path(source).is_dir()
+        and all(DEFAULT_LANGUAGE_COLUMN not in dataset.column_names for _, dataset in parts)
+        and all(suffix(part.name) and LANGUAGE_TAG.fullmatch(_stem(part.name)) for part, _ in parts)
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the progress bars and the log of `datasets` off the screen, and give both back as they were."""
+    bars = not datasets.are_progress_bars_disabled()
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the user's HF_DATASETS_DISABLE_PROGRESS_BARS=0 has the last word
+        datasets.disable_progress_bars()
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if bars:
+            datasets.enable_progress_bars()

@@ -1,0 +1,135 @@
+"""Find a row in a text file, to say where a mistake lies. Runs only when there is one, so it may read slowly."""
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec  # type: ignore[import-untyped]
+
+from congrad.errors import UserError
+
+JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
+CSV_SUFFIXES = {".csv": ",", ".tsv": "\t"}
+PARQUET_SUFFIXES = (".parquet",)
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+
+
+def suffix(name: str) -> str:
+    """The suffix that tells the file's format, a compression's suffix set aside: `de.jsonl.gz` is `.jsonl`."""
+    path = Path(name)
+    return Path(path.stem).suffix.lower() if path.suffix.lower() in COMPRESSIONS else path.suffix.lower()
+
+
+def quote(value: object, width: int = 60) -> str:
+    """`value` in quotes and escaped, cut to `width` characters: a dataset's text is not to be trusted in a message."""
+    text = repr(value)
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def one_line(complaint: object, width: int = 200) -> str:
+    """Somebody else's error message on one line, cut to `width` printable characters."""
+    text = " ".join("".join(c if c.isprintable() else " " for c in str(complaint)).split())
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def locate(name: str, row: int) -> str:
+    """Name row `row` (0-based) of a file: `FILE:LINE` for JSON Lines and CSV, else `FILE, row N (counted from 0)`."""
+    lines = enumerate(_row_lines(name))
+    line = next((line for number, line in lines if number == row), None)
+    return f"{name}:{line}" if line else f"{name}, row {row} (counted from 0)"
+
+
+def explain(name: str, error: BaseException) -> UserError:
+    """Say, by reading the file again, why `datasets` could not: the first line that is not UTF-8, JSON or an object.
+
+    Args:
+        name: The file.
+        error: What `datasets` raised; its first cause is quoted where this finds nothing better.
+    """
+    if suffix(name) in (*JSON_SUFFIXES, *CSV_SUFFIXES):
+        try:
+            mistake = _mistake(name)
+        except OSError as unreadable:
+            return UserError(f"{name}: cannot be read ({one_line(unreadable)}); check the file and its permissions")
+        if mistake:
+            return UserError(mistake)
+    while error.__cause__:
+        error = error.__cause__
+    complaint = one_line(error) or type(error).__name__
+    mend = "check that the file is what its name says"
+    if isinstance(error, OSError):
+        mend = "check its permissions, and the room left where HF_DATASETS_CACHE lies"
+    return UserError(f"{name}: `datasets` cannot read it ({complaint}); {mend}")
+
+
+def _read(name: str) -> bytes:
+    with fsspec.open(name, "rb", compression="infer") as file:
+        data: bytes = file.read()
+    return data.removeprefix(codecs.BOM_UTF8)
+
+
+def _row_lines(name: str) -> Iterator[int]:
+    """The 1-based line on which each row starts; nothing where rows are not lines."""
+    if not Path(name).is_file():
+        return
+    if suffix(name) in CSV_SUFFIXES:
+        reader = csv.reader(
+            io.StringIO(_read(name).decode(errors="replace"), newline=""), delimiter=CSV_SUFFIXES[suffix(name)]
+        )
+        start, header = 1, True
+        for record in reader:
+            if record and not header:
+                yield start
+            header = header and not record
+            start = reader.line_num + 1
+    elif suffix(name) in JSON_SUFFIXES:
+        lines = _read(name).split(b"\n")
+        first = next((line for line in lines if line.strip()), b"")
+        if first.lstrip().startswith(b"{") and first.rstrip().endswith(b"}"):  # else one array or object, indented
+            yield from (number for number, line in enumerate(lines, 1) if line.strip())
+
+
+def _mistake(name: str) -> str | None:
+    data = _read(name)
+    if not data.strip():
+        return f"{name}: no rows; the file is empty"
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = f"byte 0x{data[error.start]:02x} at offset {error.start}"
+        return f"{name}:{line}: not UTF-8 ({byte}); convert it: iconv -f ITS-ENCODING -t UTF-8"
+    if suffix(name) in CSV_SUFFIXES:
+        return None if any(_row_lines(name)) else f"{name}: no rows; there is nothing after the header"
+    if text.lstrip().startswith("["):
+        try:
+            return None if json.loads(text) else f"{name}: no rows; the array is empty"
+        except json.JSONDecodeError as error:
+            return f"{name}:{error.lineno}: not JSON ({error.msg}, character {error.colno}); mend the line"
+    for number, row_text in enumerate(text.split("\n"), 1):
+        if not row_text.strip():
+            continue
+        try:
+            row = json.loads(row_text)
+            is_text = _is_text(row)
+        except json.JSONDecodeError as error:
+            complaint = f"{error.msg}, character {error.colno}"
+            return f"{name}:{number}: not JSON ({complaint}): {quote(row_text)}; mend the line or remove it"
+        except RecursionError:
+            return f"{name}:{number}: nested too deeply; mend the line or remove it"
+        if not isinstance(row, dict):
+            return f"{name}:{number}: {quote(row)} is no JSON object; write one {{...}} with the row's columns per line"
+        if not is_text:
+            return f"{name}:{number}: half a surrogate pair (\\ud800 to \\udfff alone) is no text; remove it"
+    return None
+
+
+def _is_text(row: object) -> bool:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,151 @@
+"""The checked rows of a preference dataset: which row is which, in which file, of which language."""
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
+from typing import Any
+
+import datasets
+
+from congrad.errors import UserError
+from congrad.preferences.locate import locate
+
+# What decides how a row is tokenised (TRL reads `tools` and `chat_template_kwargs` on conversational rows).
+TEXT_COLUMNS = ("prompt", "chosen", "rejected")
+READ_COLUMNS = (*TEXT_COLUMNS, "tools", "chat_template_kwargs")
+BATCH = 1000  # rows decoded at a time
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file, a saved dataset or a hub dataset, and how many rows of the input came from it."""
+
+    name: str
+    num_rows: int
+
+    def where(self, row: int) -> str:
+        """Name row `row` (0-based, within this source) for a person: `de.jsonl:12`, or `de.parquet, row 11`."""
+        return locate(self.name, row)
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """Preference pairs whose columns have been checked. Build one with `load_preferences`.
+
+    Attributes:
+        dataset: The input's own columns, in input order, memory-mapped where it came from files.
+        language_column: The column that groups the rows.
+        languages: The group of each row of `dataset`; groups that are no strings are turned into strings.
+        rows: The row number (0-based) of each row of `dataset` in the whole input, all sources one after the other.
+        sources: What the whole input was read from, in order.
+    """
+
+    dataset: datasets.Dataset
+    language_column: str
+    languages: list[str]
+    rows: list[int]
+    sources: tuple[Source, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def where(self, position: int) -> str:
+        """Name the row at `position` of `dataset` for a person, by file and line where there is one."""
+        row = self.rows[position]
+        for source, end in zip(self.sources, accumulate(source.num_rows for source in self.sources), strict=True):
+            if row < end:
+                return source.where(row - end + source.num_rows)
+        raise AssertionError(f"row {row} lies past the last source")
+
+    @cached_property
+    def conversational(self) -> bool:
+        """Whether the rows are lists of messages rather than plain text."""
+        return not isinstance(self.dataset.features["chosen"], datasets.Value)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the languages and of all that is tokenised, in order.
+
+        The same rows have the same fingerprint from any path and any file format. Other columns do not count.
+        """
+        columns = read_columns(self.dataset)
+        digest = hashlib.sha256(json.dumps(["preferences", 1, columns]).encode())
+        for language, row in zip(self.languages, iterate(self.dataset), strict=True):
+            for value in (language, *(row[column] for column in columns)):
+                data = (value if isinstance(value, str) else _canonical(value)).encode()
+                digest.update(len(data).to_bytes(8, "big") + data)
+        return digest.hexdigest()
+
+
+def read_columns(dataset: datasets.Dataset) -> list[str]:
+    """The columns of `dataset` that decide how its rows are tokenised, in a fixed order."""
+    return [column for column in READ_COLUMNS if column in dataset.column_names]
+
+
+def iterate(dataset: datasets.Dataset) -> Iterator[dict[str, Any]]:
+    """Yield the rows, with `read_columns` only, decoded in batches (ten times as fast as one at a time)."""
+    for batch in dataset.select_columns(read_columns(dataset)).iter(batch_size=BATCH):
+        columns = list(batch)
+        for values in zip(*batch.values(), strict=True):
+            yield dict(zip(columns, values, strict=True))
+
+
+def sample(preferences: Preferences, limit: int, seed: int = 0) -> Preferences:
+    """Take `limit` rows, stratified by language, in input order.
+
+    Each language gets its share of `limit` by the largest remainder, and at least one row where `limit` allows it.
+    The draw within a language depends on `seed` and on the language's own rows only.
+
+    Raises:
+        UserError: `limit` is below 1.
+    """
+    if limit < 1:
+        raise UserError(f"limit: {limit} rows cannot be sampled; give 1 or more")
+    if limit >= len(preferences):
+        return preferences
+    positions: dict[str, list[int]] = {}
+    for position, language in enumerate(preferences.languages):
+        positions.setdefault(language, []).append(position)
+    quota = largest_remainder({language: len(positions[language]) for language in sorted(positions)}, limit)
+    chosen: list[int] = []
+    for language, num_rows in quota.items():
+        chosen += random.Random(f"{seed} {language}").sample(positions[language], num_rows)
+    chosen.sort()
+    return replace(
+        preferences,
+        dataset=preferences.dataset.select(chosen),
+        languages=[preferences.languages[position] for position in chosen],
+        rows=[preferences.rows[position] for position in chosen],
+    )
+
+
+def largest_remainder(counts: dict[str, int], total: int) -> dict[str, int]:
+    """Share `total` among the keys in proportion to `counts`, at least 1 each where `total` allows it.
+
+    Ties go to the earlier key. `total` is at most the sum of `counts`; no key gets more than its count.
+    """
+    exact = {key: total * count / sum(counts.values()) for key, count in counts.items()}
+    floor = 1 if total >= len(counts) else 0
+    quota = {key: max(floor, int(share)) for key, share in exact.items()}
+    while sum(quota.values()) < total:
+        quota[max(quota, key=lambda key: exact[key] - quota[key])] += 1
+    while (
+        sum(quota.values()) > total
+    ):  # the floor of 1 gave out too many: take from whoever is furthest above its share
+        spare = [key for key in quota if quota[key] > floor]
+        quota[max(spare, key=lambda key: quota[key] - exact[key])] -= 1
+    return quota
+
+
+def _canonical(value: Any) -> str:
+    """JSON of a conversation, of tools or of template arguments, the same whichever file format it came from."""
+    if isinstance(value, list):  # Arrow fills a message's missing keys with null, and templates never see a null key
+        value = [
+            {key: item for key, item in message.items() if item is not None} if isinstance(message, dict) else message
+            for message in value
+        ]
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)

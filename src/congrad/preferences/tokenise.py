@@ -1,0 +1,215 @@
+"""Turn preference pairs into token ids exactly as TRL 1.16's `DPOTrainer` does, a batch at a time.
+
+TRL tokenises three texts per row: the prompt, prompt + chosen, prompt + rejected. The responses start where the
+shorter of the two common prefixes with the prompt ends, because tokens may merge over the boundary and a chat template
+may end a lone prompt differently. Sequences longer than the limit keep their start.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from congrad.errors import UserError
+from congrad.preferences.locate import one_line, quote
+from congrad.preferences.render import as_chat, explicit, is_empty
+from congrad.preferences.rows import BATCH, Preferences, iterate
+
+Ids = NDArray[np.int32]
+TEMPLATE_ERRORS = (jinja2.TemplateError, ValueError, TypeError, KeyError)
+IDS_ONLY = {"return_attention_mask": False, "verbose": False}  # no warning for a length that is cut anyway
+
+IDENTICAL = "identical responses"
+EMPTY = "empty response"
+NO_ROOM = "prompt fills the length limit"
+
+
+@dataclass(frozen=True)
+class TokenisedPairs:
+    """The pairs as a trainer's collator would feed them, after truncation; all lists are as long as the input.
+
+    Attributes:
+        rows: Row number (0-based) in the whole input.
+        languages: Group of the row.
+        prompt_ids: Shared token ids, int32, one array per row.
+        chosen_ids: Token ids of the chosen response, int32.
+        rejected_ids: Token ids of the rejected response, int32.
+        reasons: Why a row cannot be scored ("identical responses", "empty response", "prompt fills the length
+            limit"), or "" when it can.
+    """
+
+    rows: list[int]
+    languages: list[str]
+    prompt_ids: list[Ids]
+    chosen_ids: list[Ids]
+    rejected_ids: list[Ids]
+    reasons: list[str]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def tokenise(
+    preferences: Preferences,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    chat: bool = False,
+    max_length: int = 1024,
+) -> TokenisedPairs:
+    """Tokenise every row; a row that cannot be scored keeps its place and gets a reason.
+
+    Args:
+        preferences: The pairs.
+        tokenizer: The policy's tokenizer.
+        chat: Treat plain rows as one user turn and one assistant turn.
+        max_length: Longest prompt + response, in tokens (TRL's default is 1024).
+
+    Raises:
+        UserError: The tokenizer has no chat template and needs one, or no EOS token and needs one; the template
+            refuses a row; `chat` with rows that are conversations already; a `tools` or `chat_template_kwargs` field
+            that is none.
+    """
+    if max_length < 1:
+        raise UserError(f"max length: {max_length} leaves no token; give 1 or more")
+    _check_tokenizer(preferences, tokenizer, chat)
+    pairs = TokenisedPairs(list(preferences.rows), list(preferences.languages), [], [], [], [])
+    rows = iterate(preferences.dataset)
+    start = 0
+    while batch := list(islice(rows, BATCH)):
+        sides = [explicit(row) for row in batch]
+        if chat:
+            sides = [as_chat(*side) for side in sides]
+        if chat or preferences.conversational:
+
+            def where(number: int, start: int = start) -> str:
+                return preferences.where(start + number)
+
+            arguments = [_template_arguments(row, number, where) for number, row in enumerate(batch)]
+            tokens = _tokenise_conversations(sides, arguments, tokenizer, where)
+        else:
+            tokens = _tokenise_text(sides, tokenizer)
+        for side, ids in zip(sides, tokens, strict=True):
+            prompt, chosen, rejected = _split(*ids)
+            room = max(max_length - len(prompt), 0)
+            pairs.prompt_ids.append(prompt[:max_length])
+            pairs.chosen_ids.append(chosen[:room])
+            pairs.rejected_ids.append(rejected[:room])
+            pairs.reasons.append(_reason(side, room, chosen[:room], rejected[:room]))
+        start += len(batch)
+    return pairs
+
+
+def _check_tokenizer(preferences: Preferences, tokenizer: PreTrainedTokenizerBase, chat: bool) -> None:
+    if chat and preferences.conversational:
+        raise UserError("chat: the rows are conversations already, so it would change nothing; leave it out")
+    if chat or preferences.conversational:
+        if tokenizer.chat_template is None:
+            mend = "leave --chat out" if chat else "set tokenizer.chat_template, or use a model tuned for chat"
+            raise UserError(f"{_name(tokenizer)}: the tokenizer has no chat template for conversations; {mend}")
+    elif tokenizer.eos_token is None:
+        raise UserError(f"{_name(tokenizer)}: the tokenizer has no EOS token to end a response; set one")
+
+
+def _name(tokenizer: PreTrainedTokenizerBase) -> str:
+    return tokenizer.name_or_path or type(tokenizer).__name__
+
+
+def _tokenise_text(sides: list[tuple[str, str, str]], tokenizer: PreTrainedTokenizerBase) -> list[list[Ids]]:
+    """Ids of prompt, prompt + chosen and prompt + rejected; an EOS token ends each response that has none yet."""
+    eos = tokenizer.eos_token
+    prompts, chosen, rejected = zip(*sides, strict=True)
+    texts = [list(prompts)]
+    for responses in (chosen, rejected):
+        ended = [text if text.endswith(eos) else text + eos for text in responses]
+        texts.append([prompt + text for prompt, text in zip(prompts, ended, strict=True)])
+    ids = [_arrays(tokenizer(batch, **IDS_ONLY)) for batch in texts]
+    return [list(row) for row in zip(*ids, strict=True)]
+
+
+def _tokenise_conversations(
+    sides: list[tuple[Any, Any, Any]],
+    arguments: list[dict[str, Any]],
+    tokenizer: PreTrainedTokenizerBase,
+    where: Callable[[int], str],
+) -> list[list[Ids]]:
+    """Ids of the prompt as the template renders it for an answer, of prompt + chosen and of prompt + rejected.
+
+    One call takes many conversations but a single set of arguments, so rows with their own go one by one, and so does
+    a batch that the template refuses: the row is then known.
+    """
+
+    def apply(rows: slice, **options: Any) -> list[list[Ids]]:
+        prompts = [prompt for prompt, _, _ in sides[rows]]
+        with_chosen = [prompt + chosen for prompt, chosen, _ in sides[rows]]
+        with_rejected = [prompt + rejected for prompt, _, rejected in sides[rows]]
+        options = {"tokenize": True, "return_dict": True, "tokenizer_kwargs": IDS_ONLY, **options}
+        ids = [
+            _arrays(tokenizer.apply_chat_template(prompts, add_generation_prompt=True, **options)),
+            _arrays(tokenizer.apply_chat_template(with_chosen, **options)),
+            _arrays(tokenizer.apply_chat_template(with_rejected, **options)),
+        ]
+        return [list(row) for row in zip(*ids, strict=True)]
+
+    if not any(arguments):
+        try:
+            return apply(slice(None))
+        except TEMPLATE_ERRORS:
+            pass
+    tokens = []
+    for number, options in enumerate(arguments):
+        try:
+            tokens += apply(slice(number, number + 1), **options)
+        except TEMPLATE_ERRORS as error:
+            complaint = f"the chat template of {_name(tokenizer)} refuses the conversation ({one_line(error)})"
+            raise UserError(f"{where(number)}: {complaint}; mend its messages or remove the row") from error
+    return tokens
+
+
+def _template_arguments(row: dict[str, Any], number: int, where: Callable[[int], str]) -> dict[str, Any]:
+    """What a row's `tools` (a list, or JSON of one) and `chat_template_kwargs` add to the template's arguments."""
+    arguments: dict[str, Any] = {}
+    tools = row.get("tools")
+    if isinstance(tools, str):
+        try:
+            tools = json.loads(tools)
+        except json.JSONDecodeError as error:
+            complaint = f"{quote(tools)} is not JSON ({error.msg})"
+            raise UserError(f"{where(number)}: column 'tools': {complaint}; write a list of tools") from error
+    if tools is not None:
+        arguments["tools"] = tools
+    extra = row.get("chat_template_kwargs")
+    if extra is not None and not isinstance(extra, dict):
+        mend = "write an object of arguments"
+        raise UserError(f"{where(number)}: column 'chat_template_kwargs' holds {quote(extra)}; {mend}")
+    return {**arguments, **(extra or {})}
+
+
+def _arrays(encoding: Any) -> list[Ids]:
+    return [np.array(ids, dtype=np.int32) for ids in encoding["input_ids"]]
+
+
+def _split(prompt: Ids, with_chosen: Ids, with_rejected: Ids) -> tuple[Ids, Ids, Ids]:
+    shared = min(_common_prefix(prompt, with_chosen), _common_prefix(prompt, with_rejected))
+    return prompt[:shared], with_chosen[shared:], with_rejected[shared:]
+
+
+def _common_prefix(one: Ids, other: Ids) -> int:
+    length = min(len(one), len(other))
+    differs = one[:length] != other[:length]
+    return int(differs.argmax()) if differs.any() else length
+
+
+def _reason(side: tuple[Any, Any, Any], room: int, chosen: Ids, rejected: Ids) -> str:
+    if is_empty(side[1]) or is_empty(side[2]):
+        return EMPTY
+    if room == 0:
+        return NO_ROOM
+    if len(chosen) == 0 or len(rejected) == 0:  # a template that leaves the response out
+        return EMPTY
+    return IDENTICAL if np.array_equal(chosen, rejected) else ""
