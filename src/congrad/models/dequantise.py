@@ -8,6 +8,7 @@ Weights: `convert_hf_to_gguf.py` of https://github.com/ggml-org/llama.cpp, read 
 import re
 from typing import Any
 
+import numpy as np
 import torch
 from gguf import GGUFReader, dequantize
 from transformers import Gemma3TextConfig, LlamaConfig, PreTrainedConfig
@@ -81,7 +82,8 @@ def state_dict(reader: GGUFReader, config: PreTrainedConfig) -> dict[str, torch.
     architecture = metadata(reader, "general.architecture")
     weights = {}
     for tensor in reader.tensors:
-        weight = torch.tensor(dequantize(tensor.data, tensor.tensor_type))  # a copy: the file is mapped read-only
+        values = dequantize(tensor.data, tensor.tensor_type)
+        weight = torch.from_numpy(np.require(values, requirements="W"))  # float32 tensors are views of the mapped file
         if architecture == "llama" and ".attn_q." in tensor.name:
             weight = rotary_halves(weight, config.num_attention_heads)
         elif architecture == "llama" and ".attn_k." in tensor.name:

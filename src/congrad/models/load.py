@@ -6,6 +6,7 @@ need it. Everything that can be wrong with a model's name is said in one line.
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -126,7 +127,7 @@ def fingerprint(model: PreTrainedModel) -> str:
 
 def tensor_digest(key: str, tensor: torch.Tensor) -> tuple[str, list[int], str, str]:
     content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-    return key, list(tensor.shape), str(tensor.dtype), hashlib.sha256(content).hexdigest()
+    return key, list(tensor.shape), str(tensor.dtype), hashlib.sha256(content.data).hexdigest()
 
 
 def parse_dtype(dtype: torch.dtype | str) -> torch.dtype | str:
@@ -160,8 +161,10 @@ def with_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
     try:
         settings = PeftConfig.from_pretrained(adapter)
         if settings.peft_type != PeftType.LORA:
-            raise UserError(f"adapter {adapter} is {settings.peft_type}: only LORA adapters are supported")
-        adapted: PreTrainedModel = PeftModel.from_pretrained(model, adapter, config=settings).get_base_model()
+            raise UserError(f"adapter {adapter} is {settings.peft_type.value}: only LoRA adapters are supported")
+        with warnings.catch_warnings():  # PEFT 0.21 reads a property that transformers 5.23 deprecates
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            adapted: PreTrainedModel = PeftModel.from_pretrained(model, adapter, config=settings).get_base_model()
     except LOADING_ERRORS as error:
         raise explained("adapter", adapter, error) from error
     return adapted
@@ -187,7 +190,7 @@ def quiet() -> Iterator[None]:
     hub_verbosity = hub_logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    hub_logging.set_verbosity_error()
+    hub_logging.set_verbosity(logging.ERROR)
     try:
         yield
     finally:

