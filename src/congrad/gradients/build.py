@@ -1,0 +1,347 @@
+"""Build the gradient index: plan, sketch shard by shard on every rank, finish.
+
+The plan is a function of the pairs and the settings alone. Ranks take whole shards in turn and write them under their
+own names, so that a killed run, a resumed one and one on more devices all leave the same files.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from transformers import PreTrainedModel
+
+from congrad.errors import UserError
+from congrad.gradients.index import (
+    FORMAT,
+    GradientIndex,
+    Shard,
+    encode,
+    open_index,
+    read_plan,
+    shards_of,
+    write_json,
+    write_tensors,
+)
+from congrad.gradients.packing import IntArray, Normalise, Pack, num_packed_tokens, pack
+from congrad.gradients.sketch import PairSketches, scorer, sketcher
+from congrad.gradients.space import gradient_space
+
+MIN_SHARD_PAIRS = 32  # on a CPU about a minute's work: what a kill may cost
+NUM_SHARDS = 256
+
+
+class Pairs(Protocol):
+    """What `congrad.preferences.tokenise` gives: one entry per input row; `reasons` is "" for a usable pair."""
+
+    rows: list[int]
+    languages: list[str]
+    prompt_ids: list[IntArray]
+    chosen_ids: list[IntArray]
+    rejected_ids: list[IntArray]
+    reasons: list[str]
+
+
+@dataclass(frozen=True)
+class PassSettings:
+    """What decides the content of an index, beside the model and the pairs.
+
+    Attributes:
+        projection_size: p; every linear layer's gradient is compressed to p x p.
+        seed: of the projections.
+        layers: which decoder blocks count (`congrad.gradients.space.parse_layers`); None for all.
+        normalise: `sum` for losses on summed log-probabilities, `mean` for length-normalised ones (IPO, SimPO).
+        token_budget: tokens in one pass; None for what suits the device.
+    """
+
+    projection_size: int = 16
+    seed: int = 0
+    layers: str | None = None
+    normalise: Normalise = "sum"
+    token_budget: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.projection_size < 1:
+            raise UserError(f"--projection-size {self.projection_size}: must be 1 or more")
+        if self.normalise not in ("sum", "mean"):
+            raise UserError(f"--normalise {self.normalise!r}: must be 'sum' or 'mean'")
+        if self.token_budget is not None and self.token_budget < 1:
+            raise UserError(f"--token-budget {self.token_budget}: must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Rank:
+    """This process among those that build the index together."""
+
+    number: int = 0
+    world_size: int = 1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the pass is; `done` counts packed tokens, the unit that takes the time."""
+
+    stage: str
+    done: int
+    total: int
+    pairs: int
+
+
+def default_token_budget(device: torch.device) -> int:
+    """Tokens in one pass: larger packs are no faster on a CPU and leave its cache; small ones leave a GPU idle."""
+    return 512 if device.type == "cpu" else 16384
+
+
+def triples(pairs: Pairs, positions: Sequence[int]) -> list[tuple[IntArray, IntArray, IntArray]]:
+    return [(pairs.prompt_ids[i], pairs.chosen_ids[i], pairs.rejected_ids[i]) for i in positions]
+
+
+def packed_lengths(pairs: Pairs) -> IntArray:
+    """Packed tokens of every pair, 0 where it cannot be scored."""
+    return np.array(
+        [0 if pairs.reasons[i] else num_packed_tokens(*triples(pairs, [i])[0]) for i in range(len(pairs.rows))],
+        dtype=int,
+    )
+
+
+def pairs_fingerprint(pairs: Pairs) -> str:
+    """SHA-256 over all that the index depends on: rows, languages, reasons and token ids."""
+    digest = hashlib.sha256()
+    for i, (row, language, reason) in enumerate(zip(pairs.rows, pairs.languages, pairs.reasons, strict=True)):
+        parts = [np.ascontiguousarray(part, dtype="<i4") for part in triples(pairs, [i])[0]]
+        digest.update(json.dumps([row, language, reason, *(len(part) for part in parts)]).encode())
+        for part in parts:
+            digest.update(part.tobytes())
+    return digest.hexdigest()
+
+
+def make_plan(
+    pairs: Pairs, model: PreTrainedModel, settings: PassSettings, *, model_fingerprint: str, reference: str | None
+) -> dict[str, Any]:
+    """What plan.json holds. Two plans are equal exactly when their indexes may be shared."""
+    num_pairs = sum(not reason for reason in pairs.reasons)
+    space = gradient_space(model, settings.layers)
+    return {
+        "format": FORMAT,
+        "model": model_fingerprint,
+        "reference": reference,
+        "data": pairs_fingerprint(pairs),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "settings": asdict(settings) | {"token_budget": settings.token_budget or default_token_budget(model.device)},
+        "num_rows": len(pairs.rows),
+        "num_pairs": num_pairs,
+        "num_layers": len(space),
+        "num_weights": sum(layer.num_inputs * layer.num_outputs for layer in space),
+        "dims": len(space) * settings.projection_size**2,
+        "shard_pairs": max(MIN_SHARD_PAIRS, -(-num_pairs // NUM_SHARDS)),
+    }
+
+
+DIFFERENCES = {
+    "model": ("another model", "--model"),
+    "reference": ("another reference model", "--reference"),
+    "data": ("other data, or the same data tokenised differently", "the data, --chat or --max-length"),
+    "dtype": ("another precision", "--dtype"),
+    "settings": ("other settings", "--projection-size, --seed, --layers, --normalise or --token-budget"),
+}
+
+
+def check_plan(found: Mapping[str, Any], wanted: Mapping[str, Any], directory: Path) -> None:
+    """Refuses an index that another model, other data or other settings made.
+
+    Raises:
+        UserError: names what differs and the mend.
+    """
+    for key, (difference, where) in DIFFERENCES.items():
+        if found.get(key) == wanted[key]:
+            continue
+        detail = ""
+        if key == "settings":
+            changed = [name for name in wanted[key] if found[key].get(name) != wanted[key][name]]
+            detail = "".join(f" ({name} was {found[key].get(name)!r}, now {wanted[key][name]!r})" for name in changed)
+        raise UserError(
+            f"{directory}: this index was built with {difference}{detail}; choose another --output, or restore {where}"
+        )
+    assert found == dict(wanted), "the plan depends on something that is not compared"
+
+
+def write_pairs(path: Path, pairs: Pairs, lengths: IntArray) -> None:
+    """pairs.parquet; `group` numbers the distinct prompts, `place` is the plan's order (-1: not sketched)."""
+    keys = [(language, ids.tobytes()) for language, ids in zip(pairs.languages, pairs.prompt_ids, strict=True)]
+    numbers: dict[tuple[str, bytes], int] = {}
+    groups = [numbers.setdefault(key, len(numbers)) for key in keys]
+    order = plan_order(lengths)
+    place = np.full(len(lengths), -1)
+    place[order] = np.arange(len(order))
+    table = pa.table(
+        {
+            "row": pa.array(pairs.rows, pa.int64()),
+            "language": pa.array(pairs.languages, pa.string()),
+            "group": pa.array(groups, pa.int64()),
+            "reason": pa.array(pairs.reasons, pa.string()),
+            "chosen_tokens": pa.array([len(ids) for ids in pairs.chosen_ids], pa.int32()),
+            "rejected_tokens": pa.array([len(ids) for ids in pairs.rejected_ids], pa.int32()),
+            "place": pa.array(place, pa.int64()),
+        }
+    )
+    temporary = path.with_name(f".{path.name}")
+    try:
+        pq.write_table(table, temporary)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot write ({error}); free some space or choose another --output") from error
+
+
+def plan_order(lengths: IntArray) -> IntArray:
+    """Positions of the usable pairs, longest first: what does not fit in memory is known at once, and neighbours in a
+    pack are of one length."""
+    order = np.argsort(-lengths, kind="stable")
+    return order[: np.count_nonzero(lengths)]
+
+
+def packs_of(positions: Sequence[int], lengths: IntArray, budget: int) -> Iterator[list[int]]:
+    """Consecutive pairs whose tokens fit the budget together; one longer pair goes alone."""
+    current: list[int] = []
+    for position in positions:
+        if current and lengths[[*current, position]].sum() > budget:
+            yield current
+            current = []
+        current.append(position)
+    if current:
+        yield current
+
+
+def run_shards(
+    shards: Sequence[Shard],
+    kind: str,
+    directory: Path,
+    rank: Rank,
+    work: Callable[[Shard], dict[str, torch.Tensor]],
+) -> None:
+    """Writes this rank's missing shards of a kind, one after the other."""
+    for shard in shards[rank.number :: rank.world_size]:
+        path = shard.path(directory, kind)
+        if not path.exists():
+            write_tensors(path, work(shard))
+
+
+def begin(directory: Path, plan: Mapping[str, Any], pairs: Pairs, lengths: IntArray, rank: Rank) -> None:
+    """Makes the directory with its plan, or checks that the plan that is there is the same."""
+    found = read_plan(directory)
+    if found is not None:
+        check_plan(found, plan, directory)
+    elif rank.number == 0:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{directory}: cannot be made ({error.strerror}); choose another --output") from error
+        write_pairs(directory / "pairs.parquet", pairs, lengths)
+        write_json(directory / "plan.json", plan)
+
+
+def build_index(
+    model: PreTrainedModel,
+    pairs: Pairs,
+    directory: str | Path,
+    settings: PassSettings = PassSettings(),
+    *,
+    model_fingerprint: str | None = None,
+    reference: Callable[[], PreTrainedModel] | None = None,
+    reference_fingerprint: str | None = None,
+    rank: Rank = Rank(),
+    barrier: Callable[[], None] = lambda: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> GradientIndex:
+    """Sketches every usable pair's gradient into `directory`; goes on where an interrupted call stopped.
+
+    What is sketched is the unscaled difference grad log pi(y_w) - grad log pi(y_l): every loss on these
+    log-probabilities is a reweighting of it.
+
+    Args:
+        model: a frozen causal language model in evaluation mode.
+        pairs: tokenised pairs, as `congrad.preferences.tokenise` gives them.
+        directory: of the index; made where it is missing.
+        settings: what decides the content of the index.
+        model_fingerprint: identity of the model; computed from its weights where it is None.
+        reference: loads the reference model, where the policy is not its own reference.
+        reference_fingerprint: its identity; required with `reference`.
+        rank: this process among those that build the index together, all on one shared file system.
+        barrier: waits for all ranks.
+        on_progress: called after every pack.
+
+    Raises:
+        UserError: the directory holds an index of another model, data or settings; it cannot be written; or the device
+            is out of memory.
+    """
+    from congrad.models.load import fingerprint
+
+    directory = Path(directory)
+    lengths = packed_lengths(pairs)
+    plan = make_plan(
+        pairs,
+        model,
+        settings,
+        model_fingerprint=model_fingerprint or fingerprint(model),
+        reference=reference_fingerprint,
+    )
+    begin(directory, plan, pairs, lengths, rank)
+    barrier()
+    shards, order = shards_of(plan), plan_order(lengths)
+    budget = plan["settings"]["token_budget"]
+
+    def run(stage: str, kind: str, compute: Callable[[Pack], PairSketches]) -> None:
+        mine = shards[rank.number :: rank.world_size]
+        missing = [shard for shard in mine if not shard.path(directory, kind).exists()]
+        total = int(sum(lengths[order[shard.start : shard.stop]].sum() for shard in missing))
+        done = num_done = 0
+
+        def work(shard: Shard) -> dict[str, torch.Tensor]:
+            nonlocal done, num_done
+            results = []
+            for positions in packs_of(order[shard.start : shard.stop].tolist(), lengths, budget):
+                results.append(compute(pack(triples(pairs, positions), settings.normalise)))
+                done, num_done = done + int(lengths[positions].sum()), num_done + len(positions)
+                on_progress(Progress(stage, done, total, num_done))
+            tensors = {"logps": torch.cat([result.logps_B2 for result in results])}
+            if kind == "sketches":
+                unit, scales = encode(torch.cat([result.sketches_BD for result in results]))
+                tensors |= {"sketches": unit, "scales": scales}
+            return tensors
+
+        try:
+            run_shards(shards, kind, directory, rank, work)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"out of memory on {model.device}; lower --token-budget {budget} or --max-length"
+            ) from error
+
+    started = time.monotonic()
+    with sketcher(model, size=settings.projection_size, seed=settings.seed, layers=settings.layers) as sketch:
+        run("sketching", "sketches", sketch)
+    if reference is not None:
+        assert reference_fingerprint is not None
+        with scorer(reference()) as score:
+            run("reference", "reference", score)
+    barrier()
+    if rank.number == 0:
+        finish(directory, shards, seconds=time.monotonic() - started, has_reference=reference is not None)
+    barrier()
+    return open_index(directory)
+
+
+def finish(directory: Path, shards: Sequence[Shard], *, seconds: float, has_reference: bool) -> None:
+    """Writes index.json when every shard is there."""
+    kinds = ("sketches", "reference") if has_reference else ("sketches",)
+    missing = [p for kind in kinds for shard in shards if not (p := shard.path(directory, kind)).exists()]
+    if missing:
+        raise UserError(f"{missing[0]}: not there; ranks on several hosts need an --output that all of them share")
+    if not (directory / "index.json").exists():
+        write_json(directory / "index.json", {"format": FORMAT, "shards": len(shards), "seconds": round(seconds, 3)})

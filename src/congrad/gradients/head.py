@@ -1,0 +1,84 @@
+"""The LM head on predicted tokens only: log-probabilities and, in the same pass, the gradient of their weighted sum.
+
+For logits z = W h and a target y, d log p(y) / dh = W^T (onehot(y) - softmax(z)). Logits live one chunk of tokens at a
+time, in two buffers that are used again, so nothing of size tokens x vocabulary is kept.
+
+Shapes: N predicted tokens, C tokens of one chunk, V vocabulary, E hidden width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+MIN_CHUNK = 128  # fewer tokens per chunk and reading W takes longer than multiplying by it
+CHUNK_ELEMENTS = 2**23  # 32 MiB of float32 logits: a server CPU's last-level cache
+CHUNK_ELEMENTS_GPU = 2**27
+
+
+@dataclass(frozen=True)
+class Head:
+    """The output embedding and what the model does to its logits."""
+
+    weight_VE: torch.Tensor
+    bias_V: torch.Tensor | None
+    softcap: float | None
+
+    @staticmethod
+    def of(model: PreTrainedModel) -> "Head":
+        output = model.get_output_embeddings()
+        softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+        return Head(output.weight.detach(), None if output.bias is None else output.bias.detach(), softcap)
+
+    def num_chunk_tokens(self) -> int:
+        elements = CHUNK_ELEMENTS if self.weight_VE.device.type == "cpu" else CHUNK_ELEMENTS_GPU
+        return max(MIN_CHUNK, elements // len(self.weight_VE))
+
+
+def log_probabilities(
+    head: Head, hidden_NE: torch.Tensor, targets_N: torch.Tensor, coefficients_N: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """log p(target) of every row (float32, N), and the gradient of sum_n coefficient_n log p_n by the hidden states.
+
+    Rows with coefficient 0 need no gradient: no second product is made for them.
+    """
+    logp_N = torch.empty(len(targets_N), dtype=torch.float32, device=hidden_NE.device)
+    gradient_NE = torch.zeros_like(hidden_NE)
+    chunk = min(head.num_chunk_tokens(), len(targets_N))
+    logits_buffer = hidden_NE.new_empty(chunk, len(head.weight_VE))
+    softmax_buffer = torch.empty_like(logits_buffer)
+    for wanted in (True, False):
+        for rows_C in torch.nonzero((coefficients_N != 0) == wanted)[:, 0].split(chunk):
+            hidden_CE, target_C = hidden_NE[rows_C], targets_N[rows_C]
+            logits_CV = torch.mm(hidden_CE, head.weight_VE.t(), out=logits_buffer[: len(rows_C)])
+            if head.bias_V is not None:
+                logits_CV += head.bias_V
+            if head.softcap is not None:
+                logits_CV.div_(head.softcap).tanh_().mul_(head.softcap)
+            softmax_CV = torch.softmax(logits_CV, dim=-1, out=softmax_buffer[: len(rows_C)])
+            # The most probable token gives log(sum(exp(z))) with no second pass of exponentials.
+            log_sum_C = logits_CV.amax(dim=1).float() - softmax_CV.amax(dim=1).float().log()
+            logp_C = logits_CV.gather(1, target_C[:, None])[:, 0].float() - log_sum_C
+            logp_N[rows_C] = logp_C
+            if wanted:
+                gradient_CE = head_gradient(head, logits_CV, softmax_CV, target_C, logp_C)
+                gradient_NE[rows_C] = gradient_CE.mul_(coefficients_N[rows_C, None].to(gradient_CE.dtype))
+    return logp_N, gradient_NE
+
+
+def head_gradient(
+    head: Head, logits_CV: torch.Tensor, softmax_CV: torch.Tensor, target_C: torch.Tensor, logp_C: torch.Tensor
+) -> torch.Tensor:
+    """d log p(target) / dh, C x E. The target's own term, 1 - p, is kept apart so that it is precise where p is near 1.
+
+    Overwrites `softmax_CV`.
+    """
+    dtype = softmax_CV.dtype
+    own_C = -torch.expm1(logp_C)
+    softmax_CV.scatter_(1, target_C[:, None], 0)
+    if head.softcap is not None:  # z = cap tanh(z' / cap), so dz / dz' = 1 - (z / cap)^2
+        slope_CV = 1 - (logits_CV / head.softcap).square_()
+        softmax_CV *= slope_CV
+        own_C = own_C * slope_CV.gather(1, target_C[:, None])[:, 0]
+    others_CE = softmax_CV @ head.weight_VE
+    return torch.addcmul(others_CE.neg_(), head.weight_VE[target_C], own_C.to(dtype)[:, None])

@@ -1,0 +1,189 @@
+"""The gradient index: every pair's sketch on disk, in shards that are each written whole or not at all.
+
+    plan.json                    what is sketched and how; written first, so that a resumed run is checked against it
+    pairs.parquet                one row per input row: language, group, reason, lengths, place in the plan
+    sketches-00007.safetensors   shard 7 of the plan, renamed into place when complete
+    reference-00007.safetensors  log-probabilities under another reference model, where there is one
+    index.json                   written last: its presence means finished
+
+A sketch is stored as float16 of unit root mean square beside its float32 scale, so that no gradient over- or underflows.
+Pairs are stored in the plan's order (longest first), whoever wrote them, however often that was interrupted.
+
+Shapes: P pairs of the index, D dims of a sketch.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from congrad.errors import UserError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Pairs [start, stop) of the plan's order."""
+
+    number: int
+    start: int
+    stop: int
+
+    def path(self, directory: Path, kind: str) -> Path:
+        return directory / f"{kind}-{self.number:05d}.safetensors"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes under a temporary name and renames, so that the file is whole or absent whatever happens.
+
+    Raises:
+        UserError: the disk is full or the place cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: cannot write ({error.strerror}); free some space or choose another --output"
+        ) from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    write_atomically(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+
+
+def encode(sketches_PD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sketches as (float16 of unit root mean square, float32 scale); a sketch that is zero or not finite becomes zeros
+    with scale 0 or NaN."""
+    scale_P = sketches_PD.square().mean(dim=1, dtype=torch.float64).sqrt().float()
+    usable_P = torch.isfinite(scale_P) & (scale_P > 0)
+    unit_PD = torch.where(usable_P[:, None], sketches_PD / scale_P[:, None], 0)
+    return unit_PD.half(), torch.where(torch.isfinite(scale_P), scale_P, torch.nan)
+
+
+@dataclass(frozen=True)
+class GradientIndex:
+    """A finished index. Arrays are in the plan's order; `positions_P` says which row of `pairs` each is.
+
+    Attributes:
+        directory: where it lies.
+        plan: the content of plan.json.
+        pairs: one row per input row, in input order.
+        positions_P: position in `pairs` of each sketched pair.
+        scales_P: float32; the sketch of pair i is scales_P[i] times its stored unit sketch.
+        policy_logps_P2, reference_logps_P2: log-probabilities of (chosen, rejected), summed over tokens, float32.
+    """
+
+    directory: Path
+    plan: dict[str, Any]
+    pairs: pa.Table
+    shards: tuple[Shard, ...]
+    positions_P: torch.Tensor
+    scales_P: torch.Tensor
+    policy_logps_P2: torch.Tensor
+    reference_logps_P2: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.scales_P)
+
+    @property
+    def num_dims(self) -> int:
+        return int(self.plan["dims"])
+
+    def chunks(self) -> Iterator[tuple[slice, torch.Tensor]]:
+        """The unit sketches (float16, rows x D) of slices of the plan's order; memory-mapped, one shard at a time."""
+        for shard in self.shards:
+            with open_shard(shard.path(self.directory, "sketches")) as file:
+                yield slice(shard.start, shard.stop), file.get_tensor("sketches")
+
+
+def open_shard(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: unreadable ({error}); delete it and run the same command again") from error
+
+
+def read_plan(directory: Path) -> dict[str, Any] | None:
+    """The plan of an index that was begun here, or None.
+
+    Raises:
+        UserError: plan.json is damaged, or of a format that this version does not read.
+    """
+    path = directory / "plan.json"
+    if not path.exists():
+        return None
+    try:
+        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not JSON ({error}); delete {directory} and build the index again") from error
+    if plan.get("format") != FORMAT:
+        raise UserError(
+            f"{path}: index format {plan.get('format')}, this version reads {FORMAT}; build the index again"
+        )
+    return plan
+
+
+def shards_of(plan: Mapping[str, Any]) -> tuple[Shard, ...]:
+    bounds = [*range(0, plan["num_pairs"], plan["shard_pairs"]), plan["num_pairs"]]
+    return tuple(Shard(number, *span) for number, span in enumerate(pairwise(bounds)))
+
+
+def is_finished(directory: Path) -> bool:
+    return (directory / "index.json").exists()
+
+
+def open_index(directory: str | Path) -> GradientIndex:
+    """Opens a finished index; sketches stay on disk.
+
+    Raises:
+        UserError: there is none, it is unfinished, or a shard is damaged or missing.
+    """
+    directory = Path(directory)
+    plan = read_plan(directory)
+    if plan is None or not is_finished(directory):
+        state = "no gradient index" if plan is None else "the gradient index is unfinished"
+        raise UserError(f"{directory}: {state}; run `congrad filter DATA --model MODEL --output {directory.parent}`")
+    pairs = pq.read_table(directory / "pairs.parquet")
+    shards = shards_of(plan)
+    position = pairs["place"].to_numpy()
+    positions = np.argsort(position, kind="stable")[np.count_nonzero(position < 0) :]
+    scales, policy, reference = [], [], []
+    for shard in shards:
+        with open_shard(shard.path(directory, "sketches")) as file:
+            scales.append(file.get_tensor("scales"))
+            policy.append(file.get_tensor("logps"))
+        if plan["reference"] is not None:
+            with open_shard(shard.path(directory, "reference")) as file:
+                reference.append(file.get_tensor("logps"))
+    policy_P2 = torch.cat([torch.empty(0, 2), *policy])
+    return GradientIndex(
+        directory=directory,
+        plan=plan,
+        pairs=pairs,
+        shards=shards,
+        positions_P=torch.from_numpy(positions),
+        scales_P=torch.cat([torch.empty(0), *scales]),
+        policy_logps_P2=policy_P2,
+        reference_logps_P2=torch.cat(reference) if reference else policy_P2,
+    )

@@ -1,0 +1,164 @@
+"""Pair sketches: one packed forward and backward pass over frozen weights, every weight gradient compressed on the way.
+
+A linear layer's weight gradient is sum_t d_t a_t^T over its inputs a and output gradients d. Hooks project both as they
+appear, and the sketch of pair i is sum_t (P d_t)(Q a_t)^T over the pair's tokens: the gradient itself is never formed.
+
+Shapes: T tokens in the pack, B pairs, M layers of the space, p the projection size, D = dims of a whole sketch.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+
+from congrad.gradients.attention import IMPLEMENTATION
+from congrad.gradients.head import Head, log_probabilities
+from congrad.gradients.norm import faster_norms
+from congrad.gradients.packing import Pack
+from congrad.gradients.projection import projection
+from congrad.gradients.space import SpaceLayer, gradient_space
+
+
+@dataclass(frozen=True)
+class PairSketches:
+    """What one pack gives: sketches (B x D, float32) and summed log-probabilities of both sides (B x 2, float32)."""
+
+    sketches_BD: torch.Tensor
+    logps_B2: torch.Tensor
+
+
+class Recorder:
+    """Hooks on the layers of the space that keep, per layer, the projected inputs and output gradients of one pass."""
+
+    def __init__(self, space: list[SpaceLayer], size: int, seed: int, device: torch.device) -> None:
+        self.left_MTp: list[torch.Tensor | None] = [None] * len(space)
+        self.right_MTp: list[torch.Tensor | None] = [None] * len(space)
+        self._last_input: torch.Tensor | None = None
+        self._last_right: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._handles: list[RemovableHandle] = []
+        rights: dict[tuple[str, int], torch.Tensor] = {}
+        for index, layer in enumerate(space):
+            assert isinstance(layer.module.weight, torch.Tensor)
+            dtype = layer.module.weight.dtype
+            left = projection(layer.name, "left", layer.num_outputs, size, seed, device=device, dtype=dtype)
+            # Layers that may read the same input (query, key and value; gate and up) share its projection.
+            parent = layer.name.rpartition(".")[0]
+            key = (parent, layer.num_inputs)
+            if key not in rights:
+                rights[key] = projection(
+                    f"{parent}/{layer.num_inputs}", "right", layer.num_inputs, size, seed, device=device, dtype=dtype
+                )
+            self._handles.append(layer.module.register_forward_hook(self._hook(index, left, rights[key])))
+
+    def _hook(self, index: int, left_Op: torch.Tensor, right_Ip: torch.Tensor) -> Callable[..., torch.Tensor]:
+        def record_gradient(gradient: torch.Tensor) -> None:
+            self.left_MTp[index] = (gradient[0] @ left_Op).float()
+
+        def record_input(module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+            (inputs,) = args
+            if self._last_input is not inputs or self._last_right is None or self._last_right[0] is not right_Ip:
+                self._last_input = inputs
+                self._last_right = (right_Ip, (inputs.detach()[0] @ right_Ip).float())
+            self.right_MTp[index] = self._last_right[1]
+            if not output.requires_grad:  # the lowest layers: the backward pass ends at their outputs
+                output.requires_grad_(True)
+            output.register_hook(record_gradient)
+            return output
+
+        return record_input
+
+    def sketches(self, pack: Pack) -> torch.Tensor:
+        """The sketch of every pair of the pack, layer by layer (B x M p^2, float32 throughout)."""
+        assert all(part is not None for part in self.left_MTp), "a layer of the space took no part in the pass"
+        left_MTp = torch.stack([part for part in self.left_MTp if part is not None])
+        right_MTp = torch.stack([part for part in self.right_MTp if part is not None])
+        self.left_MTp = [None] * len(self.left_MTp)
+        self._last_input = self._last_right = None
+        rows = [
+            torch.bmm(left_MTp[:, s.start : s.end].transpose(1, 2), right_MTp[:, s.start : s.end]).flatten()
+            for s in pack.segments
+        ]
+        return torch.stack(rows)
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+def final_hidden_states(decoder: nn.Module, pack: Pack) -> torch.Tensor:
+    """The decoder's output for a pack, T x width."""
+    output = decoder(
+        input_ids=pack.tokens_T[None], position_ids=pack.position_ids_T[None], use_cache=False, segments=pack.segments
+    )
+    hidden: torch.Tensor = output.last_hidden_state[0]
+    return hidden
+
+
+def sum_by_side(pack: Pack, logp_N: torch.Tensor) -> torch.Tensor:
+    """Summed log-probabilities of (chosen, rejected), B x 2."""
+    sums_B2 = torch.zeros(pack.num_pairs, 2, device=logp_N.device)
+    return sums_B2.index_add_(0, pack.pairs_N, logp_N[:, None] * pack.sides_N2)
+
+
+@contextmanager
+def packed(model: PreTrainedModel) -> Iterator[None]:
+    """While open, the model reads packs and its norms run fast; it is as it was afterwards."""
+    assert not model.training
+    before = model.config._attn_implementation
+    model.set_attn_implementation(IMPLEMENTATION)
+    try:
+        with faster_norms(model):
+            yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+@contextmanager
+def scorer(model: PreTrainedModel) -> Iterator[Callable[[Pack], PairSketches]]:
+    """While open, a function from a pack to its log-probabilities alone (its sketches are empty)."""
+    head, decoder = Head.of(model), model.get_decoder()
+    with packed(model):
+
+        @torch.no_grad()
+        def score(pack: Pack) -> PairSketches:
+            pack = pack.to(model.device)
+            hidden_TE = final_hidden_states(decoder, pack)
+            nothing_N = torch.zeros_like(pack.coefficients_N)
+            logp_N, _ = log_probabilities(head, hidden_TE[pack.positions_N], pack.targets_N, nothing_N)
+            return PairSketches(torch.empty(pack.num_pairs, 0), sum_by_side(pack, logp_N).cpu())
+
+        yield score
+
+
+@contextmanager
+def sketcher(
+    model: PreTrainedModel, *, size: int, seed: int, layers: str | None = None
+) -> Iterator[Callable[[Pack], PairSketches]]:
+    """While open, a function from a pack to its sketches; the model is as it was afterwards.
+
+    Args:
+        model: a causal language model in evaluation mode; none of its weights may require a gradient.
+        size: projection size p; a layer's sketch is p x p.
+        layers: see `space.parse_layers`.
+    """
+    assert not any(parameter.requires_grad for parameter in model.parameters()), "freeze the model first"
+    head, decoder, device = Head.of(model), model.get_decoder(), model.device
+    recorder = Recorder(gradient_space(model, layers), size, seed, device)
+    with packed(model), closing(recorder):
+
+        def sketch(pack: Pack) -> PairSketches:
+            pack = pack.to(device)
+            hidden_TE = final_hidden_states(decoder, pack)
+            with torch.no_grad():
+                logp_N, dhidden_NE = log_probabilities(
+                    head, hidden_TE.detach()[pack.positions_N], pack.targets_N, pack.coefficients_N
+                )
+                dhidden_TE = torch.zeros_like(hidden_TE).index_add_(0, pack.positions_N, dhidden_NE)
+            hidden_TE.backward(dhidden_TE)
+            return PairSketches(recorder.sketches(pack).cpu(), sum_by_side(pack, logp_N).cpu())
+
+        yield sketch

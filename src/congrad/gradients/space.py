@@ -1,0 +1,86 @@
+"""The gradient space: which weight matrices of the model a pair's gradient is taken over.
+
+These are the linear layers in the decoder blocks (`nn.Linear`, GPT-2's `Conv1D`); with a LoRA adapter, its two matrices
+per adapted layer and nothing else. Embeddings, the LM head, norms and biases stay out.
+"""
+
+import re
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from congrad.errors import UserError
+
+
+@dataclass(frozen=True)
+class SpaceLayer:
+    """One weight matrix of the space: a module computing `input @ W^T`, seen as num_outputs x num_inputs."""
+
+    name: str
+    module: nn.Module
+    block: int  # index of the decoder block it sits in
+    num_inputs: int
+    num_outputs: int
+
+
+def decoder_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+    """The qualified name and the list of the decoder blocks.
+
+    Raises:
+        UserError: the model has no list of `config.num_hidden_layers` blocks.
+    """
+    num_blocks = model.config.get_text_config().num_hidden_layers
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == num_blocks:
+            return name, module
+    raise UserError(
+        f"model {model.config.name_or_path!r}: no list of {num_blocks} decoder blocks in {type(model).__name__}; "
+        "congrad filters with decoder-only causal language models"
+    )
+
+
+def parse_layers(layers: str | None, num_blocks: int) -> range:
+    """The blocks that `--layers` asks for: `None` all, `upper` the upper half, `12:` or `4:10` a Python slice.
+
+    Raises:
+        UserError: the text is none of these, or selects no block.
+    """
+    if layers is None:
+        return range(num_blocks)
+    if layers == "upper":
+        return range(num_blocks // 2, num_blocks)
+    match = re.fullmatch(r"(-?\d*):(-?\d*)", layers)
+    if match is None:
+        raise UserError(f"--layers {layers!r} is neither 'upper' nor a slice such as '12:' or '4:10'")
+    start, stop = (int(text) if text else None for text in match.groups())
+    blocks = range(num_blocks)[start:stop]
+    if not blocks:
+        raise UserError(f"--layers {layers!r} selects none of the model's {num_blocks} decoder blocks")
+    return blocks
+
+
+def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[SpaceLayer]:
+    """The weight matrices that gradients are taken over, from the lowest block up, in the model's own order.
+
+    Raises:
+        UserError: `layers` is malformed, or the selected blocks hold no linear layer.
+    """
+    prefix, blocks = decoder_blocks(model)
+    selected = parse_layers(layers, len(blocks))
+    names = [name for name, _ in model.named_modules()]
+    has_adapter = any(".lora_A." in name for name in names)
+    space = []
+    for block in selected:
+        for name, module in blocks[block].named_modules():
+            is_adapter = ".lora_A." in name or ".lora_B." in name
+            if not isinstance(module, nn.Linear | Conv1D) or is_adapter != has_adapter:
+                continue
+            num_inputs, num_outputs = (
+                tuple(module.weight.shape) if isinstance(module, Conv1D) else tuple(module.weight.shape)[::-1]
+            )
+            space.append(SpaceLayer(f"{prefix}.{block}.{name}", module, block, num_inputs, num_outputs))
+    if not space:
+        raise UserError(f"model {model.config.name_or_path!r}: no linear layer in decoder blocks {selected}")
+    return space
