@@ -172,14 +172,11 @@ def check_plan(found: Mapping[str, Any], wanted: Mapping[str, Any], directory: P
     assert found == dict(wanted), "the plan depends on something that is not compared"
 
 
-def write_pairs(path: Path, pairs: Pairs, lengths: IntArray) -> None:
-    """pairs.parquet; `group` numbers the distinct prompts, `place` is the plan's order (-1: not sketched)."""
+def write_pairs(path: Path, pairs: Pairs) -> None:
+    """pairs.parquet; `group` numbers the distinct prompts of each language."""
     keys = [(language, ids.tobytes()) for language, ids in zip(pairs.languages, pairs.prompt_ids, strict=True)]
     numbers: dict[tuple[str, bytes], int] = {}
     groups = [numbers.setdefault(key, len(numbers)) for key in keys]
-    order = plan_order(lengths)
-    place = np.full(len(lengths), -1)
-    place[order] = np.arange(len(order))
     table = pa.table(
         {
             "row": pa.array(pairs.rows, pa.int64()),
@@ -188,7 +185,6 @@ def write_pairs(path: Path, pairs: Pairs, lengths: IntArray) -> None:
             "reason": pa.array(pairs.reasons, pa.string()),
             "chosen_tokens": pa.array([len(ids) for ids in pairs.chosen_ids], pa.int32()),
             "rejected_tokens": pa.array([len(ids) for ids in pairs.rejected_ids], pa.int32()),
-            "place": pa.array(place, pa.int64()),
         }
     )
     temporary = path.with_name(f".{path.name}")
@@ -200,17 +196,10 @@ def write_pairs(path: Path, pairs: Pairs, lengths: IntArray) -> None:
         raise UserError(f"{path}: cannot write ({error}); free some space or choose another --output") from error
 
 
-def plan_order(lengths: IntArray) -> IntArray:
-    """Positions of the usable pairs, longest first: what does not fit in memory is known at once, and neighbours in a
-    pack are of one length."""
-    order = np.argsort(-lengths, kind="stable")
-    return order[: np.count_nonzero(lengths)]
-
-
-def packs_of(positions: Sequence[int], lengths: IntArray, budget: int) -> Iterator[list[int]]:
-    """Consecutive pairs whose tokens fit the budget together; one longer pair goes alone."""
+def packs_of(positions: IntArray, lengths: IntArray, budget: int) -> Iterator[list[int]]:
+    """Pairs of like length whose tokens fit the budget together, longest first; a longer pair goes alone."""
     current: list[int] = []
-    for position in positions:
+    for position in positions[np.argsort(-lengths[positions], kind="stable")].tolist():
         if current and lengths[[*current, position]].sum() > budget:
             yield current
             current = []
@@ -233,7 +222,7 @@ def run_shards(
             write_tensors(path, work(shard))
 
 
-def begin(directory: Path, plan: Mapping[str, Any], pairs: Pairs, lengths: IntArray, rank: Rank) -> None:
+def begin(directory: Path, plan: Mapping[str, Any], pairs: Pairs, rank: Rank) -> None:
     """Makes the directory with its plan, or checks that the plan that is there is the same."""
     found = read_plan(directory)
     if found is not None:
@@ -243,7 +232,7 @@ def begin(directory: Path, plan: Mapping[str, Any], pairs: Pairs, lengths: IntAr
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{directory}: cannot be made ({error.strerror}); choose another --output") from error
-        write_pairs(directory / "pairs.parquet", pairs, lengths)
+        write_pairs(directory / "pairs.parquet", pairs)
         write_json(directory / "plan.json", plan)
 
 
@@ -292,27 +281,29 @@ def build_index(
         model_fingerprint=model_fingerprint or fingerprint(model),
         reference=reference_fingerprint,
     )
-    begin(directory, plan, pairs, lengths, rank)
+    begin(directory, plan, pairs, rank)
     barrier()
-    shards, order = shards_of(plan), plan_order(lengths)
+    shards, usable = shards_of(plan), np.flatnonzero(lengths)
     budget = plan["settings"]["token_budget"]
 
     def run(stage: str, kind: str, compute: Callable[[Pack], PairSketches]) -> None:
         mine = shards[rank.number :: rank.world_size]
         missing = [shard for shard in mine if not shard.path(directory, kind).exists()]
-        total = int(sum(lengths[order[shard.start : shard.stop]].sum() for shard in missing))
+        total = int(sum(lengths[usable[shard.start : shard.stop]].sum() for shard in missing))
         done = num_done = 0
 
         def work(shard: Shard) -> dict[str, torch.Tensor]:
             nonlocal done, num_done
-            results = []
-            for positions in packs_of(order[shard.start : shard.stop].tolist(), lengths, budget):
+            results, order = [], []
+            for positions in packs_of(usable[shard.start : shard.stop], lengths, budget):
                 results.append(compute(pack(triples(pairs, positions), settings.normalise)))
+                order += positions
                 done, num_done = done + int(lengths[positions].sum()), num_done + len(positions)
                 on_progress(Progress(stage, done, total, num_done))
-            tensors = {"logps": torch.cat([result.logps_B2 for result in results])}
+            back = torch.from_numpy(np.argsort(order))
+            tensors = {"logps": torch.cat([result.logps_B2 for result in results])[back]}
             if kind == "sketches":
-                unit, scales = encode(torch.cat([result.sketches_BD for result in results]))
+                unit, scales = encode(torch.cat([result.sketches_BD for result in results])[back])
                 tensors |= {"sketches": unit, "scales": scales}
             return tensors
 

@@ -1,20 +1,21 @@
 """The gradient index: every pair's sketch on disk, in shards that are each written whole or not at all.
 
     plan.json                    what is sketched and how; written first, so that a resumed run is checked against it
-    pairs.parquet                one row per input row: language, group, reason, lengths, place in the plan
-    sketches-00007.safetensors   shard 7 of the plan, renamed into place when complete
+    pairs.parquet                one row per input row: language, group of the prompt, reason, lengths
+    sketches-00007.safetensors   a run of pairs in input order, renamed into place when complete
     reference-00007.safetensors  log-probabilities under another reference model, where there is one
     index.json                   written last: its presence means finished
 
 A sketch is stored as float16 of unit root mean square beside its float32 scale, so that no gradient over- or underflows.
-Pairs are stored in the plan's order (longest first), whoever wrote them, however often that was interrupted.
+Rows that cannot be scored have a reason in pairs.parquet and no sketch; the others are stored in input order, whoever
+wrote them and however often that was interrupted.
 
 Shapes: P pairs of the index, D dims of a sketch.
 """
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -34,7 +35,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Shard:
-    """Pairs [start, stop) of the plan's order."""
+    """Sketched pairs [start, stop)."""
 
     number: int
     start: int
@@ -83,13 +84,13 @@ def encode(sketches_PD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 @dataclass(frozen=True)
 class GradientIndex:
-    """A finished index. Arrays are in the plan's order; `positions_P` says which row of `pairs` each is.
+    """A finished index, and as such the matrix of its unit sketches (float16, P x D), read from disk by slices of rows.
 
     Attributes:
         directory: where it lies.
         plan: the content of plan.json.
         pairs: one row per input row, in input order.
-        positions_P: position in `pairs` of each sketched pair.
+        positions_P: the position in `pairs` of each sketched pair, ascending.
         scales_P: float32; the sketch of pair i is scales_P[i] times its stored unit sketch.
         policy_logps_P2, reference_logps_P2: log-probabilities of (chosen, rejected), summed over tokens, float32.
     """
@@ -107,14 +108,19 @@ class GradientIndex:
         return len(self.scales_P)
 
     @property
-    def num_dims(self) -> int:
-        return int(self.plan["dims"])
+    def shape(self) -> tuple[int, int]:
+        return len(self), int(self.plan["dims"])
 
-    def chunks(self) -> Iterator[tuple[slice, torch.Tensor]]:
-        """The unit sketches (float16, rows x D) of slices of the plan's order; memory-mapped, one shard at a time."""
-        for shard in self.shards:
+    def __getitem__(self, rows: slice, /) -> torch.Tensor:
+        start, stop, step = rows.indices(len(self))
+        assert step == 1, "an index is read by runs of rows"
+        parts = [torch.empty(0, self.shape[1], dtype=torch.float16)]
+        size = int(self.plan["shard_pairs"])
+        for shard in self.shards[start // size : -(-stop // size)]:
             with open_shard(shard.path(self.directory, "sketches")) as file:
-                yield slice(shard.start, shard.stop), file.get_tensor("sketches")
+                sketches = file.get_slice("sketches")
+                parts.append(sketches[max(start, shard.start) - shard.start : min(stop, shard.stop) - shard.start])
+        return parts[1] if len(parts) == 2 else torch.cat(parts)
 
 
 def open_shard(path: Path) -> Any:
@@ -166,8 +172,7 @@ def open_index(directory: str | Path) -> GradientIndex:
         raise UserError(f"{directory}: {state}; run `congrad filter DATA --model MODEL --output {directory.parent}`")
     pairs = pq.read_table(directory / "pairs.parquet")
     shards = shards_of(plan)
-    position = pairs["place"].to_numpy()
-    positions = np.argsort(position, kind="stable")[np.count_nonzero(position < 0) :]
+    positions = np.flatnonzero(np.array(pairs["reason"].to_pylist(), dtype=object) == "")
     scales, policy, reference = [], [], []
     for shard in shards:
         with open_shard(shard.path(directory, "sketches")) as file:
