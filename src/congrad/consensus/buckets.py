@@ -1,0 +1,138 @@
+"""One streaming pass over the sketches: weighted sums of pair gradients in buckets, which is all the statistics need.
+
+The pairs of a language are dealt at random to up to 64 buckets. All pairs of one prompt share a bucket, and a bucket
+lies wholly in one cross-fit fold, so buckets are independent samples of their language's gradient. Their sums give the
+language gradients with and without a fold, the bootstrap and the noise-corrected cosine, without another pass.
+
+Shapes: P pairs, U prompts (of one language each), D sketch dims, L languages, B buckets (of all languages),
+C rows of a chunk.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+MAX_BUCKETS = 64  # of one language
+MAX_BUCKETS_IN_ALL = 1280  # the bucket Gramian and the bootstrap then take a second or two, however many languages
+MAX_BUCKET_BYTES = 2**30
+CHUNK_ELEMENTS = 2**20  # 4 MiB in float32, so that conversion, norms and sums of a chunk stay in the cache
+
+
+class Sketches(Protocol):
+    """The sketch matrix (P x D, any float type), read by slices of rows. A tensor is one; so is an open index.
+
+    The reader of the slices chooses them, so results do not depend on how an index is cut into shards.
+    """
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+    def __getitem__(self, rows: slice, /) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class Buckets:
+    """The bucket of each pair (-1: takes no part), and each bucket's language and fold (int64)."""
+
+    bucket_P: torch.Tensor
+    language_B: torch.Tensor
+    fold_B: torch.Tensor
+
+
+@dataclass(frozen=True)
+class BucketSums:
+    """Every bucket's sum of weighted gradients (float32) and of weights (float64); every sketch's norm (float32)."""
+
+    sums_BD: torch.Tensor
+    weight_B: torch.Tensor
+    norm_P: torch.Tensor
+
+
+def assign_buckets(
+    language_P: torch.Tensor,
+    group_P: torch.Tensor,
+    usable_P: torch.Tensor,
+    *,
+    num_languages: int,
+    num_dims: int,
+    num_folds: int,
+    seed: int,
+) -> Buckets:
+    """Deal the prompts of every language to buckets, at random, and the buckets to folds.
+
+    A language has as many buckets as prompts, up to `MAX_BUCKETS` and the bounds on memory and time, and a multiple of
+    the folds where there are that many. The first bucket of language l is in fold l mod F: languages of one pair each
+    are then not all held out at once.
+
+    Args:
+        group_P: the pairs of one prompt have one number, at least 0. Languages share no prompt, whatever the numbers.
+        usable_P: False for the pairs that take no part.
+        num_folds: at least 1.
+    """
+    limit = min(MAX_BUCKETS, MAX_BUCKETS_IN_ALL // num_languages, MAX_BUCKET_BYTES // (4 * num_dims * num_languages))
+    limit = max(limit, num_folds, 2)
+    span = int(group_P.max()) + 1
+    unit_U, unit_of_usable = torch.unique(language_P[usable_P] * span + group_P[usable_P], return_inverse=True)
+    order_U = torch.randperm(len(unit_U), generator=torch.Generator().manual_seed(seed))
+    bucket_U = torch.empty_like(unit_U)
+    languages: list[int] = []
+    folds: list[int] = []
+    for language in range(num_languages):
+        units = order_U[unit_U[order_U] // span == language]
+        size = min(limit, len(units))
+        size -= size % num_folds if size > num_folds else 0
+        if size:
+            bucket_U[units] = len(languages) + torch.arange(len(units)) % size
+        languages += [language] * size
+        folds += [(language + bucket) % num_folds for bucket in range(size)]
+    bucket_P = torch.full_like(language_P, -1)
+    bucket_P[usable_P] = bucket_U[unit_of_usable]
+    return Buckets(bucket_P, torch.tensor(languages, dtype=torch.int64), torch.tensor(folds, dtype=torch.int64))
+
+
+def sum_buckets(sketches: Sketches, share_P: torch.Tensor, factor_P: torch.Tensor, buckets: Buckets) -> BucketSums:
+    """Add share * factor * sketch of every pair to its bucket, in input order, in float32. The first pass.
+
+    A sketch that is not finite is left out, and its norm tells. So is a pair in no bucket.
+
+    Args:
+        share_P: the weight of the pair in its language's gradient.
+        factor_P: the pair's gradient is this times its sketch. Used in float32: the largest should be near 1.
+    """
+    num_pairs, num_dims = sketches.shape
+    num_buckets = len(buckets.language_B)
+    sums_BD = torch.zeros(num_buckets, num_dims)
+    norm_P = torch.empty(num_pairs)
+    product_P = (share_P * factor_P).float()
+    rows = max(1, CHUNK_ELEMENTS // num_dims)
+    buffer_CD = torch.empty(min(rows, num_pairs), num_dims)
+    for start in range(0, num_pairs, rows):
+        chunk = slice(start, min(start + rows, num_pairs))
+        sketch_CD = buffer_CD[: chunk.stop - chunk.start].copy_(sketches[chunk])
+        norm_P[chunk] = torch.linalg.vector_norm(sketch_CD, dim=1)
+        bucket_C = buckets.bucket_P[chunk]
+        taken_C = (bucket_C >= 0) & norm_P[chunk].isfinite()
+        sketch_CD.mul_(product_P[chunk, None])
+        if not taken_C.all():
+            sketch_CD, bucket_C = sketch_CD[taken_C], bucket_C[taken_C]
+        sums_BD.index_add_(0, bucket_C, sketch_CD)
+    taken_P = (buckets.bucket_P >= 0) & norm_P.isfinite()
+    weight_B = torch.zeros(num_buckets, dtype=torch.float64)
+    weight_B.index_add_(0, buckets.bucket_P[taken_P], share_P[taken_P].double())
+    return BucketSums(sums_BD, weight_B, norm_P)
+
+
+def language_gradients(
+    sums: BucketSums, language_B: torch.Tensor, kept_B: torch.Tensor, total_L: torch.Tensor
+) -> torch.Tensor:
+    """The gradient of every language from its kept buckets alone (L x D, float64); zero where none is kept.
+
+    Args:
+        total_L: the weight of a whole language: the weighted mean of the kept pairs is scaled by it.
+    """
+    kept_LB = (torch.arange(len(total_L))[:, None] == language_B) & kept_B
+    weight_L = (kept_LB * sums.weight_B).sum(1)
+    scale_L = torch.where(weight_L > 0, total_L / weight_L, 0.0)
+    return (kept_LB.float() @ sums.sums_BD).double() * scale_L[:, None]

@@ -1,0 +1,114 @@
+"""How far the languages agree: cosines of language gradients, raw, with a bootstrap interval, and without the noise.
+
+Everything follows from the Gramian of the bucket sums. The buckets of a language are independent samples of its
+gradient, so products of two different buckets hold no noise on average, and products of a bucket with itself do.
+
+Shapes: L languages, B buckets, R resamples.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+CLEAR_OF_NOISE = 2.0  # standard deviations of the estimate of a squared norm if there were no gradient at all
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Cosines between language gradients (float64). NaN where there is nothing to say.
+
+    Attributes:
+        cosine_LL: as measured. Sampling noise pulls it towards 0: two languages of the same gradient, each seen through
+            few noisy pairs, look unrelated.
+        interval_LL2: the 95% bootstrap interval of `cosine_LL`. Where noise dominates it is too wide, not too narrow.
+            NaN where a language has one bucket.
+        corrected_LL: an estimate of the cosine that infinitely many pairs would give. Its errors average out, so it may
+            lie outside [-1, 1]. NaN where a language's gradient does not stand clear of its noise.
+    """
+
+    cosine_LL: torch.Tensor
+    interval_LL2: torch.Tensor
+    corrected_LL: torch.Tensor
+
+
+def agreement(
+    gram_BB: torch.Tensor,
+    weight_B: torch.Tensor,
+    language_B: torch.Tensor,
+    *,
+    num_languages: int,
+    num_resamples: int,
+    seed: int,
+) -> Agreement:
+    """The three matrices of `Agreement`.
+
+    Args:
+        gram_BB: inner products of the bucket sums.
+        weight_B: the sum of the weights of a bucket's pairs.
+    """
+    gram_BB = gram_BB.double()
+    member_LB = (torch.arange(num_languages)[:, None] == language_B).double()
+    inner_LL = member_LB @ gram_BB @ member_LB.T
+    cosine_LL = _cosines(inner_LL, inner_LL.diagonal().sqrt())
+    self_L = member_LB @ gram_BB.diagonal()
+    corrected_LL = _corrected(inner_LL, self_L, gram_BB, weight_B.double(), member_LB)
+    interval_LL2 = _bootstrap(gram_BB, language_B, member_LB, num_resamples, seed)
+    interval_LL2[cosine_LL.isnan()] = torch.nan
+    return Agreement(cosine_LL, interval_LL2, corrected_LL)
+
+
+def _cosines(inner_LL: torch.Tensor, norm_L: torch.Tensor) -> torch.Tensor:
+    cosine_LL = inner_LL / (norm_L[..., :, None] * norm_L[..., None, :])
+    diagonal = cosine_LL.diagonal(dim1=-2, dim2=-1)
+    diagonal.copy_(torch.where(norm_L > 0, 1.0, torch.nan))
+    return cosine_LL
+
+
+def _corrected(
+    inner_LL: torch.Tensor, self_L: torch.Tensor, gram_BB: torch.Tensor, weight_B: torch.Tensor, member_LB: torch.Tensor
+) -> torch.Tensor:
+    """Cosines with |mu_l|^2 estimated from products of different buckets only: the average over all split halves.
+
+    With S_b the sum and W_b the weight of bucket b, E <S_b, S_c> = W_b W_c |mu|^2 for b != c, hence
+    |mu|^2 ~ (|sum S_b|^2 - sum |S_b|^2) / ((sum W_b)^2 - sum W_b^2). If mu were 0, the numerator's variance would be
+    2 sum_{b != c} E <S_b, S_c>^2; a numerator within `CLEAR_OF_NOISE` of its root is no gradient to take a cosine with.
+    """
+    weight_L = member_LB @ weight_B
+    between_L = inner_LL.diagonal() - self_L
+    squared_BB = (gram_BB**2).fill_diagonal_(0)
+    noise_L = (2 * (member_LB @ squared_BB * member_LB).sum(1)).sqrt()
+    squared_norm_L = between_L / (weight_L**2 - member_LB @ weight_B**2)
+    norm_L = squared_norm_L.where(between_L > CLEAR_OF_NOISE * noise_L, torch.nan).sqrt()
+    return _cosines(inner_LL / (weight_L[:, None] * weight_L), norm_L)
+
+
+def _bootstrap(
+    gram_BB: torch.Tensor, language_B: torch.Tensor, member_LB: torch.Tensor, num_resamples: int, seed: int
+) -> torch.Tensor:
+    """Percentiles of the cosines when every language's buckets are drawn again with replacement.
+
+    Drawn counts m make a norm too long and so a cosine too small: a bucket drawn m times has m^2 of its squared norm in
+    it, m fresh buckets would have m. The products of different buckets are too few, by (n - 1) / n of n buckets. With
+    both put right, the squared norm has its measured value on average, as the inner product of two languages has.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    num_languages = len(member_LB)
+    count_RB = torch.zeros(num_resamples, len(language_B), dtype=torch.float64)
+    size_L = member_LB.sum(1).long()
+    for language, size in enumerate(size_L.tolist()):
+        if size:
+            drawn = torch.randint(size, (num_resamples, size), generator=generator)
+            count_RB[:, language_B == language] = torch.nn.functional.one_hot(drawn, size).sum(1).double()
+    inner_RLL = torch.zeros(num_resamples, num_languages, num_languages, dtype=torch.float64)
+    for language in range(num_languages):
+        own_B = language_B == language
+        inner_RLL[:, language] = (count_RB[:, own_B] @ gram_BB[own_B] * count_RB) @ member_LB.T
+    between_RL = inner_RLL.diagonal(dim1=1, dim2=2) - (count_RB**2 * gram_BB.diagonal()) @ member_LB.T
+    within_RL = (count_RB * gram_BB.diagonal()) @ member_LB.T
+    squared_norm_RL = between_RL * (size_L / (size_L - 1)) + within_RL
+    cosine_RLL = _cosines(inner_RLL, squared_norm_RL.clamp(min=1e-300).sqrt()).clamp_(-1, 1)
+    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
+    interval_LL2 = torch.stack([torch.quantile(cosine_RLL[:, row], ends, dim=0).T for row in range(num_languages)])
+    interval_LL2[size_L < 2] = torch.nan
+    interval_LL2[:, size_L < 2] = torch.nan
+    return interval_LL2

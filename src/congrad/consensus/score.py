@@ -1,0 +1,217 @@
+"""The score of a pair: the cosine of its gradient with the direction the languages agree on, found without its help.
+
+A pair's own gradient is part of its language's mean and, through it, of the consensus: scored against that, every pair
+looks aligned. So the pairs are cut into folds, and each fold is scored against the consensus of the others' gradients:
+surgery on the language gradients without the fold. Two passes over the sketches: bucket sums, then cosines.
+
+Shapes: P pairs, D sketch dims, L languages, B buckets, F folds, J directions of a fold, C rows of a chunk.
+"""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock
+
+import torch
+
+from congrad.consensus.accumulate import ema_weights, mean_weights
+from congrad.consensus.buckets import Sketches, assign_buckets, language_gradients, sum_buckets
+from congrad.consensus.languages import Agreement, agreement
+from congrad.consensus.settings import Consensus
+from congrad.consensus.surgery import consensus_weights
+from congrad.errors import UserError
+
+NON_FINITE = "non-finite gradient"
+ZERO_GRADIENT = "zero gradient under this loss"
+NO_CONSENSUS = "the languages have no common direction"
+
+CHUNK_ELEMENTS = 2**22  # 16 MiB in float32: enough rows of each fold for a matrix product, little enough for the cache
+ROUNDING = 1e-6  # a sum shorter than this share of its parts' lengths is nothing but float32 rounding
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What `score_pairs` finds.
+
+    Attributes:
+        score_P: alignment, cos(g_i, consensus without the pair's fold) (float32); NaN where there is none.
+        cosine_PL: cos(g_i, G_l without the pair's fold) (float32); NaN where either is zero.
+        reason_P: why a pair has no score, "" where it has one.
+        num_pairs_L: pairs that took part.
+        agreement: cosines between the languages, of all pairs.
+        weight_L: weights of the languages in the consensus of all pairs (float64).
+    """
+
+    score_P: torch.Tensor
+    cosine_PL: torch.Tensor
+    reason_P: list[str]
+    num_pairs_L: torch.Tensor
+    agreement: Agreement
+    weight_L: torch.Tensor
+
+
+def score_pairs(
+    sketches: Sketches,
+    *,
+    scale_P: torch.Tensor,
+    weight_P: torch.Tensor,
+    language_P: torch.Tensor,
+    num_languages: int,
+    group_P: torch.Tensor | None = None,
+    consensus: Consensus | None = None,
+) -> Scores:
+    """Score every pair against the consensus of the languages.
+
+    Deterministic on the CPU: the same input and seed give the same bytes. Memory is bounded whatever the number of
+    pairs: 1 GiB of bucket sums at the very most, and per-pair vectors.
+
+    Args:
+        sketches: stored sketch s_i of pair i in row i (P x D, any float type).
+        scale_P: r_i; the sketch of the pair's unscaled difference is r_i s_i.
+        weight_P: c_i of `loss.pair_weights`; the pair's gradient is c_i times that difference.
+        language_P: the pair's language, 0 to num_languages - 1.
+        group_P: the same number for the pairs of one prompt, which then share a fold; None if all prompts differ.
+        consensus: None for the defaults.
+
+    Raises:
+        UserError: the aggregator needs a package that is not installed.
+    """
+    num_pairs, _ = sketches.shape
+    if num_pairs == 0:
+        raise UserError("there is no pair to score")
+    language_P = language_P.long()
+    group_P = torch.arange(num_pairs) if group_P is None else group_P.long()
+    assert len(scale_P) == len(weight_P) == len(language_P) == len(group_P) == num_pairs
+    assert int(language_P.min()) >= 0
+    assert int(language_P.max()) < num_languages
+    factor_P = weight_P.double() * scale_P.double()
+    with _one_thread_an_operation() as num_threads:
+        return _score(sketches, factor_P, language_P, num_languages, group_P, consensus or Consensus(), num_threads)
+
+
+def _score(
+    sketches: Sketches,
+    factor_P: torch.Tensor,
+    language_P: torch.Tensor,
+    num_languages: int,
+    group_P: torch.Tensor,
+    settings: Consensus,
+    num_threads: int,
+) -> Scores:
+    known_P = factor_P.isfinite()
+    share_P = _shares(settings, language_P, known_P)
+    total_L = torch.zeros(num_languages, dtype=torch.float64).index_add_(0, language_P, share_P)
+    buckets = assign_buckets(
+        language_P,
+        group_P,
+        known_P,
+        num_languages=num_languages,
+        num_dims=sketches.shape[1],
+        num_folds=max(settings.cross_fit, 1),
+        seed=settings.seed,
+    )
+    # Scaling all gradients alike changes no result, and keeps float32 clear of both its ends.
+    largest = factor_P.where(known_P, 0.0).abs().max()
+    sums = sum_buckets(sketches, share_P, factor_P / largest.where(largest > 0, 1.0), buckets)
+
+    def gradients(kept_B: torch.Tensor) -> torch.Tensor:
+        return language_gradients(sums, buckets.language_B, kept_B, total_L)
+
+    every_B = torch.ones_like(buckets.fold_B, dtype=torch.bool)
+    kept_FB = [buckets.fold_B != fold for fold in range(settings.cross_fit)] or [every_B]
+    directions_FJD = torch.stack([_directions(gradients(kept_B), settings) for kept_B in kept_FB])
+    fold_P = torch.cat([buckets.fold_B, torch.zeros(1, dtype=torch.int64)])[buckets.bucket_P]  # of bucket -1: fold 0
+    product_PJ = _products(sketches, directions_FJD, fold_P, num_threads)
+
+    finite_P = known_P & sums.norm_P.isfinite()
+    zero_P = finite_P & ((factor_P == 0) | (sums.norm_P == 0))
+    cosine_PJ = product_PJ * (factor_P.sign().float() / sums.norm_P)[:, None]
+    cosine_PJ[~finite_P | zero_P] = torch.nan
+    return Scores(
+        score_P=cosine_PJ[:, -1].contiguous(),
+        cosine_PL=cosine_PJ[:, :-1].contiguous(),
+        reason_P=_reasons(finite_P, zero_P, cosine_PJ[:, -1]),
+        num_pairs_L=torch.bincount(language_P[finite_P & ~zero_P], minlength=num_languages),
+        agreement=agreement(
+            sums.sums_BD @ sums.sums_BD.T,
+            sums.weight_B,
+            buckets.language_B,
+            num_languages=num_languages,
+            num_resamples=settings.num_resamples,
+            seed=settings.seed,
+        ),
+        weight_L=_weights(gradients(every_B), settings),
+    )
+
+
+def _shares(settings: Consensus, language_P: torch.Tensor, known_P: torch.Tensor) -> torch.Tensor:
+    if settings.accumulate == "mean":
+        return mean_weights(language_P, known_P)
+    decay = 0.9 if settings.ema_decay is None else settings.ema_decay
+    return ema_weights(language_P, known_P, decay=decay, batch=settings.ema_batch or 8)
+
+
+def _weights(gradient_LD: torch.Tensor, settings: Consensus) -> torch.Tensor:
+    gram_LL = gradient_LD @ gradient_LD.T
+    return consensus_weights(gram_LL, settings.aggregator, num_orders=settings.num_orders, seed=settings.seed)
+
+
+def _directions(gradient_LD: torch.Tensor, settings: Consensus) -> torch.Tensor:
+    """Unit vectors along the language gradients and, last, their consensus (J x D, float32, J = L + 1); NaN if zero."""
+    weight_L = _weights(gradient_LD, settings)
+    norm_L = gradient_LD.norm(dim=1)
+    consensus_D = weight_L @ gradient_LD
+    if consensus_D.norm() <= ROUNDING * (weight_L.abs() @ norm_L):
+        consensus_D = torch.zeros_like(consensus_D)
+    vectors_JD = torch.cat([gradient_LD, consensus_D[None]])
+    unit_JD: torch.Tensor = vectors_JD / torch.linalg.vector_norm(vectors_JD, dim=1, keepdim=True)
+    return unit_JD.float()
+
+
+def _products(sketches: Sketches, directions_FJD: torch.Tensor, fold_P: torch.Tensor, num_threads: int) -> torch.Tensor:
+    """Inner products of every sketch with the directions of its own fold (P x J, float32). The second pass."""
+    num_pairs, num_dims = sketches.shape
+    product_PJ = torch.empty(num_pairs, directions_FJD.shape[1])
+    rows = max(1, CHUNK_ELEMENTS // num_dims)
+    reading = Lock()
+
+    def multiply(start: int) -> None:
+        with reading:  # an open index need not bear two readers
+            sketch_CD = sketches[start : start + rows]
+        fold_C = fold_P[start : start + rows]
+        for fold, directions_JD in enumerate(directions_FJD):
+            own = torch.nonzero(fold_C == fold).flatten()
+            product_PJ[start + own] = sketch_CD[own].float() @ directions_JD.T
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        for _ in pool.map(multiply, range(0, num_pairs, rows)):
+            pass
+    return product_PJ
+
+
+@contextmanager
+def _one_thread_an_operation() -> Iterator[int]:
+    """PyTorch runs each operation on one thread; gives the number it had.
+
+    Thousands of small operations that each wait for all their threads are slow on a busy machine (measured: 10 times).
+    Also, results then do not depend on the number of cores.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
+
+
+def _reasons(finite_P: torch.Tensor, zero_P: torch.Tensor, score_P: torch.Tensor) -> list[str]:
+    reasons = [""] * len(score_P)
+    for mask_P, reason in (
+        (score_P.isnan(), NO_CONSENSUS),
+        (zero_P, ZERO_GRADIENT),
+        (~finite_P, NON_FINITE),
+    ):
+        for row in torch.nonzero(mask_P).flatten().tolist():
+            reasons[row] = reason
+    return reasons

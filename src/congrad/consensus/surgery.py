@@ -1,0 +1,111 @@
+"""Gradient surgery: from the Gramian of the language gradients to the weights of the consensus, sum_l w_l G_l.
+
+PCGrad (Yu et al. 2020, arXiv 2001.06782, Algorithm 1): each gradient meets the others in random order, and where its
+inner product with one is negative, its projection on that one is subtracted; the results are averaged. It needs inner
+products only. This differs from the algorithm in that the consensus is averaged over many seeded orders, which leaves
+little of the draw in it.
+
+The others come from TorchJD: UPGrad (arXiv 2406.16232), MGDA (Désidéri 2012), CAGrad (arXiv 2110.14048, c = 0.5),
+GradVac (arXiv 2010.05874), Aligned-MTL (CVPR 2023). GradVac's targets move with the training steps and start at zero;
+at frozen weights there is one step, at which GradVac is PCGrad.
+
+Shapes: L languages, A of them with a gradient, R random orders.
+"""
+
+import torch
+
+from congrad.consensus.choice import check_choice
+from congrad.errors import UserError
+
+TORCHJD = ("upgrad", "mgda", "cagrad", "gradvac", "aligned-mtl")
+AGGREGATORS = ("pcgrad", "mean", *TORCHJD)
+
+
+def consensus_weights(
+    gram_LL: torch.Tensor, aggregator: str = "pcgrad", *, num_orders: int = 64, seed: int = 0
+) -> torch.Tensor:
+    """The weight of every language gradient in the consensus (L, float64).
+
+    A language whose gradient is zero takes no part: its weight is 0, and the others' are as if it were not there.
+
+    Args:
+        gram_LL: inner products of the language gradients.
+        aggregator: one of `AGGREGATORS`.
+        num_orders: random orders to average over, where the aggregator draws one.
+        seed: of the orders. The global generator is left as it is.
+
+    Raises:
+        UserError: unknown aggregator, or what it needs is not installed.
+    """
+    check_choice("aggregator", aggregator, AGGREGATORS)
+    gram_LL = gram_LL.double()
+    active_A = torch.nonzero(gram_LL.diagonal() > 0).flatten()
+    weight_L = torch.zeros(len(gram_LL), dtype=torch.float64)
+    if len(active_A) == 0:
+        return weight_L
+    gram_AA = gram_LL[active_A][:, active_A]
+    gram_AA = (gram_AA + gram_AA.T) / (2 * gram_AA.diagonal().mean())  # symmetric, and of a scale solvers are made for
+    if aggregator == "mean":
+        weight_A = torch.full((len(active_A),), 1 / len(active_A), dtype=torch.float64)
+    elif aggregator == "pcgrad":
+        weight_A = pcgrad_weights(gram_AA, random_orders(len(active_A), num_orders, seed))
+    else:
+        weight_A = _torchjd_weights(gram_AA, aggregator, num_orders, seed)
+    weight_L[active_A] = weight_A
+    return weight_L
+
+
+def random_orders(num_languages: int, num_orders: int, seed: int) -> torch.Tensor:
+    """For every draw and language, a random order of all languages (R x L x L, int64)."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(num_orders, num_languages, num_languages, generator=generator, dtype=torch.float64).argsort(-1)
+
+
+def pcgrad_weights(gram_LL: torch.Tensor, order_RLL: torch.Tensor) -> torch.Tensor:
+    """PCGrad's weights (L), averaged over languages and orders; all languages and orders take their steps at once.
+
+    Args:
+        order_RLL: order_RLL[r, i] is the order in which language i meets the languages (itself is passed over).
+    """
+    num_orders, num_languages, _ = order_RLL.shape
+    own_L = torch.arange(num_languages)
+    squared_norm_L = gram_LL.diagonal()
+    weight_RLL = torch.eye(num_languages, dtype=gram_LL.dtype).repeat(num_orders, 1, 1)
+    for met_RL in order_RLL.unbind(-1):
+        inner_RL = (gram_LL[met_RL] * weight_RLL).sum(-1)
+        conflict_RL = (inner_RL < 0) & (met_RL != own_L)
+        step_RL = torch.where(conflict_RL, -inner_RL / squared_norm_L[met_RL], 0.0)
+        weight_RLL.scatter_add_(-1, met_RL[..., None], step_RL[..., None])
+    return weight_RLL.mean((0, 1))
+
+
+def _torchjd_weights(gram_AA: torch.Tensor, aggregator: str, num_orders: int, seed: int) -> torch.Tensor:
+    try:
+        from torchjd import aggregation
+
+        match aggregator:
+            case "upgrad":
+                weighting = aggregation.UPGradWeighting()
+            case "mgda":
+                weighting = aggregation.MGDAWeighting()
+            case "cagrad":
+                weighting = aggregation.CAGradWeighting(c=0.5)
+            case "aligned-mtl":
+                weighting = aggregation.AlignedMTLWeighting()
+            case _:
+                weighting = aggregation.GradVacWeighting()
+    except ImportError as error:
+        raise UserError(
+            f"the aggregator {aggregator} needs the torchjd extra: pip install 'congrad[torchjd]' "
+            f"({str(error).splitlines()[0]}), or choose pcgrad"
+        ) from error
+    if aggregator != "gradvac":
+        weight_A: torch.Tensor = weighting(gram_AA)
+        return weight_A
+    with torch.random.fork_rng(devices=[]):  # GradVac draws its orders from the global generator
+        torch.manual_seed(seed)
+        weight_RA = []
+        for _ in range(num_orders):
+            weighting.reset()
+            weight_RA.append(weighting(gram_AA))
+    return torch.stack(weight_RA).mean((0,)) / len(gram_AA)
