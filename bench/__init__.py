@@ -1,0 +1,1 @@
+"""Paired benchmarks of the gradient pass against what else does the same work."""
