@@ -52,7 +52,7 @@ def agreement(
     cosine_LL = _cosines(inner_LL, inner_LL.diagonal().sqrt())
     self_L = member_LB @ gram_BB.diagonal()
     corrected_LL = _corrected(inner_LL, self_L, gram_BB, weight_B.double(), member_LB)
-    interval_LL2 = _bootstrap(gram_BB, language_B, member_LB, num_resamples, seed)
+    interval_LL2 = _bootstrap(gram_BB, weight_B.double(), language_B, member_LB, num_resamples, seed)
     interval_LL2[cosine_LL.isnan()] = torch.nan
     return Agreement(cosine_LL, interval_LL2, corrected_LL)
 
@@ -83,13 +83,18 @@ def _corrected(
 
 
 def _bootstrap(
-    gram_BB: torch.Tensor, language_B: torch.Tensor, member_LB: torch.Tensor, num_resamples: int, seed: int
+    gram_BB: torch.Tensor,
+    weight_B: torch.Tensor,
+    language_B: torch.Tensor,
+    member_LB: torch.Tensor,
+    num_resamples: int,
+    seed: int,
 ) -> torch.Tensor:
     """Percentiles of the cosines when every language's buckets are drawn again with replacement.
 
-    Drawn counts m make a norm too long and so a cosine too small: a bucket drawn m times has m^2 of its squared norm in
-    it, m fresh buckets would have m. The products of different buckets are too few, by (n - 1) / n of n buckets. With
-    both put right, the squared norm has its measured value on average, as the inner product of two languages has.
+    A bucket drawn twice stands for two fresh buckets, but the product of the two copies holds noise that fresh ones
+    would not share: norms would come out too long and cosines too small. So the products of copies are replaced by the
+    average product of different buckets.
     """
     generator = torch.Generator().manual_seed(seed)
     num_languages = len(member_LB)
@@ -103,9 +108,17 @@ def _bootstrap(
     for language in range(num_languages):
         own_B = language_B == language
         inner_RLL[:, language] = (count_RB[:, own_B] @ gram_BB[own_B] * count_RB) @ member_LB.T
-    between_RL = inner_RLL.diagonal(dim1=1, dim2=2) - (count_RB**2 * gram_BB.diagonal()) @ member_LB.T
-    within_RL = (count_RB * gram_BB.diagonal()) @ member_LB.T
-    squared_norm_RL = between_RL * (size_L / (size_L - 1)) + within_RL
+
+    def by_language(value_B: torch.Tensor, times_RB: torch.Tensor) -> torch.Tensor:
+        return (times_RB * value_B) @ member_LB.T
+
+    self_B = gram_BB.diagonal()
+    between_RL = inner_RLL.diagonal(dim1=1, dim2=2) - by_language(self_B, count_RB**2)
+    weight_RL = by_language(weight_B, count_RB) ** 2
+    different_RL = weight_RL - by_language(weight_B**2, count_RB**2)
+    average_RL = torch.where(different_RL > 0, between_RL / different_RL, 0.0)
+    fresh_RL = weight_RL - by_language(weight_B**2, count_RB)
+    squared_norm_RL = average_RL * fresh_RL + by_language(self_B, count_RB)
     cosine_RLL = _cosines(inner_RLL, squared_norm_RL.clamp(min=1e-300).sqrt()).clamp_(-1, 1)
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
     interval_LL2 = torch.stack([torch.quantile(cosine_RLL[:, row], ends, dim=0).T for row in range(num_languages)])

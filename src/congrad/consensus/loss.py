@@ -36,7 +36,7 @@ class Loss:
         beta: TRL's default is 0.1.
         length_penalty: alpha of lp-dpo, per token. Above 0, a longer chosen response counts as already preferred.
         label_smoothing: e of robust, the share of labels taken to be flipped, 0 <= e < 0.5.
-        target_margin: gamma of simpo; None is TRL's default, 0.5.
+        target_margin: gamma of simpo; None becomes TRL's default, 0.5, with simpo.
     """
 
     name: str = "dpo"
@@ -58,6 +58,8 @@ class Loss:
                 raise UserError(f"the {self.name} loss has no {parameter}; leave it out, or choose the loss {owner}")
             if value is not None and not math.isfinite(value):
                 raise UserError(f"the {parameter} is {value}; give a finite number")
+        if self.name == "simpo" and self.target_margin is None:
+            object.__setattr__(self, "target_margin", 0.5)
         if self.name == "lp-dpo" and self.length_penalty is None:
             raise UserError(
                 "the lp-dpo loss needs a length penalty (R-DPO uses 0.005 to 0.05); give one, or choose dpo"
@@ -111,7 +113,8 @@ def margins(
         case "ipo":
             return delta_P
         case "simpo":
-            return loss.beta * delta_P - (0.5 if loss.target_margin is None else loss.target_margin)
+            assert loss.target_margin is not None
+            return loss.beta * delta_P - loss.target_margin
         case "lp-dpo":
             assert loss.length_penalty is not None
             return loss.beta * delta_P + loss.length_penalty * (chosen_tokens_P.double() - rejected_tokens_P.double())

@@ -75,7 +75,7 @@ def score_pairs(
         consensus: None for the defaults.
 
     Raises:
-        UserError: the aggregator needs a package that is not installed.
+        UserError: there is no pair.
     """
     num_pairs, _ = sketches.shape
     if num_pairs == 0:
@@ -148,8 +148,9 @@ def _score(
 def _shares(settings: Consensus, language_P: torch.Tensor, known_P: torch.Tensor) -> torch.Tensor:
     if settings.accumulate == "mean":
         return mean_weights(language_P, known_P)
-    decay = 0.9 if settings.ema_decay is None else settings.ema_decay
-    return ema_weights(language_P, known_P, decay=decay, batch=settings.ema_batch or 8)
+    assert settings.ema_decay is not None
+    assert settings.ema_batch is not None
+    return ema_weights(language_P, known_P, decay=settings.ema_decay, batch=settings.ema_batch)
 
 
 def _weights(gradient_LD: torch.Tensor, settings: Consensus) -> torch.Tensor:

@@ -55,6 +55,15 @@ def consensus_weights(
     return weight_L
 
 
+def check_aggregator(aggregator: str) -> None:
+    """Refuse an aggregator that is unknown or lacks a package, before there is anything to lose.
+
+    Raises:
+        UserError: with the mend.
+    """
+    consensus_weights(torch.eye(2), aggregator, num_orders=1)
+
+
 def random_orders(num_languages: int, num_orders: int, seed: int) -> torch.Tensor:
     """For every draw and language, a random order of all languages (R x L x L, int64)."""
     generator = torch.Generator().manual_seed(seed)
@@ -96,8 +105,7 @@ def _torchjd_weights(gram_AA: torch.Tensor, aggregator: str, num_orders: int, se
                 weighting = aggregation.GradVacWeighting()
     except ImportError as error:
         raise UserError(
-            f"the aggregator {aggregator} needs the torchjd extra: pip install 'congrad[torchjd]' "
-            f"({str(error).splitlines()[0]}), or choose pcgrad"
+            f"the aggregator {aggregator} needs the torchjd extra; pip install 'congrad[torchjd]', or choose pcgrad"
         ) from error
     if aggregator != "gradvac":
         weight_A: torch.Tensor = weighting(gram_AA)

@@ -185,7 +185,7 @@ def packed_attention(
     dropout: float = 0.0,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface: (1, heads, T, D) in, (1, T, heads, D) out; `segments` come with the model call.
+    """transformers' attention interface: (1, heads, T, D) in, (1, T, heads, D) out; `segments` come with the call.
 
     Raises:
         UserError: the model asks for a kind of attention that is not known here.

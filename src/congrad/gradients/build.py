@@ -41,12 +41,18 @@ NUM_SHARDS = 256
 class Pairs(Protocol):
     """What `congrad.preferences.tokenise` gives: one entry per input row; `reasons` is "" for a usable pair."""
 
-    rows: list[int]
-    languages: list[str]
-    prompt_ids: list[IntArray]
-    chosen_ids: list[IntArray]
-    rejected_ids: list[IntArray]
-    reasons: list[str]
+    @property
+    def rows(self) -> Sequence[int]: ...
+    @property
+    def languages(self) -> Sequence[str]: ...
+    @property
+    def prompt_ids(self) -> Sequence[IntArray]: ...
+    @property
+    def chosen_ids(self) -> Sequence[IntArray]: ...
+    @property
+    def rejected_ids(self) -> Sequence[IntArray]: ...
+    @property
+    def reasons(self) -> Sequence[str]: ...
 
 
 @dataclass(frozen=True)
@@ -86,12 +92,13 @@ class Rank:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the pass is; `done` counts packed tokens, the unit that takes the time."""
+    """Where this rank's pass is: `done` of `total` packed tokens, which take the time, and `pairs` of `num_pairs`."""
 
     stage: str
     done: int
     total: int
     pairs: int
+    num_pairs: int
 
 
 def default_token_budget(device: torch.device) -> int:
@@ -144,11 +151,11 @@ def make_plan(
     }
 
 
-DIFFERENCES = {
-    "model": ("another model", "--model"),
+DIFFERENCES = {  # the precision is compared before the model, whose fingerprint depends on it
+    "dtype": ("another precision", "--dtype"),
+    "model": ("another model", "--model or --adapter"),
     "reference": ("another reference model", "--reference"),
     "data": ("other data, or the same data tokenised differently", "the data, --chat or --max-length"),
-    "dtype": ("another precision", "--dtype"),
     "settings": ("other settings", "--projection-size, --seed, --layers, --normalise or --token-budget"),
 }
 
@@ -224,15 +231,18 @@ def run_shards(
 
 def begin(directory: Path, plan: Mapping[str, Any], pairs: Pairs, rank: Rank) -> None:
     """Makes the directory with its plan, or checks that the plan that is there is the same."""
-    found = read_plan(directory)
+    found, path = read_plan(directory), directory / "pairs.parquet"
     if found is not None:
         check_plan(found, plan, directory)
-    elif rank.number == 0:
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{directory}: cannot be made ({error.strerror}); choose another --output") from error
-        write_pairs(directory / "pairs.parquet", pairs)
+    if rank.number > 0:
+        return
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{directory}: cannot be made ({error.strerror}); choose another --output") from error
+    if found is None or not path.exists():
+        write_pairs(path, pairs)
+    if found is None:
         write_json(directory / "plan.json", plan)
 
 
@@ -290,6 +300,7 @@ def build_index(
         mine = shards[rank.number :: rank.world_size]
         missing = [shard for shard in mine if not shard.path(directory, kind).exists()]
         total = int(sum(lengths[usable[shard.start : shard.stop]].sum() for shard in missing))
+        num_pairs = sum(shard.stop - shard.start for shard in missing)
         done = num_done = 0
 
         def work(shard: Shard) -> dict[str, torch.Tensor]:
@@ -299,7 +310,7 @@ def build_index(
                 results.append(compute(pack(triples(pairs, positions), settings.normalise)))
                 order += positions
                 done, num_done = done + int(lengths[positions].sum()), num_done + len(positions)
-                on_progress(Progress(stage, done, total, num_done))
+                on_progress(Progress(stage, done, total, num_done, num_pairs))
             back = torch.from_numpy(np.argsort(order))
             tensors = {"logps": torch.cat([result.logps_B2 for result in results])[back]}
             if kind == "sketches":

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
+from congrad.errors import UserError
+
 MIN_CHUNK = 128  # fewer tokens per chunk and reading W takes longer than multiplying by it
 CHUNK_ELEMENTS = 2**23  # 32 MiB of float32 logits: a server CPU's last-level cache
 CHUNK_ELEMENTS_GPU = 2**27
@@ -26,7 +28,14 @@ class Head:
 
     @staticmethod
     def of(model: PreTrainedModel) -> "Head":
+        """The head of a model.
+
+        Raises:
+            UserError: an adapter changes it, which a product with its weight alone would leave out.
+        """
         output = model.get_output_embeddings()
+        if any("lora_" in name for name, _ in output.named_parameters()):
+            raise UserError("the adapter changes the LM head, which is not supported; train one for the decoder blocks")
         softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         return Head(output.weight.detach(), None if output.bias is None else output.bias.detach(), softcap)
 
@@ -56,9 +65,10 @@ def log_probabilities(
             if head.softcap is not None:
                 logits_CV.div_(head.softcap).tanh_().mul_(head.softcap)
             softmax_CV = torch.softmax(logits_CV, dim=-1, out=softmax_buffer[: len(rows_C)])
-            # The most probable token gives log(sum(exp(z))) with no second pass of exponentials.
-            log_sum_C = logits_CV.amax(dim=1).float() - softmax_CV.amax(dim=1).float().log()
-            logp_C = logits_CV.gather(1, target_C[:, None])[:, 0].float() - log_sum_C
+            # The most probable token gives log(sum(exp(z))) with no second pass of exponentials. Its logit is taken off
+            # first: a target near certainty then has the precision of its probability, not that of a large logit.
+            behind_C = logits_CV.gather(1, target_C[:, None])[:, 0].float() - logits_CV.amax(dim=1).float()
+            logp_C = behind_C + softmax_CV.amax(dim=1).float().log()
             logp_N[rows_C] = logp_C
             if wanted:
                 gradient_CE = head_gradient(head, logits_CV, softmax_CV, target_C, logp_C)

@@ -6,9 +6,9 @@
     reference-00007.safetensors  log-probabilities under another reference model, where there is one
     index.json                   written last: its presence means finished
 
-A sketch is stored as float16 of unit root mean square beside its float32 scale, so that no gradient over- or underflows.
-Rows that cannot be scored have a reason in pairs.parquet and no sketch; the others are stored in input order, whoever
-wrote them and however often that was interrupted.
+A sketch is stored as float16 of unit root mean square beside its float32 scale, so that no gradient over- or
+underflows. Rows that cannot be scored have a reason in pairs.parquet and no sketch; the others are stored in input
+order, whoever wrote them and however often that was interrupted.
 
 Shapes: P pairs of the index, D dims of a sketch.
 """
@@ -76,7 +76,8 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 def encode(sketches_PD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Sketches as (float16 of unit root mean square, float32 scale); a sketch that is zero or not finite becomes zeros
     with scale 0 or NaN."""
-    scale_P = sketches_PD.square().mean(dim=1, dtype=torch.float64).sqrt().float()
+    norm_P = torch.linalg.vector_norm(sketches_PD, dim=1, dtype=torch.float64)  # squares leave the range of float32
+    scale_P = (norm_P / sketches_PD.shape[1] ** 0.5).float()
     usable_P = torch.isfinite(scale_P) & (scale_P > 0)
     unit_PD = torch.where(usable_P[:, None], sketches_PD / scale_P[:, None], 0)
     return unit_PD.half(), torch.where(torch.isfinite(scale_P), scale_P, torch.nan)
@@ -150,6 +151,13 @@ def read_plan(directory: Path) -> dict[str, Any] | None:
     return plan
 
 
+def read_pairs(path: Path) -> pa.Table:
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path}: unreadable ({error}); delete it and run the same command again") from error
+
+
 def shards_of(plan: Mapping[str, Any]) -> tuple[Shard, ...]:
     bounds = [*range(0, plan["num_pairs"], plan["shard_pairs"]), plan["num_pairs"]]
     return tuple(Shard(number, *span) for number, span in enumerate(pairwise(bounds)))
@@ -170,8 +178,7 @@ def open_index(directory: str | Path) -> GradientIndex:
     if plan is None or not is_finished(directory):
         state = "no gradient index" if plan is None else "the gradient index is unfinished"
         raise UserError(f"{directory}: {state}; run `congrad filter DATA --model MODEL --output {directory.parent}`")
-    pairs = pq.read_table(directory / "pairs.parquet")
-    shards = shards_of(plan)
+    pairs, shards = read_pairs(directory / "pairs.parquet"), shards_of(plan)
     positions = np.flatnonzero(np.array(pairs["reason"].to_pylist(), dtype=object) == "")
     scales, policy, reference = [], [], []
     for shard in shards:

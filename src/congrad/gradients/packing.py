@@ -60,6 +60,7 @@ class Pack:
 
 def trunk_length(prompt: IntArray, chosen: IntArray, rejected: IntArray) -> int:
     """Number of leading input tokens that both sides share: the prompt and the agreeing start of the responses."""
+    assert min(len(prompt), len(chosen), len(rejected)) > 0, "without a prompt, nothing predicts the first token"
     shortest = min(len(chosen), len(rejected)) - 1  # the last token of a side is not an input
     differ = np.nonzero(chosen[:shortest] != rejected[:shortest])[0]
     return len(prompt) + (int(differ[0]) if len(differ) else shortest)

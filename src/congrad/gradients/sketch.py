@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from congrad.gradients.attention import IMPLEMENTATION
 from congrad.gradients.head import Head, log_probabilities
+from congrad.gradients.memory import keep_freed_memory
 from congrad.gradients.norm import faster_norms
 from congrad.gradients.packing import Pack
 from congrad.gradients.projection import projection
@@ -108,6 +109,8 @@ def sum_by_side(pack: Pack, logp_N: torch.Tensor) -> torch.Tensor:
 def packed(model: PreTrainedModel) -> Iterator[None]:
     """While open, the model reads packs and its norms run fast; it is as it was afterwards."""
     assert not model.training
+    if model.device.type == "cpu":
+        keep_freed_memory()
     before = model.config._attn_implementation
     model.set_attn_implementation(IMPLEMENTATION)
     try:
@@ -148,7 +151,7 @@ def sketcher(
     assert not any(parameter.requires_grad for parameter in model.parameters()), "freeze the model first"
     head, decoder, device = Head.of(model), model.get_decoder(), model.device
     recorder = Recorder(gradient_space(model, layers), size, seed, device)
-    with packed(model), closing(recorder):
+    with closing(recorder), packed(model):
 
         def sketch(pack: Pack) -> PairSketches:
             pack = pack.to(device)

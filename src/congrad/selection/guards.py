@@ -33,7 +33,8 @@ def guards(
             loses it is no news: no line is given for those.
         row_P: input row of the pair, for examples; None for its position.
     """
-    warnings = []
+    warnings: list[str] = []
+    few: list[str] = []
     if len(languages) == 1:
         warnings.append(f"{languages[0]} is the only language: there is nothing to de-conflict")
     for code, language in enumerate(languages):
@@ -41,14 +42,13 @@ def guards(
         num_pairs = int(own_P.sum())
         num_scored = int((own_P & ~score_P.isnan()).sum())
         if num_scored < MIN_PAIRS:
-            warnings.append(
-                f"{language}: {_pairs(num_scored)} with a gradient, too few for a meaningful language gradient "
-                f"(at least {MIN_PAIRS})"
-            )
+            few.append(f"{language} ({num_scored})")
         if num_pairs and not (own_P & kept_P).any():
             warnings.append(f"{language}: none of its {_pairs(num_pairs)} is kept")
         elif group_P is not None:
             warnings += _lost_prompts(language, own_P, kept_P, group_P, row_P)
+    if few:
+        warnings.append(f"fewer than {MIN_PAIRS} pairs, too few for a meaningful language gradient: {', '.join(few)}")
     return warnings
 
 

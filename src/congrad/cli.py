@@ -1,0 +1,185 @@
+"""The command line: parses and calls."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from congrad.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Filter multilingual preference pairs by the update direction that the languages agree on.",
+)
+
+INPUT, PASS, CONSENSUS, SELECTION = "Input", "Gradient pass", "Consensus", "Selection"
+# Settings of an index: on a run that has one they would be ignored, so they are refused there.
+INDEX_OPTIONS = (
+    *("split", "language_column", "chat", "max_length", "limit", "dry_run"),
+    *("model", "dtype", "device", "adapter", "reference", "revision", "trust_remote_code"),
+    *("projection_size", "layers", "normalise", "token_budget"),
+)
+
+
+def version(show: bool) -> None:
+    if show:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"congrad {installed('congrad')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None: ...
+
+
+def option(panel: str | None, help_text: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, help=help_text, rich_help_panel=panel, show_default=False, **more)
+
+
+@app.command("filter")
+def filter_command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Preference pairs (a file or folder of JSONL, Parquet or CSV, a saved dataset, a hub id), or the "
+            "directory of a finished run, to filter it anew in seconds.",
+            metavar="DATA|RUN",
+            show_default=False,
+        ),
+    ],
+    model: Annotated[
+        str | None, option(None, "Policy: a directory, a hub id, gemma3-270m or smollm2-135m.", "--model", "-m")
+    ] = None,
+    output: Annotated[
+        Path | None, option(None, "Directory of the run. [runs/NAME of the data]", "--output", "-o")
+    ] = None,
+    keep: Annotated[float | None, option(None, "Share of the pairs to keep. [0.5]")] = None,
+    limit: Annotated[int | None, option(None, "Take a sample of so many pairs, stratified by language.")] = None,
+    dry_run: Annotated[bool, option(None, "Stop at the estimate of time, memory and disk.", "--dry-run")] = False,
+    quiet: Annotated[bool, option(None, "Show the result only.", "--quiet", "-q")] = False,
+    language_column: Annotated[str | None, option(INPUT, "Column that groups the pairs. [language]")] = None,
+    split: Annotated[str | None, option(INPUT, "Split to read. [train]")] = None,
+    chat: Annotated[bool | None, option(INPUT, "Put plain rows through the chat template.", "--chat")] = None,
+    max_length: Annotated[int | None, option(INPUT, "Tokens of prompt and response together. [1024]")] = None,
+    dtype: Annotated[str | None, option(PASS, "auto, float32, bfloat16 or float16. [auto: the checkpoint's]")] = None,
+    device: Annotated[str | None, option(PASS, "auto, cpu, cuda or cuda:1. [auto]")] = None,
+    adapter: Annotated[str | None, option(PASS, "LoRA adapter; its matrices are the gradient space.")] = None,
+    reference: Annotated[str | None, option(PASS, "Reference model, where the policy is not its own.")] = None,
+    layers: Annotated[str | None, option(PASS, "Decoder blocks: upper, or a slice such as 12: [all]")] = None,
+    normalise: Annotated[str | None, option(PASS, "sum, or mean for the losses ipo and simpo. [sum]")] = None,
+    projection_size: Annotated[int | None, option(PASS, "Each layer's gradient becomes size x size. [16]")] = None,
+    token_budget: Annotated[int | None, option(PASS, "Tokens in one pass. [512 on a CPU, 16384 on a GPU]")] = None,
+    revision: Annotated[str | None, option(PASS, "Revision of a hub model.")] = None,
+    trust_remote_code: Annotated[
+        bool | None, option(PASS, "Run Python that comes with the model.", "--trust-remote-code")
+    ] = None,
+    aggregator: Annotated[
+        str | None,
+        option(CONSENSUS, "pcgrad or mean; upgrad, mgda, cagrad, gradvac, aligned-mtl with torchjd. [pcgrad]"),
+    ] = None,
+    loss: Annotated[str | None, option(CONSENSUS, "dpo, lp-dpo, hinge, robust; ipo, simpo. [dpo]")] = None,
+    beta: Annotated[float | None, option(CONSENSUS, "Of the loss. [0.1]")] = None,
+    length_penalty: Annotated[float | None, option(CONSENSUS, "Alpha of lp-dpo, per token.")] = None,
+    label_smoothing: Annotated[float | None, option(CONSENSUS, "Share of flipped labels, of robust.")] = None,
+    target_margin: Annotated[float | None, option(CONSENSUS, "Gamma of simpo. [0.5]")] = None,
+    accumulate: Annotated[str | None, option(CONSENSUS, "Language gradients: mean or ema. [mean]")] = None,
+    ema_decay: Annotated[float | None, option(CONSENSUS, "Of ema. [0.9]")] = None,
+    ema_batch: Annotated[int | None, option(CONSENSUS, "Pairs of a mini-batch of ema. [8]")] = None,
+    cross_fit: Annotated[int | None, option(CONSENSUS, "Folds; 0: a pair takes part in its own consensus. [5]")] = None,
+    seed: Annotated[int | None, option(CONSENSUS, "Of sample, projections, folds and orders. [0]")] = None,
+    keep_scope: Annotated[str | None, option(SELECTION, "The share of every language, or global. [language]")] = None,
+    min_score: Annotated[
+        float | None, option(SELECTION, "Keep all pairs from this score on, instead of a share.")
+    ] = None,
+) -> None:
+    """Keep the pairs whose gradient points where the languages agree.
+
+    congrad filter pairs/ --model gemma3-270m --output runs/x --keep 0.5
+
+    congrad filter runs/x --keep 0.3
+    """
+    given = {name: value for name, value in locals().items() if value not in (None, False)}
+    run_filter(given)
+
+
+def run_filter(given: dict[str, Any]) -> None:
+    """Turns the options that were given into a configuration, and filters."""
+    from congrad.consensus import Consensus, Loss
+    from congrad.filtering import FilterConfig, Input, Model, Selection, filter_preferences, refilter
+    from congrad.filtering.outputs import is_run
+    from congrad.gradients import PassSettings
+    from congrad.report.screen import screen_listener, show_result
+
+    def pick(*names: str, **renamed: str) -> dict[str, Any]:
+        wanted = {name: name for name in names} | renamed
+        return {field: given[option] for field, option in wanted.items() if option in given}
+
+    loss = Loss(**pick("beta", "length_penalty", "label_smoothing", "target_margin", name="loss"))
+    consensus = Consensus(**pick("aggregator", "accumulate", "ema_decay", "ema_batch", "cross_fit", "seed"))
+    rule = pick("keep", "min_score", scope="keep_scope")
+    selection = Selection(**(rule if "min_score" in rule else {"keep": 0.5} | rule))
+    source, quiet = given["source"], "quiet" in given
+    is_first_rank = os.environ.get("RANK", "0") == "0"
+    with screen_listener(quiet=quiet or not is_first_rank) as listener:
+        if is_run(Path(source)) and "model" not in given:
+            ignored = [name for name in INDEX_OPTIONS if name in given]
+            if ignored:
+                flag = "--" + ignored[0].replace("_", "-")
+                raise UserError(f"{source} has its index already and {flag} would be ignored; filter the data instead")
+            result = refilter(
+                source,
+                loss=loss,
+                consensus=consensus,
+                selection=selection,
+                output=given.get("output"),
+                listener=listener,
+            )
+        else:
+            if "model" not in given:
+                raise UserError(f"{source} is no finished run, so --model is needed to compute gradients")
+            config = FilterConfig(
+                input=Input(source, **pick("split", "language_column", "chat", "max_length", "limit", "seed")),
+                model=Model(
+                    given["model"],
+                    **pick("dtype", "device", "adapter", "reference", "revision", "trust_remote_code"),
+                ),
+                index=PassSettings(**pick("projection_size", "seed", "layers", "normalise", "token_budget")),
+                loss=loss,
+                consensus=consensus,
+                selection=selection,
+            )
+            output = given.get("output", Path("runs") / (Path(source).stem or "run"))
+            filtered = filter_preferences(config, output, dry_run="dry_run" in given, listener=listener)
+            if filtered is None:
+                return
+            result = filtered
+    show_result(result, quiet=quiet)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and exit code 2, an interruption 130."""
+    try:
+        app()
+    except UserError as error:
+        print(f"congrad: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("congrad: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception:
+        traceback.print_exc()
+        print("congrad: this is a bug; please report it with the lines above", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,63 @@
+"""What a pass will cost, measured on its longest pack before it starts."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from congrad.gradients import PassSettings
+from congrad.gradients.build import Pairs, default_token_budget, packed_lengths, triples
+from congrad.gradients.packing import pack
+from congrad.gradients.sketch import sketcher
+from congrad.gradients.space import gradient_space
+
+FLOAT16_BYTES, ROW_BYTES = 2, 12  # of a sketch's entries; of its scale and two log-probabilities
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Costs of sketching `num_pairs` pairs on `world_size` devices like this one."""
+
+    num_pairs: int
+    num_tokens: int
+    seconds: float
+    memory_bytes: int
+    disk_bytes: int
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes in use so far: of the GPU's memory, or of this process's resident memory on the CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def estimate(model: PreTrainedModel, pairs: Pairs, settings: PassSettings, world_size: int = 1) -> Estimate:
+    """Runs the longest pack, which shows at once whether memory suffices, and scales its time by tokens."""
+    lengths = packed_lengths(pairs)
+    budget = settings.token_budget or default_token_budget(model.device)
+    longest: list[int] = []
+    for position in (-lengths).argsort(kind="stable").tolist():
+        if not lengths[position] or (longest and lengths[[*longest, position]].sum() > budget):
+            break
+        longest.append(position)
+    prompt_packs = pack(triples(pairs, longest), settings.normalise)
+    with sketcher(model, size=settings.projection_size, seed=settings.seed, layers=settings.layers) as sketch:
+        run: Callable[[], object] = lambda: sketch(prompt_packs)  # noqa: E731
+        run()  # the first call also warms allocators and kernels up
+        started = time.perf_counter()
+        run()
+        seconds = time.perf_counter() - started
+    num_pairs, num_tokens = int((lengths > 0).sum()), int(lengths.sum())
+    dims = len(gradient_space(model, settings.layers)) * settings.projection_size**2
+    return Estimate(
+        num_pairs=num_pairs,
+        num_tokens=num_tokens,
+        seconds=seconds * num_tokens / int(lengths[longest].sum()) / world_size,
+        memory_bytes=peak_memory(model.device),
+        disk_bytes=num_pairs * (dims * FLOAT16_BYTES + ROW_BYTES),
+    )

@@ -1,0 +1,51 @@
+"""The processes that build one index together, as `torchrun` or `accelerate launch` start them."""
+
+import datetime
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from congrad.errors import UserError
+from congrad.gradients import Rank
+
+WAIT = datetime.timedelta(days=30)  # the slowest rank decides; a dead one is the launcher's to notice
+
+
+@contextmanager
+def ranks() -> Iterator[Rank]:
+    """This process among its launcher's; alone where there is none. Closes the process group at the end."""
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1:
+        yield Rank()
+        return
+    dist.init_process_group("gloo", timeout=WAIT)
+    try:
+        yield Rank(dist.get_rank(), world_size)
+    finally:
+        dist.destroy_process_group()
+
+
+def wait_for_all() -> None:
+    """Returns when every rank has come here."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is this rank's CUDA device where there is one, the CPU elsewhere.
+
+    Raises:
+        UserError: no such device.
+    """
+    if name == "auto":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"--device {name!r} is no device; use auto, cpu, cuda or cuda:1") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name!r}: the gradient pass runs on cpu and cuda")
+    return device

@@ -1,0 +1,115 @@
+"""From an index to a score for every input row: the call between `build_index` and `select`.
+
+Shapes: N input rows, P sketched pairs, L languages.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from congrad.consensus import Consensus, Loss, Scores, margins, pair_weights, score_pairs
+from congrad.gradients import GradientIndex
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """Every input row with its score or the reason why it has none.
+
+    Attributes:
+        languages: the names of the L languages, sorted.
+        rows: the index's `pairs` table (row, language, group, reason, chosen_tokens, rejected_tokens) with the columns
+            score, chosen_logp, rejected_logp and cosine_<language>; null where there is none.
+        detail: what `score_pairs` found: agreement between the languages and their weights in the consensus.
+    """
+
+    languages: list[str]
+    rows: pa.Table
+    detail: Scores
+
+    @property
+    def score_N(self) -> torch.Tensor:
+        """Float32, NaN where there is none."""
+        return torch.from_numpy(self.rows["score"].to_numpy(zero_copy_only=False).astype(np.float32))
+
+    @property
+    def language_N(self) -> torch.Tensor:
+        """Position of the row's language in `languages` (int64)."""
+        return torch.from_numpy(np.searchsorted(self.languages, self.rows["language"].to_pylist()))
+
+    @property
+    def reason_N(self) -> list[str]:
+        """Why the row has no score, "" where it has one."""
+        reasons: list[str] = self.rows["reason"].to_pylist()
+        return reasons
+
+
+def pair_factors(index: GradientIndex, loss: Loss) -> torch.Tensor:
+    """The weight c of each sketched pair's gradient under a loss (P, float64).
+
+    Raises:
+        UserError: the loss needs an index of the other normalisation.
+    """
+    per_token = index.plan["settings"]["normalise"] == "mean"
+    loss.check_index(per_token=per_token)
+    tokens_P2 = torch.stack(
+        [
+            torch.from_numpy(index.pairs[f"{side}_tokens"].to_numpy().astype(np.int64))
+            for side in ("chosen", "rejected")
+        ],
+        dim=1,
+    )[index.positions_P]
+    divisor_P2 = tokens_P2 if per_token else 1
+    policy_P2, reference_P2 = index.policy_logps_P2 / divisor_P2, index.reference_logps_P2 / divisor_P2
+    margin_P = margins(
+        loss,
+        chosen_logp_P=policy_P2[:, 0],
+        rejected_logp_P=policy_P2[:, 1],
+        reference_chosen_logp_P=reference_P2[:, 0],
+        reference_rejected_logp_P=reference_P2[:, 1],
+        chosen_tokens_P=tokens_P2[:, 0],
+        rejected_tokens_P=tokens_P2[:, 1],
+    )
+    return pair_weights(loss, margin_P)
+
+
+def score(index: GradientIndex, loss: Loss | None = None, consensus: Consensus | None = None) -> ScoredRows:
+    """Scores every row of an index: the cosine of its gradient with the direction that the languages agree on.
+
+    Args:
+        index: from `build_index` or `open_index`.
+        loss: the preference loss; None for DPO with beta 0.1. Needs no new index, unless its normalisation differs.
+        consensus: how the direction is found; None for PCGrad, cross-fitted in five folds.
+
+    Raises:
+        UserError: the loss does not fit the index, or the aggregator is not installed.
+    """
+    names, code_N = np.unique(index.pairs["language"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
+    position_P = index.positions_P.numpy()
+    detail = score_pairs(
+        index,
+        scale_P=index.scales_P,
+        weight_P=pair_factors(index, loss or Loss()),
+        language_P=torch.from_numpy(code_N)[index.positions_P],
+        num_languages=len(names),
+        group_P=torch.from_numpy(index.pairs["group"].to_numpy().copy())[index.positions_P],
+        consensus=consensus,
+    )
+
+    def column(values_P: torch.Tensor) -> pa.Array:
+        values_N = np.full(len(code_N), np.nan, dtype=np.float32)
+        values_N[position_P] = values_P.numpy()
+        return pa.array(values_N, from_pandas=True)  # NaN becomes null
+
+    reason_N = np.array(index.pairs["reason"].to_pylist(), dtype=object)
+    reason_N[position_P] = detail.reason_P
+    rows = index.pairs.set_column(index.pairs.column_names.index("reason"), "reason", pa.array(reason_N, pa.string()))
+    columns = {
+        "score": detail.score_P,
+        "chosen_logp": index.policy_logps_P2[:, 0],
+        "rejected_logp": index.policy_logps_P2[:, 1],
+    } | {f"cosine_{name}": detail.cosine_PL[:, number] for number, name in enumerate(names)}
+    for name, values_P in columns.items():
+        rows = rows.append_column(name, column(values_P))
+    return ScoredRows(names.tolist(), rows, detail)

@@ -1,0 +1,128 @@
+"""The terminal: estimate before, progress during, a table per language and the next command after."""
+
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from congrad.filtering.estimate import Estimate
+from congrad.filtering.run import FilterResult, Listener
+from congrad.gradients import Progress as PassProgress
+
+console = Console(stderr=True, highlight=False)
+
+
+def human_bytes(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if count < 1000 or unit == "TB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    raise AssertionError
+
+
+def human_time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def estimate_line(estimate: Estimate) -> str:
+    return (
+        f"{estimate.num_pairs} pairs, {estimate.num_tokens:,} tokens: about {human_time(estimate.seconds)}, "
+        f"{human_bytes(estimate.memory_bytes)} of memory, {human_bytes(estimate.disk_bytes)} of disk"
+    )
+
+
+@contextmanager
+def screen_listener(*, quiet: bool) -> Iterator[Listener]:
+    """Shows stages, the estimate and a progress bar on standard error; nothing when quiet."""
+    if quiet:
+        yield Listener()
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[pairs]} pairs{task.fields[rate]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+    )
+    tasks: dict[str, tuple[TaskID, float]] = {}
+
+    def on_progress(progress: PassProgress) -> None:
+        if progress.stage not in tasks:
+            # The bar's length and the time left go by tokens: pairs differ in theirs.
+            tasks[progress.stage] = (
+                bar.add_task(progress.stage, total=progress.total, pairs="", rate=""),
+                bar.get_time(),
+            )
+        task, started = tasks[progress.stage]
+        seconds = bar.get_time() - started
+        rate = f", {progress.pairs / seconds:.2f} pairs/s" if seconds > 1 else ""
+        bar.update(task, completed=progress.done, pairs=f"{progress.pairs}/{progress.num_pairs}", rate=rate)
+
+    with bar:
+        yield Listener(
+            on_stage=lambda stage: console.print(f"[dim]{escape(stage)} …[/dim]"),
+            on_estimate=lambda estimate: console.print(escape(estimate_line(estimate))),
+            on_progress=on_progress,
+        )
+
+
+def strongest_conflict(result: FilterResult, language: int) -> str:
+    """The language whose gradient this one's points away from most, with the interval of the cosine."""
+    agreement = result.scored.detail.agreement
+    cosines = agreement.cosine_LL[language].clone()
+    cosines[language] = torch.nan
+    if not cosines.isfinite().any():
+        return "-"
+    other = int(torch.where(cosines.isfinite(), cosines, torch.inf).argmin())
+    low, high = agreement.interval_LL2[language, other].tolist()
+    text = f"{result.scored.languages[other]} {cosines[other]:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return text + (" conflict" if high < 0 else "")
+
+
+def language_table(result: FilterResult) -> Table:
+    """Pairs, kept pairs, mean score and strongest conflict of every language."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("language")
+    for title in ("pairs", "kept", "mean score", "kept mean"):
+        table.add_column(title, justify="right")
+    table.add_column("lowest cosine [95%]")
+    scored, keep_N = result.scored, result.keep_N
+    score_N, language_N = scored.score_N.numpy(), scored.language_N
+    for code, name in enumerate(scored.languages):
+        own = (language_N == code).numpy()
+        kept = own & keep_N.numpy()
+        means = [f"{np.nanmean(score_N[m]):+.3f}" if np.isfinite(score_N[m]).any() else "-" for m in (own, kept)]
+        conflict = strongest_conflict(result, code)
+        style = "red" if conflict.endswith("conflict") else ""
+        table.add_row(escape(name), str(own.sum()), str(kept.sum()), *means, escape(conflict), style=style)
+    return table
+
+
+def show_result(result: FilterResult, *, quiet: bool) -> None:
+    """The table on standard output; warnings and the next command on standard error."""
+    out = Console(highlight=False, soft_wrap=True)
+    out.print(language_table(result))
+    total, kept = len(result.keep_N), int(result.keep_N.sum())
+    unscored = sum(1 for reason in result.scored.reason_N if reason)
+    out.print(
+        f"kept {kept} of {total} pairs" + (f"; {unscored} could not be scored (see scores.parquet)" if unscored else "")
+    )
+    fidelity = result.manifest["fidelity"]["estimated_spearman"]
+    if fidelity is not None:
+        out.print(f"fidelity: these scores rank as uncompressed ones would, Spearman about {fidelity:.3f} (estimated)")
+    for warning in result.warnings:
+        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
+    if not quiet:
+        directory = shlex.quote(str(result.output))
+        kept_file = Path(result.output) / "kept.jsonl"
+        console.print(f"next: train on {escape(str(kept_file))}, or try another share in seconds:", soft_wrap=True)
+        console.print(f"  congrad filter {escape(directory)} --keep 0.3", soft_wrap=True)
