@@ -21,7 +21,7 @@ PUBLIC = {
     "congrad.selection": ["select"],
 }
 MODULE_OF = {name: module for module, names in PUBLIC.items() for name in names}
-__all__ = sorted(MODULE_OF)  # noqa: PLE0605
+__all__ = sorted(MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:

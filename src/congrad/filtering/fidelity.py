@@ -1,10 +1,10 @@
 """How far the compressed scores can be trusted, measured on the run's own pairs and with no further pass.
 
-A layer's p x p sketch holds four quarters; the upper left and the lower right share no row of P and no column of Q: they
-are two independent sketches of half the size. Where scores from the two rank alike (Spearman r), compression adds
-little. The noise of a whole sketch has at most half the variance of a quarter's (half where gradients are of low rank, a
-quarter where they are not), so by the Spearman-Brown formula the whole ranks as the exact scores do with at least about
-sqrt(2 r / (1 + r)).
+A layer's p x p sketch holds four quarters. The upper left and the lower right share no row of P and no column of Q:
+they are two independent sketches of half the size. Where scores from the two rank alike (Spearman r), compression adds
+little. The noise of a whole sketch has at most half the variance of a quarter's (half where gradients are of low rank,
+a quarter where they are not), so by the Spearman-Brown formula the whole ranks as the exact scores do with at least
+about sqrt(2 r / (1 + r)).
 """
 
 import math

@@ -19,11 +19,13 @@ import torch
 from transformers import PreTrainedModel
 
 from congrad.errors import UserError
+from congrad.gradients.check import check_model
 from congrad.gradients.index import (
     FORMAT,
     GradientIndex,
     Shard,
     encode,
+    is_finished,
     open_index,
     read_plan,
     shards_of,
@@ -326,6 +328,8 @@ def build_index(
             ) from error
 
     started = time.monotonic()
+    if len(usable) and not is_finished(directory):
+        check_model(model, *triples(pairs, usable[:1])[0])
     with sketcher(model, size=settings.projection_size, seed=settings.seed, layers=settings.layers) as sketch:
         run("sketching", "sketches", sketch)
     if reference is not None:

@@ -25,7 +25,8 @@ def plain_logps(model: PreTrainedModel, prompt: IntArray, response: IntArray) ->
     """log p of every response token by the model's own forward on prompt and response alone (float32)."""
     ids = torch.from_numpy(np.concatenate([prompt, response])).long()[None].to(model.device)
     logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
-    return logits.float().log_softmax(-1).gather(1, ids[0, len(prompt) :, None])[:, 0]
+    logp: torch.Tensor = logits.float().log_softmax(-1).gather(1, ids[0, len(prompt) :, None])[:, 0]
+    return logp
 
 
 def check_model(model: PreTrainedModel, prompt: IntArray, chosen: IntArray, rejected: IntArray) -> None:
