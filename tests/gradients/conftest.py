@@ -1,0 +1,251 @@
+"""Tiny random models of every supported family, random pairs, and the gradients of plain autograd to compare with."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+from transformers.pytorch_utils import Conv1D
+
+from congrad.gradients.projection import projection
+from congrad.gradients.space import SpaceLayer
+from congrad.preferences.tokenise import TokenisedPairs
+
+VOCABULARY = 61
+WINDOW = 6  # shorter than the sequences below
+SHAPE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+}
+QWEN2_SHAPE = {name: value for name, value in SHAPE.items() if name != "head_dim"}
+GPT2_SHAPE = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64}
+GEMMA2_SHAPE = {
+    **SHAPE,
+    "sliding_window": WINDOW,
+    "attn_logit_softcapping": 2.0,
+    "final_logit_softcapping": 3.0,
+    "query_pre_attn_scalar": 8,
+}
+MIXED_LAYERS = ["sliding_attention", "full_attention", "sliding_attention"]
+FAMILIES: dict[str, tuple[type[PreTrainedModel], Any]] = {
+    "llama": (LlamaForCausalLM, lambda: LlamaConfig(**SHAPE)),
+    "llama-tied": (LlamaForCausalLM, lambda: LlamaConfig(**SHAPE, tie_word_embeddings=True)),
+    "mistral": (MistralForCausalLM, lambda: MistralConfig(**SHAPE, sliding_window=WINDOW)),
+    "gemma2": (Gemma2ForCausalLM, lambda: Gemma2Config(**GEMMA2_SHAPE)),
+    "gemma2-untied": (Gemma2ForCausalLM, lambda: Gemma2Config(**GEMMA2_SHAPE, tie_word_embeddings=False)),
+    "gemma3": (
+        Gemma3ForCausalLM,
+        lambda: Gemma3TextConfig(**SHAPE, sliding_window=WINDOW, layer_types=MIXED_LAYERS, query_pre_attn_scalar=16),
+    ),
+    "qwen2": (Qwen2ForCausalLM, lambda: Qwen2Config(**QWEN2_SHAPE)),
+    "qwen3": (Qwen3ForCausalLM, lambda: Qwen3Config(**SHAPE)),
+    "gpt2": (GPT2LMHeadModel, lambda: GPT2Config(**GPT2_SHAPE)),
+    "gpt2-untied": (GPT2LMHeadModel, lambda: GPT2Config(**GPT2_SHAPE, tie_word_embeddings=False)),
+}
+
+
+@pytest.fixture(params=list(FAMILIES))
+def family(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums in one order, so that what is compared byte for byte may be."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def build_tiny_model(family: str = "llama", *, seed: int = 0, **changes: Any) -> PreTrainedModel:
+    model_class, make_config = FAMILIES[family]
+    config = make_config()
+    for name, value in changes.items():
+        setattr(config, name, value)
+    generator = torch.Generator().manual_seed(seed)
+    model = model_class(config).requires_grad_(False).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # far enough from the usual start that no gradient is nearly zero
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(noise * 0.2 if parameter.ndim > 1 else parameter + noise * 0.1)
+    return model
+
+
+@pytest.fixture
+def tiny_model() -> Callable[..., PreTrainedModel]:
+    return build_tiny_model
+
+
+Triple = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def draw_pair(
+    seed: int, prompt: int, chosen: int, rejected: int, *, shared: int = 0, vocabulary: int = VOCABULARY
+) -> Triple:
+    """Random token ids of these lengths; the responses agree in their first `shared` tokens and differ in the next."""
+    generator = np.random.default_rng(seed)
+    parts = [generator.integers(0, vocabulary, length).astype(np.int32) for length in (prompt, chosen, rejected)]
+    parts[2][:shared] = parts[1][:shared]
+    if shared < min(chosen, rejected) and parts[1][shared] == parts[2][shared]:
+        parts[2][shared] = (parts[2][shared] + 1) % vocabulary
+    return parts[0], parts[1], parts[2]
+
+
+@pytest.fixture
+def random_pair() -> Callable[..., Triple]:
+    return draw_pair
+
+
+@pytest.fixture
+def varied_pairs() -> list[Triple]:
+    """What a pack may meet: shared starts, one-token responses, a one-token prompt, one side the start of the other."""
+    chosen_is_prefix = draw_pair(7, 4, 3, 8, shared=3)
+    rejected_is_prefix = draw_pair(8, 6, 7, 2, shared=2)
+    return [
+        draw_pair(1, 5, 7, 9),
+        draw_pair(2, 3, 1, 9),
+        draw_pair(3, 9, 12, 6, shared=2),
+        draw_pair(4, 4, 1, 1),
+        draw_pair(5, 1, 6, 6, shared=5),
+        draw_pair(6, 12, 8, 1),
+        chosen_is_prefix,
+        rejected_is_prefix,
+    ]
+
+
+def as_tokenised(triples: list[Triple], reasons: list[str] | None = None) -> TokenisedPairs:
+    prompts, chosen, rejected = ([triple[side] for triple in triples] for side in range(3))
+    languages = [("de", "sw", "th")[i % 3] for i in range(len(triples))]
+    return TokenisedPairs(
+        list(range(len(triples))), languages, prompts, chosen, rejected, reasons or [""] * len(triples)
+    )
+
+
+@pytest.fixture
+def tokenised() -> Callable[..., TokenisedPairs]:
+    return as_tokenised
+
+
+@pytest.fixture
+def many_pairs() -> Callable[[int], TokenisedPairs]:
+    """Pairs of many lengths, some shared starts among them."""
+
+    def make(count: int) -> TokenisedPairs:
+        lengths = np.random.default_rng(0).integers(1, 9, (count, 3)).tolist()
+        shared = [i % 2 if min(sizes[1:]) > 1 else 0 for i, sizes in enumerate(lengths)]
+        return as_tokenised([draw_pair(i, *sizes, shared=shared[i]) for i, sizes in enumerate(lengths)])
+
+    return make
+
+
+def response_logp(model: PreTrainedModel, prompt: np.ndarray, response: np.ndarray) -> torch.Tensor:
+    """log p(response | prompt), summed over tokens, by the model's own forward on that one sequence."""
+    ids_T = torch.from_numpy(np.concatenate([prompt, response])).long()
+    logp_TV = model(input_ids=ids_T[None], use_cache=False).logits[0].float().log_softmax(-1)
+    targets_N = torch.from_numpy(response).long()
+    return logp_TV[len(prompt) - 1 : -1].gather(1, targets_N[:, None]).sum()
+
+
+@pytest.fixture
+def plain_logp() -> Callable[..., torch.Tensor]:
+    return response_logp
+
+
+def explicit_gradients(
+    model: PreTrainedModel, space: list[SpaceLayer], triple: Triple, normalise: str = "sum"
+) -> list[torch.Tensor]:
+    """grad log pi(y_w) - grad log pi(y_l) as outputs x inputs matrices: autograd, eager attention, two sequences."""
+    prompt, chosen, rejected = triple
+    weights = [layer.module.weight for layer in space]
+    before = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    for weight in weights:
+        weight.requires_grad_(True)
+    num_tokens = (len(chosen), len(rejected)) if normalise == "mean" else (1, 1)
+    difference = response_logp(model, prompt, chosen) / num_tokens[0]
+    difference = difference - response_logp(model, prompt, rejected) / num_tokens[1]
+    gradients = torch.autograd.grad(difference, weights)
+    for weight in weights:
+        weight.requires_grad_(False)
+    model.set_attn_implementation(before)
+    return [g.T if isinstance(layer.module, Conv1D) else g for layer, g in zip(space, gradients, strict=True)]
+
+
+@pytest.fixture
+def autograd() -> Callable[..., list[torch.Tensor]]:
+    return explicit_gradients
+
+
+def project_gradients(space: list[SpaceLayer], gradients: list[torch.Tensor], size: int, seed: int) -> torch.Tensor:
+    """P^T G Q per layer, flattened: what a sketch is by definition."""
+    parts = []
+    for layer, gradient in zip(space, gradients, strict=True):
+        parent = layer.name.rpartition(".")[0]
+        options = {"device": torch.device("cpu"), "dtype": torch.float32}
+        left = projection(layer.name, "left", layer.num_outputs, size, seed, **options)
+        right = projection(f"{parent}/{layer.num_inputs}", "right", layer.num_inputs, size, seed, **options)
+        parts.append((left.T @ gradient.float() @ right).flatten())
+    return torch.cat(parts)
+
+
+@pytest.fixture
+def project() -> Callable[..., torch.Tensor]:
+    return project_gradients
+
+
+@pytest.fixture
+def relative_error() -> Callable[[torch.Tensor, torch.Tensor], float]:
+    return lambda found, expected: ((found - expected).norm() / expected.norm()).item()
+
+
+@pytest.fixture
+def saved_case(tmp_path: Path, many_pairs: Callable[[int], TokenisedPairs]) -> Path:
+    """A directory with the model and the 150 pairs that build_tiny.py reads: 5 shards."""
+    case, pairs = tmp_path / "case", many_pairs(150)
+    build_tiny_model().save_pretrained(case / "model")
+    arrays = {"languages": np.array(pairs.languages)}
+    for side, all_ids in (("prompt", pairs.prompt_ids), ("chosen", pairs.chosen_ids), ("rejected", pairs.rejected_ids)):
+        arrays |= {f"{side}-{i}": ids for i, ids in enumerate(all_ids)}
+    np.savez(case / "pairs.npz", **arrays)
+    return case
+
+
+@pytest.fixture
+def builder() -> str:
+    """The script that builds an index from such a directory."""
+    return str(Path(__file__).with_name("build_tiny.py"))
+
+
+@pytest.fixture
+def contents() -> Callable[[Path], dict[str, bytes]]:
+    """Every file of an index but index.json, which holds how long the last call took, and leftovers of killed ones."""
+    return lambda directory: {
+        path.name: path.read_bytes()
+        for path in directory.iterdir()
+        if path.name != "index.json" and not path.name.startswith(".")
+    }

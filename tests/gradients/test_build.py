@@ -1,0 +1,406 @@
+"""Building the index: what is in it, that it resumes to the same bytes, and what it refuses."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from congrad.errors import UserError
+from congrad.gradients import PassSettings, Progress, build_index, open_index
+from congrad.gradients.build import make_plan, packed_lengths, packs_of, pairs_fingerprint
+from congrad.gradients.packing import pack
+from congrad.gradients.sketch import sketcher
+from congrad.models.load import fingerprint, load_model
+
+SETTINGS = PassSettings(projection_size=3, token_budget=64)
+NAMES = [f"sketches-{number:05d}.safetensors" for number in range(4)]
+
+
+@pytest.fixture
+def model(tiny_model):
+    return tiny_model()
+
+
+def test_index_holds_every_pair_in_input_order(tmp_path, model, many_pairs, relative_error):
+    pairs = many_pairs(100)
+    index = build_index(model, pairs, tmp_path, SETTINGS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["index.json", "pairs.parquet", "plan.json", *NAMES]
+    assert index.positions_P.tolist() == list(range(100))
+    with sketcher(model, size=3, seed=0) as sketch:
+        for i in range(0, 100, 7):
+            alone = sketch(pack([(pairs.prompt_ids[i], pairs.chosen_ids[i], pairs.rejected_ids[i])], "sum"))
+            stored = index[i : i + 1].float() * index.scales_P[i]
+            assert relative_error(stored, alone.sketches_BD) < 1e-3  # float16
+            torch.testing.assert_close(index.policy_logps_P2[i], alone.logps_B2[0], rtol=1e-5, atol=1e-4)
+
+
+def test_pairs_table_keeps_every_row(tmp_path, model, random_pair, tokenised):
+    empty = np.array([], dtype=np.int32)
+    usable = [random_pair(seed, 4, 5, 6) for seed in range(3)]
+    usable[2] = (usable[0][0], *usable[2][1:])  # the prompt of the first, in another language
+    triples = [usable[0], (usable[0][0], empty, usable[0][2]), usable[1], (usable[1][0],) * 3, usable[2], usable[0]]
+    reasons = ["", "empty response", "", "identical responses", "", ""]
+    index = build_index(model, tokenised(triples, reasons), tmp_path, SETTINGS)
+    table = index.pairs.to_pydict()
+    assert table == {
+        "row": [0, 1, 2, 3, 4, 5],
+        "language": ["de", "sw", "th", "de", "sw", "th"],
+        "group": [0, 1, 2, 3, 1, 4],  # distinct prompts of each language; that of rows 1 and 4 is the same
+        "reason": reasons,
+        "chosen_tokens": [5, 0, 5, 4, 5, 5],
+        "rejected_tokens": [6, 6, 6, 4, 6, 6],
+    }
+    assert index.positions_P.tolist() == [0, 2, 4, 5]
+    assert len(index) == index.plan["num_pairs"] == 4
+    assert index.plan["num_rows"] == 6
+    assert torch.equal(index[0:1], index[3:4])  # rows 0 and 5 are the same pair
+
+
+def test_no_usable_pair_gives_an_empty_index(tmp_path, model, random_pair, tokenised):
+    triples = [(random_pair(0, 3, 4, 4)[0],) * 3]
+    for number, pairs in enumerate((tokenised(triples, ["identical responses"]), tokenised([]))):
+        index = build_index(model, pairs, tmp_path / str(number), SETTINGS)
+        assert index[:].shape == index.shape == (0, 3 * 7 * 9)
+        assert index.scales_P.shape == index.positions_P.shape == (0,)
+        assert index.policy_logps_P2.shape == index.reference_logps_P2.shape == (0, 2)
+        assert index.pairs.num_rows == len(pairs)
+
+
+def test_normalised_index_holds_the_difference_of_means(tmp_path, model, many_pairs, relative_error):
+    pairs = many_pairs(3)
+    settings = PassSettings(projection_size=3, normalise="mean")
+    index = build_index(model, pairs, tmp_path, settings)
+    with sketcher(model, size=3, seed=0) as sketch:
+        triples = list(zip(pairs.prompt_ids, pairs.chosen_ids, pairs.rejected_ids, strict=True))
+        expected = sketch(pack(triples, "mean")).sketches_BD
+    assert relative_error(index[:].float() * index.scales_P[:, None], expected) < 1e-3
+
+
+def test_reference_log_probabilities_are_kept(tmp_path, model, tiny_model, many_pairs, plain_logp):
+    pairs, reference = many_pairs(40), tiny_model("qwen3", seed=1)
+    index = build_index(
+        model, pairs, tmp_path, SETTINGS, reference=lambda: reference, reference_fingerprint=fingerprint(reference)
+    )
+    assert {path.name for path in tmp_path.glob("reference-*")} == {f"reference-0000{i}.safetensors" for i in (0, 1)}
+    for i in (0, 13, 39):
+        for side, ids in enumerate((pairs.chosen_ids[i], pairs.rejected_ids[i])):
+            for found, by in ((index.policy_logps_P2, model), (index.reference_logps_P2, reference)):
+                assert found[i, side].item() == pytest.approx(plain_logp(by, pairs.prompt_ids[i], ids).item(), rel=1e-4)
+
+
+def test_policy_is_its_own_reference_by_default(tmp_path, model, many_pairs):
+    index = build_index(model, many_pairs(5), tmp_path, SETTINGS)
+    assert index.plan["reference"] is None
+    assert torch.equal(index.reference_logps_P2, index.policy_logps_P2)
+
+
+def test_progress_adds_up(tmp_path, model, tiny_model, many_pairs):
+    pairs, seen = many_pairs(100), []
+    tokens = int(packed_lengths(pairs).sum())
+    build_index(
+        model,
+        pairs,
+        tmp_path,
+        SETTINGS,
+        reference=lambda: tiny_model(seed=1),
+        reference_fingerprint="another",
+        on_progress=seen.append,
+    )
+    for stage in ("sketching", "reference"):
+        of_stage = [progress for progress in seen if progress.stage == stage]
+        assert {progress.total for progress in of_stage} == {tokens}
+        assert [p.done for p in of_stage] == sorted({p.done for p in of_stage})
+        assert of_stage[-1] == Progress(stage, tokens, tokens, 100, 100)
+    (tmp_path / NAMES[1]).unlink()
+    resumed = []
+    build_index(
+        model,
+        pairs,
+        tmp_path,
+        SETTINGS,
+        reference=lambda: tiny_model(seed=1),
+        reference_fingerprint="another",
+        on_progress=resumed.append,
+    )
+    again = int(packed_lengths(pairs)[32:64].sum())
+    assert resumed[-1] == Progress("sketching", again, again, 32, 32)
+
+
+def test_packs_hold_every_pair_once_within_the_budget():
+    lengths = np.array([5, 0, 9, 30, 1, 7, 0, 9, 2])
+    packs = list(packs_of(np.flatnonzero(lengths), lengths, 12))
+    assert packs == [[3], [2], [7], [5, 0], [8, 4]]  # 30 is over the budget and goes alone
+    assert list(packs_of(np.array([], dtype=int), lengths, 12)) == []
+
+
+# Resuming
+
+
+@pytest.fixture
+def undisturbed(tmp_path, model, many_pairs, contents):
+    directory = tmp_path / "undisturbed"
+    build_index(model, many_pairs(100), directory, SETTINGS)
+    return contents(directory)
+
+
+@pytest.mark.parametrize("lost", [[0], [3], [1, 2], [0, 1, 2, 3]])
+def test_lost_shards_come_back_to_the_byte(tmp_path, model, many_pairs, contents, undisturbed, lost):
+    directory = tmp_path / "index"
+    build_index(model, many_pairs(100), directory, SETTINGS)
+    (directory / "index.json").unlink()
+    for number in lost:
+        (directory / NAMES[number]).unlink()
+    kept = {path.name: path.stat().st_mtime_ns for path in directory.glob("*")}
+    build_index(model, many_pairs(100), directory, SETTINGS)
+    assert contents(directory) == undisturbed
+    assert kept.items() <= {path.name: path.stat().st_mtime_ns for path in directory.glob("*")}.items()
+
+
+def test_lost_pairs_table_comes_back(tmp_path, model, many_pairs, contents, undisturbed):
+    directory = tmp_path / "index"
+    build_index(model, many_pairs(100), directory, SETTINGS)
+    (directory / "pairs.parquet").unlink()
+    build_index(model, many_pairs(100), directory, SETTINGS)
+    assert contents(directory) == undisturbed
+
+
+def test_interruptions_everywhere_change_nothing(tmp_path, model, many_pairs, contents, undisturbed):
+    """Ctrl-C in every third pack, over and over, until the index is there."""
+    directory, attempts = tmp_path / "index", 0
+    total = len(undisturbed) - 2
+
+    def interrupt(progress: Progress) -> None:
+        if next(packs) == 9:
+            raise KeyboardInterrupt
+
+    while True:
+        packs, before = iter(range(1000)), len(list(directory.glob("sketches-*")))
+        try:
+            build_index(model, many_pairs(100), directory, SETTINGS, on_progress=interrupt)
+            break
+        except KeyboardInterrupt:
+            assert not (directory / "index.json").exists()
+            assert len(list(directory.glob("sketches-*"))) >= before
+            with pytest.raises(UserError, match="unfinished"):
+                open_index(directory)
+        attempts += 1
+        assert attempts < 20, "no headway"
+    assert attempts >= total // 2
+    assert contents(directory) == undisturbed
+
+
+def test_leftovers_of_a_killed_run_do_not_matter(tmp_path, model, many_pairs, contents, undisturbed):
+    """Killed before the plan was written: half-written temporary files and a pairs table of other data."""
+    directory = tmp_path / "index"
+    directory.mkdir()
+    (directory / "pairs.parquet").write_bytes(b"of an earlier run")
+    for name in (".pairs.parquet", ".plan.json.123", f".{NAMES[1]}.{os.getpid()}", f".{NAMES[2]}.1"):
+        (directory / name).write_bytes(b"half")
+    index = build_index(model, many_pairs(100), directory, SETTINGS)
+    assert contents(directory) == undisturbed
+    assert len(index) == 100
+
+
+def test_finished_index_is_left_alone(tmp_path, model, many_pairs):
+    build_index(model, many_pairs(40), tmp_path, SETTINGS)
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.iterdir()}
+    build_index(model, many_pairs(40), tmp_path, SETTINGS, on_progress=lambda progress: pytest.fail("worked"))
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in tmp_path.iterdir()} == before
+
+
+def test_killed_build_resumes_to_the_byte(tmp_path, saved_case, builder, contents, many_pairs):
+    """SIGKILL after the first shard: what is there stays, at most one shard's work is done again."""
+    directory, environment = tmp_path / "index", os.environ | {"OMP_NUM_THREADS": "1"}
+    slow = [sys.executable, builder, str(saved_case), str(directory), "0.05"]
+    with subprocess.Popen(slow, env=environment) as process:
+        deadline = time.monotonic() + 120
+        while not list(directory.glob("sketches-*")):
+            assert process.poll() is None, "the build ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    survivors = {path.name: path.read_bytes() for path in directory.glob("sketches-*")}
+    assert 1 <= len(survivors) < 5
+    assert not (directory / "index.json").exists()
+    model, pairs, again = load_model(str(saved_case / "model")), many_pairs(150), []
+    build_index(model, pairs, directory, SETTINGS, on_progress=again.append)
+    assert again[-1].pairs == 150 - 32 * len(survivors)
+    build_index(model, pairs, tmp_path / "undisturbed", SETTINGS)
+    assert contents(directory) == contents(tmp_path / "undisturbed")
+    assert survivors.items() <= contents(directory).items()
+
+
+# What is refused
+
+
+@pytest.fixture
+def built(tmp_path, model, many_pairs):
+    directory = tmp_path / "index"
+    build_index(model, many_pairs(5), directory, SETTINGS)
+    return directory
+
+
+def refusal(*arguments, **options):
+    with pytest.raises(UserError) as raised:
+        build_index(*arguments, **options)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_index_of_another_model_is_refused(built, tiny_model, many_pairs, contents):
+    before = contents(built)
+    assert refusal(tiny_model(seed=1), many_pairs(5), built, SETTINGS) == (
+        f"{built}: this index was built with another model; choose another --output, or restore --model or --adapter"
+    )
+    assert contents(built) == before
+
+
+def test_index_of_another_precision_is_refused(built, model, many_pairs):
+    """The weights' bits differ too: what is named is what the person changed."""
+    assert refusal(model.to(torch.bfloat16), many_pairs(5), built, SETTINGS) == (
+        f"{built}: this index was built with another precision; choose another --output, or restore --dtype"
+    )
+
+
+def test_index_of_other_data_is_refused(built, model, many_pairs):
+    for change in ("rows", "languages", "tokens", "count"):
+        pairs = many_pairs(6 if change == "count" else 5)
+        if change == "rows":
+            pairs.rows[4] = 7
+        elif change == "languages":
+            pairs.languages[2] = "yo"
+        elif change == "tokens":
+            pairs.rejected_ids[3][0] ^= 1
+        assert refusal(model, pairs, built, SETTINGS) == (
+            f"{built}: this index was built with other data, or the same data tokenised differently; "
+            "choose another --output, or restore the data, --chat or --max-length"
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "detail"),
+    [
+        ({"projection_size": 4}, "projection_size was 3, now 4"),
+        ({"seed": 5}, "seed was 0, now 5"),
+        ({"layers": "upper"}, "layers was None, now 'upper'"),
+        ({"normalise": "mean"}, "normalise was 'sum', now 'mean'"),
+        ({"token_budget": 65}, "token_budget was 64, now 65"),
+    ],
+)
+def test_index_of_other_settings_is_refused(built, model, many_pairs, change, detail):
+    settings = PassSettings(**({"projection_size": 3, "token_budget": 64} | change))
+    assert refusal(model, many_pairs(5), built, settings) == (
+        f"{built}: this index was built with other settings ({detail}); choose another --output, or restore "
+        "--projection-size, --seed, --layers, --normalise or --token-budget"
+    )
+
+
+def test_index_of_another_reference_is_refused(built, model, many_pairs):
+    message = refusal(
+        model, many_pairs(5), built, SETTINGS, reference=lambda: pytest.fail("loaded"), reference_fingerprint="another"
+    )
+    assert message == (
+        f"{built}: this index was built with another reference model; choose another --output, or restore --reference"
+    )
+
+
+def test_unfinished_index_is_checked_too(built, tiny_model, many_pairs):
+    (built / "index.json").unlink()
+    assert "another model" in refusal(tiny_model(seed=1), many_pairs(5), built, SETTINGS)
+
+
+def test_damaged_shard_is_named_and_rebuilt_once_deleted(built, model, many_pairs, contents):
+    before, path = contents(built), built / NAMES[0]
+    path.write_bytes(path.read_bytes()[:200])
+    assert f"{path}: unreadable" in refusal(model, many_pairs(5), built, SETTINGS)
+    path.unlink()
+    build_index(model, many_pairs(5), built, SETTINGS)
+    assert contents(built) == before
+
+
+def test_directory_that_cannot_be_made_is_refused(tmp_path, model, many_pairs):
+    (tmp_path / "file").touch()
+    for directory in (tmp_path / "file", tmp_path / "file" / "index"):
+        assert "cannot be made" in refusal(model, many_pairs(5), directory, SETTINGS)
+
+
+@pytest.mark.parametrize("failing", ["pairs.parquet", "plan.json", NAMES[0], NAMES[1], "index.json"])
+def test_full_disk_leaves_a_run_that_resumes(tmp_path, model, many_pairs, contents, undisturbed, failing, monkeypatch):
+    """Whichever file is the first that does not fit: one line, no half file, and on with it once there is room."""
+    directory, room = tmp_path / "index", False
+    fsync, write_table = os.fsync, __import__("pyarrow.parquet").parquet.write_table
+
+    def full(path):
+        if not room and failing in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fsync_with_limit(descriptor):
+        full(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    def write_table_with_limit(table, path):
+        write_table(table, path)
+        full(path)
+
+    monkeypatch.setattr("os.fsync", fsync_with_limit)
+    monkeypatch.setattr("pyarrow.parquet.write_table", write_table_with_limit)
+    message = refusal(model, many_pairs(100), directory, SETTINGS)
+    assert message.startswith(f"{directory / failing}: cannot write (")
+    assert "No space left on device" in message
+    assert message.endswith("free some space or choose another --output")
+    assert not list(directory.glob(".*"))
+    assert not (directory / failing).exists()
+    room = True
+    build_index(model, many_pairs(100), directory, SETTINGS)
+    assert contents(directory) == undisturbed
+
+
+def test_out_of_memory_names_the_mend(tmp_path, model, many_pairs, monkeypatch):
+    def run_out(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation")
+
+    monkeypatch.setattr("congrad.gradients.sketch.final_hidden_states", run_out)
+    message = refusal(model, many_pairs(5), tmp_path / "index", SETTINGS)
+    assert message == "out of memory on cpu; lower --token-budget 64 or --max-length"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"projection_size": 0}, "--projection-size 0: must be 1 or more"),
+        ({"normalise": "max"}, "--normalise 'max': must be 'sum' or 'mean'"),
+        ({"token_budget": 0}, "--token-budget 0: must be 1 or more"),
+    ],
+)
+def test_settings_check_themselves(change, message):
+    with pytest.raises(UserError, match=message):
+        PassSettings(**change)
+
+
+# The plan
+
+
+def test_plan_depends_on_the_device_by_its_budget_alone(model, many_pairs):
+    plan = make_plan(many_pairs(5), model, PassSettings(), model_fingerprint="m", reference=None)
+    assert plan["settings"]["token_budget"] == 512
+    assert json.loads(json.dumps(plan)) == plan
+    assert plan["num_weights"] == sum(
+        p.numel() for name, p in model.named_parameters() if "_proj" in name and name.endswith("weight")
+    )
+
+
+def test_fingerprint_of_the_data_keeps_fields_apart(many_pairs, tokenised):
+    """Tokens that move from one side to the next are other data."""
+    ids = [np.array(tokens, dtype=np.int32) for tokens in ([1], [2, 3], [4], [1, 2], [3])]
+    one, other = tokenised([(ids[0], ids[1], ids[2])]), tokenised([(ids[3], ids[4], ids[2])])
+    assert pairs_fingerprint(one) != pairs_fingerprint(other)
+    wide = tokenised([tuple(part.astype(np.int64) for part in (ids[0], ids[1], ids[2]))])
+    assert pairs_fingerprint(one) == pairs_fingerprint(wide)

@@ -1,0 +1,72 @@
+"""Which weight matrices count, and which blocks `--layers` asks for."""
+
+import pytest
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from congrad.errors import UserError
+from congrad.gradients.space import decoder_blocks, gradient_space, parse_layers
+
+
+def test_space_is_every_linear_layer_of_the_blocks_and_no_other(tiny_model, family):
+    model = tiny_model(family)
+    prefix, blocks = decoder_blocks(model)
+    found = {layer.name: layer.module for layer in gradient_space(model)}
+    expected = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and name.startswith(f"{prefix}.")
+    }
+    assert found == expected
+    assert len(blocks) == 3
+    assert len(found) == 3 * (4 if family.startswith("gpt2") else 7)
+    assert model.get_output_embeddings() not in found.values()
+
+
+def test_shapes_are_outputs_by_inputs_for_both_kinds_of_layer(tiny_model):
+    for family, name, shape in (
+        ("llama", "model.layers.0.mlp.down_proj", (32, 48)),
+        ("gpt2", "transformer.h.0.attn.c_attn", (96, 32)),
+    ):
+        model = tiny_model(family)
+        (layer,) = (layer for layer in gradient_space(model) if layer.name == name)
+        assert (layer.num_outputs, layer.num_inputs) == shape
+        assert layer.module(torch.zeros(1, layer.num_inputs)).shape == (1, layer.num_outputs)
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        (None, [0, 1, 2, 3, 4]),
+        ("upper", [2, 3, 4]),
+        ("3:", [3, 4]),
+        (":2", [0, 1]),
+        ("1:3", [1, 2]),
+        ("-2:", [3, 4]),
+        ("3:99", [3, 4]),
+        (":", [0, 1, 2, 3, 4]),
+    ],
+)
+def test_layers_select_blocks(layers, expected):
+    assert list(parse_layers(layers, 5)) == expected
+
+
+@pytest.mark.parametrize("layers", ["lower", "3", "1:2:3", "", "a:b", "3:2", "5:", "1.5:"])
+def test_layers_that_mean_nothing_are_refused(layers):
+    with pytest.raises(UserError, match="--layers"):
+        parse_layers(layers, 5)
+
+
+def test_selected_layers_are_those_of_the_whole_space(tiny_model):
+    model = tiny_model()
+    whole = gradient_space(model)
+    assert gradient_space(model, "1:2") == [layer for layer in whole if layer.block == 1]
+    assert [layer.block for layer in whole] == sorted(layer.block for layer in whole)
+
+
+def test_model_without_decoder_blocks_is_refused(tiny_model):
+    model = tiny_model(num_hidden_layers=3)
+    model.config.num_hidden_layers = 4
+    with pytest.raises(UserError, match="no list of 4 decoder blocks in LlamaForCausalLM"):
+        gradient_space(model)
