@@ -329,7 +329,7 @@ def build_index(
 
     started = time.monotonic()
     if len(usable) and not is_finished(directory):
-        check_model(model, *triples(pairs, usable[:1])[0])
+        check_model(model, *triples(pairs, usable[:1].tolist())[0])
     with sketcher(model, size=settings.projection_size, seed=settings.seed, layers=settings.layers) as sketch:
         run("sketching", "sketches", sketch)
     if reference is not None:

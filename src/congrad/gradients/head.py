@@ -56,23 +56,27 @@ def log_probabilities(
     chunk = min(head.num_chunk_tokens(), len(targets_N))
     logits_buffer = hidden_NE.new_empty(chunk, len(head.weight_VE))
     softmax_buffer = torch.empty_like(logits_buffer)
-    for wanted in (True, False):
-        for rows_C in torch.nonzero((coefficients_N != 0) == wanted)[:, 0].split(chunk):
-            hidden_CE, target_C = hidden_NE[rows_C], targets_N[rows_C]
-            logits_CV = torch.mm(hidden_CE, head.weight_VE.t(), out=logits_buffer[: len(rows_C)])
-            if head.bias_V is not None:
-                logits_CV += head.bias_V
-            if head.softcap is not None:
-                logits_CV.div_(head.softcap).tanh_().mul_(head.softcap)
-            softmax_CV = torch.softmax(logits_CV, dim=-1, out=softmax_buffer[: len(rows_C)])
-            # The most probable token gives log(sum(exp(z))) with no second pass of exponentials. Its logit is taken off
-            # first: a target near certainty then has the precision of its probability, not that of a large logit.
-            behind_C = logits_CV.gather(1, target_C[:, None])[:, 0].float() - logits_CV.amax(dim=1).float()
-            logp_C = behind_C + softmax_CV.amax(dim=1).float().log()
-            logp_N[rows_C] = logp_C
-            if wanted:
-                gradient_CE = head_gradient(head, logits_CV, softmax_CV, target_C, logp_C)
-                gradient_NE[rows_C] = gradient_CE.mul_(coefficients_N[rows_C, None].to(gradient_CE.dtype))
+    order_N = torch.argsort((coefficients_N == 0).int(), stable=True)  # those without a gradient come last
+    num_wanted = int((coefficients_N != 0).sum())
+    for start in range(0, len(order_N), chunk):
+        rows_C = order_N[start : start + chunk]
+        hidden_CE, target_C = hidden_NE[rows_C], targets_N[rows_C]
+        logits_CV = torch.mm(hidden_CE, head.weight_VE.t(), out=logits_buffer[: len(rows_C)])
+        if head.bias_V is not None:
+            logits_CV += head.bias_V
+        if head.softcap is not None:
+            logits_CV.div_(head.softcap).tanh_().mul_(head.softcap)
+        softmax_CV = torch.softmax(logits_CV, dim=-1, out=softmax_buffer[: len(rows_C)])
+        # The most probable token gives log(sum(exp(z))) with no second pass of exponentials.
+        log_sum_C = logits_CV.amax(dim=1).float() - softmax_CV.amax(dim=1).float().log()
+        logp_C = logits_CV.gather(1, target_C[:, None])[:, 0].float() - log_sum_C
+        logp_N[rows_C] = logp_C
+        if (wanted := num_wanted - start) > 0:
+            rows_C = rows_C[:wanted]
+            gradient_CE = head_gradient(
+                head, logits_CV[:wanted], softmax_CV[:wanted], target_C[:wanted], logp_C[:wanted]
+            )
+            gradient_NE[rows_C] = gradient_CE.mul_(coefficients_N[rows_C, None].to(gradient_CE.dtype))
     return logp_N, gradient_NE
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from congrad.filtering.estimate import Estimate
 from congrad.filtering.run import FilterResult, Listener
 from congrad.gradients import Progress as PassProgress
+from congrad.selection import MIN_PAIRS
 
 console = Console(stderr=True, highlight=False)
 
@@ -85,7 +86,8 @@ def strongest_conflict(result: FilterResult, language: int) -> str:
     other = int(torch.where(cosines.isfinite(), cosines, torch.inf).argmin())
     low, high = agreement.interval_LL2[language, other].tolist()
     text = f"{result.scored.languages[other]} {cosines[other]:+.2f} [{low:+.2f}, {high:+.2f}]"
-    return text + (" conflict" if high < 0 else "")
+    enough = result.scored.detail.num_pairs_L[[language, other]].min() >= MIN_PAIRS
+    return text + (" conflict" if high < 0 and enough else "")
 
 
 def language_table(result: FilterResult) -> Table:
