@@ -18,10 +18,9 @@ def test_too_few_pairs_and_none_kept():
     score_P[28] = torch.nan
     kept_P = language_P == 0
     assert guards(["de", "sw", "yo"], language_P, score_P, kept_P) == [
-        "sw: 2 pairs with a gradient, too few for a meaningful language gradient (at least 20)",
         "sw: none of its 3 pairs is kept",
-        "yo: 0 pairs with a gradient, too few for a meaningful language gradient (at least 20)",
         "yo: none of its 1 pair is kept",
+        "fewer than 20 pairs, too few for a meaningful language gradient: sw (2), yo (0)",
     ]
 
 
@@ -44,7 +43,7 @@ def test_prompts_that_lose_all_their_pairs():
     warnings = guards(["de", "sw"], language_P, torch.zeros(41), kept_P, group_P=group_P, row_P=row_P)
     assert warnings == [
         "de: 5 prompts lose all of several pairs (first at row 100, 104, 108, ...)",
-        "sw: 0 pairs with a gradient, too few for a meaningful language gradient (at least 20)",
+        "fewer than 20 pairs, too few for a meaningful language gradient: sw (0)",
     ]
 
 
