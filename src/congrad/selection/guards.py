@@ -23,7 +23,7 @@ def guards(
     group_P: torch.Tensor | None = None,
     row_P: torch.Tensor | None = None,
 ) -> list[str]:
-    """Warnings about the data and the selection, in the order of the languages; those with too few pairs share the last line.
+    """Warnings about the data and the selection, by language; those with too few pairs share the last line.
 
     Args:
         languages: name of every language code.
