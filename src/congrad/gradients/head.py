@@ -73,23 +73,21 @@ def log_probabilities(
         logp_N[rows_C] = logp_C
         if (wanted := num_wanted - start) > 0:
             rows_C = rows_C[:wanted]
-            gradient_CE = head_gradient(
-                head, logits_CV[:wanted], softmax_CV[:wanted], target_C[:wanted], logp_C[:wanted]
-            )
+            gradient_CE = head_gradient(head, logits_CV[:wanted], softmax_CV[:wanted], target_C[:wanted])
             gradient_NE[rows_C] = gradient_CE.mul_(coefficients_N[rows_C, None].to(gradient_CE.dtype))
     return logp_N, gradient_NE
 
 
 def head_gradient(
-    head: Head, logits_CV: torch.Tensor, softmax_CV: torch.Tensor, target_C: torch.Tensor, logp_C: torch.Tensor
+    head: Head, logits_CV: torch.Tensor, softmax_CV: torch.Tensor, target_C: torch.Tensor
 ) -> torch.Tensor:
-    """d log p(target) / dh, C x E. The target's own term, 1 - p, is kept apart so that it is precise where p is near 1.
+    """d log p(target) / dh, C x E. The target's own term, 1 - p, is the others' sum: precise where p is near 1.
 
     Overwrites `softmax_CV`.
     """
     dtype = softmax_CV.dtype
-    own_C = -torch.expm1(logp_C)
     softmax_CV.scatter_(1, target_C[:, None], 0)
+    own_C = softmax_CV.sum(dim=1, dtype=torch.float32)
     if head.softcap is not None:  # z = cap tanh(z' / cap), so dz / dz' = 1 - (z / cap)^2
         slope_CV = 1 - (logits_CV / head.softcap).square_()
         softmax_CV *= slope_CV
