@@ -367,7 +367,7 @@ def test_out_of_memory_names_the_mend(tmp_path, model, many_pairs, monkeypatch):
     def run_out(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation")
 
-    monkeypatch.setattr("congrad.gradients.sketch.final_hidden_states", run_out)
+    monkeypatch.setattr("congrad.gradients.sketch.Recorder.sketches", run_out)
     message = refusal(model, many_pairs(5), tmp_path / "index", SETTINGS)
     assert message == "out of memory on cpu; lower --token-budget 64 or --max-length"
 
