@@ -109,8 +109,12 @@ def filter_command(
 
     congrad filter runs/x --keep 0.3
     """
-    given = {name: value for name, value in locals().items() if value not in (None, False)}
-    run_filter(given)
+    given = {name: value for name, value in locals().items() if value is not None and value is not False}
+    try:
+        run_filter(given)
+    except KeyboardInterrupt:  # said here, because Typer would leave without a word
+        print("congrad: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def run_filter(given: dict[str, Any]) -> None:
@@ -132,11 +136,16 @@ def run_filter(given: dict[str, Any]) -> None:
     source, quiet = given["source"], "quiet" in given
     is_first_rank = os.environ.get("RANK", "0") == "0"
     with screen_listener(quiet=quiet or not is_first_rank) as listener:
-        if is_run(Path(source)) and "model" not in given:
+        if is_run(Path(source)):
             ignored = [name for name in INDEX_OPTIONS if name in given]
             if ignored:
                 flag = "--" + ignored[0].replace("_", "-")
-                raise UserError(f"{source} has its index already and {flag} would be ignored; filter the data instead")
+                raise UserError(
+                    f"{source} is a run and has its index already, so {flag} would be ignored: leave it out, or name "
+                    "the data instead of the run"
+                )
+            if not is_first_rank:
+                return
             result = refilter(
                 source,
                 loss=loss,
@@ -172,11 +181,8 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"congrad: {error}", file=sys.stderr)
+        print("congrad:", *str(error).splitlines(), file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("congrad: interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         sys.exit(1)
     except Exception:

@@ -1,7 +1,7 @@
 """The files of a run: scores.parquet, kept.jsonl, dropped.jsonl, languages.json and, last, manifest.json.
 
-Each is written under a temporary name and renamed; manifest.json is taken away before and put there after the others,
-so that its presence means that they belong together.
+All are written in a directory of their own and renamed when they are whole, so that a full disk leaves an earlier
+result as it was. The presence of manifest.json means that they belong together.
 """
 
 import importlib.metadata
@@ -9,11 +9,12 @@ import json
 import math
 import os
 import platform
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,54 +26,78 @@ from congrad.gradients.index import write_json
 from congrad.preferences import Preferences
 
 SCORE_COLUMN = "congrad_score"
+STAGING = ".new"
 BATCH = 1000
 PACKAGES = ("congrad", "torch", "transformers", "datasets", "safetensors", "pyarrow", "numpy", "peft", "torchjd")
 
 
 def is_run(directory: Path) -> bool:
     """Whether a run of ours was finished or begun here."""
-    return (directory / "manifest.json").is_file() or (directory / "index" / "plan.json").is_file()
+    if (directory / "index" / "plan.json").is_file():
+        return True
+    try:
+        manifest = json.loads((directory / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(manifest, dict) and "congrad" in manifest
 
 
-def prepare_output(directory: Path) -> None:
-    """Makes the run's directory, or checks that it is empty or a run of ours, and that it can be written.
+def check_output(directory: Path) -> None:
+    """Checks that a directory is new, empty or a run of ours, and that it can be written. Leaves it as it was.
 
     Raises:
-        UserError: it is neither, or cannot be written.
+        UserError: it is none of these, or cannot be written.
     """
     try:
         if directory.exists() and not directory.is_dir():
             raise UserError(f"--output {directory} is a file; name a directory")
-        if directory.is_dir() and any(directory.iterdir()) and not is_run(directory):
+        # What a run leaves that was killed in its first moments are folders and temporary files.
+        if any(not is_temporary(path) for path in directory.rglob("*") if path.is_file()) and not is_run(directory):
             raise UserError(
                 f"--output {directory} is not empty and no run of congrad's; name a new or an empty directory"
             )
-        directory.mkdir(parents=True, exist_ok=True)
-        probe = directory / f".probe.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
+        missing = [path for path in (directory, *directory.parents) if not path.exists()]
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            probe = directory / f".probe.{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        finally:
+            for path in missing:
+                if path.is_dir():
+                    path.rmdir()
     except OSError as error:
         raise UserError(f"--output {directory} cannot be written ({error.strerror}); name another directory") from error
 
 
+def is_temporary(path: Path) -> bool:
+    return path.name.startswith(".") or path.parent.name == STAGING
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the place of `path` when the block ends well.
+def staging(directory: Path) -> Iterator[Path]:
+    """An empty directory whose files take their places in `directory` when the block ends well: all or none.
+
+    manifest.json is taken away before and put there after the others.
 
     Raises:
         UserError: the disk is full or the place cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    new = directory / STAGING
     try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(path)
+        directory.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(new, ignore_errors=True)  # what a killed process left
+        new.mkdir()
+        yield new
+        (directory / "manifest.json").unlink(missing_ok=True)
+        for path in sorted(new.iterdir(), key=lambda path: path.name == "manifest.json"):
+            path.replace(directory / path.name)
     except OSError as error:
         raise UserError(
-            f"{path}: cannot write ({error.strerror}); free some space and run the command again"
+            f"{directory}: cannot write ({error.strerror}); free some space and run the command again"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(new, ignore_errors=True)
 
 
 def without_nan(value: Any) -> Any:
@@ -99,7 +124,7 @@ def write_rows(directory: Path, preferences: Preferences, score_N: Any, keep_N: 
     dataset = preferences.dataset
     if SCORE_COLUMN in dataset.column_names:
         dataset = dataset.remove_columns(SCORE_COLUMN)
-    with replacing(directory / "kept.jsonl") as kept, replacing(directory / "dropped.jsonl") as dropped:
+    with (directory / "kept.jsonl").open("wb") as kept, (directory / "dropped.jsonl").open("wb") as dropped:
         for start in range(0, len(dataset), BATCH):
             columns = dataset[start : start + BATCH]
             scores, keep = score_N[start : start + BATCH].tolist(), keep_N[start : start + BATCH].tolist()
@@ -156,10 +181,10 @@ def write_outputs(
     Raises:
         UserError: the disk is full or the place cannot be written.
     """
-    (directory / "manifest.json").unlink(missing_ok=True)
-    write_rows(directory, preferences, scored.score_N, keep_N)
-    with replacing(directory / "scores.parquet") as file:
-        pq.write_table(scores_table(scored, keep_N, reason_N), file)
-    write_json(directory / "languages.json", languages_content(scored))
     counts = dict(sorted(Counter(reason_N).items()))
-    write_json(directory / "manifest.json", {**manifest, "reasons": counts, "versions": versions()})
+    with staging(directory) as new:
+        write_rows(new, preferences, scored.score_N, keep_N)
+        with (new / "scores.parquet").open("wb") as file:
+            pq.write_table(scores_table(scored, keep_N, reason_N), file)
+        write_json(new / "languages.json", languages_content(scored))
+        write_json(new / "manifest.json", {**manifest, "reasons": counts, "versions": versions()})

@@ -48,4 +48,6 @@ def pick_device(name: str) -> torch.device:
         raise UserError(f"--device {name!r} is no device; use auto, cpu, cuda or cuda:1") from error
     if device.type not in ("cpu", "cuda"):
         raise UserError(f"--device {name!r}: the gradient pass runs on cpu and cuda")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name!r}: PyTorch finds {torch.cuda.device_count()} CUDA devices; use --device cpu")
     return device

@@ -6,16 +6,17 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from congrad.consensus import Consensus, Loss, consensus_weights
+from congrad.consensus import Consensus, Loss
 from congrad.errors import UserError
 from congrad.filtering.estimate import Estimate, estimate, peak_memory
 from congrad.filtering.fidelity import estimate_fidelity
-from congrad.filtering.outputs import is_run, prepare_output, write_outputs
+from congrad.filtering.outputs import check_output, is_run, write_outputs
 from congrad.filtering.ranks import pick_device, ranks, wait_for_all
 from congrad.filtering.score import ScoredRows, score
 from congrad.gradients import GradientIndex, PassSettings, Progress, Rank, build_index, open_index
@@ -80,10 +81,9 @@ class FilterConfig:
         """Finds, before anything is loaded, what could not work after the pass.
 
         Raises:
-            UserError: the loss does not fit the normalisation, or the aggregator is not installed.
+            UserError: the loss does not fit the normalisation, or a number is out of range.
         """
         self.loss.check_index(per_token=self.index.normalise == "mean")
-        consensus_weights(torch.eye(2), self.consensus.aggregator, num_orders=1)
         if self.input.max_length < 2:
             raise UserError(f"--max-length {self.input.max_length}: must be 2 or more")
         if self.input.limit is not None and self.input.limit < 1:
@@ -121,15 +121,19 @@ def filter_preferences(
     Raises:
         UserError: whatever is wrong with the input, the model, the settings or the place to write.
     """
+    from congrad.models.load import parse_dtype
+
     listener, output = listener or Listener(), Path(output)
     config.check()
+    parse_dtype(config.model.dtype)
+    device = pick_device(config.model.device)
     started = time.monotonic()
     with ranks() as rank:
         if rank.number == 0 and not dry_run:
-            prepare_output(output)
+            check_output(output)
         listener.on_stage("reading the pairs")
         preferences = read_preferences(config.input)
-        index = make_index(config, preferences, output / "index", rank, listener, dry_run=dry_run)
+        index = make_index(config, preferences, output / "index", device, rank, listener, dry_run=dry_run)
         if index is None or rank.number > 0:
             return None
     seconds = {"index": round(time.monotonic() - started, 3)}
@@ -142,7 +146,14 @@ def read_preferences(config: Input) -> Preferences:
 
 
 def make_index(
-    config: FilterConfig, preferences: Preferences, directory: Path, rank: Rank, listener: Listener, *, dry_run: bool
+    config: FilterConfig,
+    preferences: Preferences,
+    directory: Path,
+    device: torch.device,
+    rank: Rank,
+    listener: Listener,
+    *,
+    dry_run: bool,
 ) -> GradientIndex | None:
     """Loads the model and sketches what is not sketched yet; None after a dry run."""
     from congrad.models.load import fingerprint, load_model, load_tokenizer
@@ -152,18 +163,19 @@ def make_index(
     tokenizer = load_tokenizer(model.name, **options)
     pairs = tokenise(preferences, tokenizer, chat=config.input.chat, max_length=config.input.max_length)
     check_pairs(pairs)
+    reference = reference_fingerprint = None
+    if (name := model.reference) is not None:
+        listener.on_stage(f"loading {name}")
+        trust = model.trust_remote_code  # a revision is of the policy's repository
+        reference = partial(load_model, name, dtype=model.dtype, device=device, trust_remote_code=trust)
+        reference_fingerprint = fingerprint(reference())
     listener.on_stage(f"loading {model.name}")
-    device = pick_device(model.device)
     policy = load_model(model.name, dtype=model.dtype, device=device, adapter=model.adapter, **options)
-    if rank.number == 0 and not is_finished(directory):
+    if rank.number == 0 and (dry_run or not is_finished(directory)):
         listener.on_stage("measuring the longest pairs")
         listener.on_estimate(estimate(policy, pairs, config.index, rank.world_size))
     if dry_run:
         return None
-    reference = None
-    if model.reference is not None:
-        name = model.reference
-        reference = lambda: load_model(name, dtype=model.dtype, device=device, **options)  # noqa: E731
     return build_index(
         policy,
         pairs,
@@ -171,6 +183,7 @@ def make_index(
         config.index,
         model_fingerprint=fingerprint(policy),
         reference=reference,
+        reference_fingerprint=reference_fingerprint,
         rank=rank,
         barrier=wait_for_all,
         on_progress=listener.on_progress,
@@ -215,12 +228,16 @@ def refilter(
     )
     config.check()
     target = run if output is None else Path(output)
-    if target != run:
-        prepare_output(target)
+    if target.resolve() != run.resolve():
+        check_output(target)
+        if (target / "index").exists():
+            raise UserError(f"--output {target} is a run with an index of its own; name a new or an empty directory")
     listener.on_stage("reading the pairs")
     preferences = read_preferences(config.input)
     if preferences.fingerprint != old["data_fingerprint"]:
-        raise UserError(f"{config.input.source} has changed since {run} was made; filter it again with --model")
+        raise UserError(
+            f"{config.input.source} has changed since {run} was made; filter it with --model and a new --output"
+        )
     seconds = {"read": round(time.monotonic() - started, 3)}
     return finish(config, preferences, open_index(index_path), target, seconds, listener)
 
@@ -267,6 +284,9 @@ def finish(
     seconds["score"] = round(time.monotonic() - started, 3)
     listener.on_stage("writing the pairs")
     own = index.directory.resolve() == (output / "index").resolve()
+    source = Path(config.input.source)
+    if source.exists():  # the run can then be filtered anew from any directory
+        config = replace(config, input=replace(config.input, source=str(source.resolve())))
     manifest = {
         "congrad": 1,
         "config": asdict(config),

@@ -38,6 +38,7 @@ from congrad.gradients.space import gradient_space
 
 MIN_SHARD_PAIRS = 32  # on a CPU about a minute's work: what a kill may cost
 NUM_SHARDS = 256
+MAX_CHECKED = 8  # pairs tried until the model gives one a finite log-probability
 
 
 class Pairs(Protocol):
@@ -242,10 +243,13 @@ def begin(directory: Path, plan: Mapping[str, Any], pairs: Pairs, rank: Rank) ->
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{directory}: cannot be made ({error.strerror}); choose another --output") from error
-    if found is None or not path.exists():
-        write_pairs(path, pairs)
+    for leftover in directory.glob(".*"):  # of a killed process: the other ranks write from the barrier on
+        leftover.unlink()
     if found is None:
+        path.unlink(missing_ok=True)
         write_json(directory / "plan.json", plan)
+    if not path.exists():
+        write_pairs(path, pairs)
 
 
 def build_index(
@@ -293,9 +297,17 @@ def build_index(
         model_fingerprint=model_fingerprint or fingerprint(model),
         reference=reference_fingerprint,
     )
+    shards, usable = shards_of(plan), np.flatnonzero(lengths)
+    if len(usable) and not is_finished(directory):  # before anything is written
+        some = triples(pairs, usable[:MAX_CHECKED].tolist())
+        if not any(check_model(model, *triple) for triple in some):
+            precision = str(model.dtype).removeprefix("torch.")
+            raise UserError(
+                f"model {model.config.name_or_path!r}: no finite log-probability for the first {len(some)} pairs in "
+                f"{precision}; try another --dtype, or mend the model's weights"
+            )
     begin(directory, plan, pairs, rank)
     barrier()
-    shards, usable = shards_of(plan), np.flatnonzero(lengths)
     budget = plan["settings"]["token_budget"]
 
     def run(stage: str, kind: str, compute: Callable[[Pack], PairSketches]) -> None:
@@ -328,8 +340,6 @@ def build_index(
             ) from error
 
     started = time.monotonic()
-    if len(usable) and not is_finished(directory):
-        check_model(model, *triples(pairs, usable[:1].tolist())[0])
     with sketcher(model, size=settings.projection_size, seed=settings.seed, layers=settings.layers) as sketch:
         run("sketching", "sketches", sketch)
     if reference is not None:
