@@ -287,3 +287,12 @@ def test_unsuitable_tokenizers_and_rows_are_refused_with_the_mend():
     plain.eos_token = None
     with pytest.raises(UserError, match="no EOS token"):
         ours(STANDARD, plain, 64)
+
+
+def test_prompt_that_merges_into_the_response_has_a_reason():
+    """Without BOS, "a" + "b" may be one token: nothing is left of the prompt that could predict it."""
+    from congrad.preferences.tokenise import NO_PROMPT, _reason
+
+    empty, some, other = (np.array(ids, dtype=np.int32) for ids in ([], [1, 2], [3]))
+    assert _reason(("a", "b", "c"), empty, 9, some, other) == NO_PROMPT
+    assert _reason(("a", "b", "c"), some, 9, some, other) == ""

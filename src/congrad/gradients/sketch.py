@@ -57,13 +57,13 @@ class Recorder:
 
     def _hook(self, index: int, left_Op: torch.Tensor, right_Ip: torch.Tensor) -> Callable[..., torch.Tensor]:
         def record_gradient(gradient: torch.Tensor) -> None:
-            self.left_MTp[index] = (gradient[0] @ left_Op).float()
+            self.left_MTp[index] = (gradient.flatten(0, -2) @ left_Op).float()
 
         def record_input(module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
             (inputs,) = args
             if self._last_input is not inputs or self._last_right is None or self._last_right[0] is not right_Ip:
                 self._last_input = inputs
-                self._last_right = (right_Ip, (inputs.detach()[0] @ right_Ip).float())
+                self._last_right = (right_Ip, (inputs.detach().flatten(0, -2) @ right_Ip).float())
             self.right_MTp[index] = self._last_right[1]
             if not output.requires_grad:  # the lowest layers: the backward pass ends at their outputs
                 output.requires_grad_(True)

@@ -28,6 +28,7 @@ IDS_ONLY = {"return_attention_mask": False, "verbose": False}  # no warning for 
 IDENTICAL = "identical responses"
 EMPTY = "empty response"
 NO_ROOM = "prompt fills the length limit"
+NO_PROMPT = "prompt merges into the response"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class TokenisedPairs:
         chosen_ids: Token ids of the chosen response, int32.
         rejected_ids: Token ids of the rejected response, int32.
         reasons: Why a row cannot be scored ("identical responses", "empty response", "prompt fills the length
-            limit"), or "" when it can.
+            limit", "prompt merges into the response"), or "" when it can.
     """
 
     rows: list[int]
@@ -100,7 +101,7 @@ def tokenise(
             pairs.prompt_ids.append(prompt[:max_length])
             pairs.chosen_ids.append(chosen[:room])
             pairs.rejected_ids.append(rejected[:room])
-            pairs.reasons.append(_reason(side, room, chosen[:room], rejected[:room]))
+            pairs.reasons.append(_reason(side, prompt, room, chosen[:room], rejected[:room]))
         start += len(batch)
     return pairs
 
@@ -205,11 +206,13 @@ def _common_prefix(one: Ids, other: Ids) -> int:
     return int(differs.argmax()) if differs.any() else length
 
 
-def _reason(side: tuple[Any, Any, Any], room: int, chosen: Ids, rejected: Ids) -> str:
+def _reason(side: tuple[Any, Any, Any], prompt: Ids, room: int, chosen: Ids, rejected: Ids) -> str:
     if is_empty(side[1]) or is_empty(side[2]):
         return EMPTY
     if room == 0:
         return NO_ROOM
     if len(chosen) == 0 or len(rejected) == 0:  # a template that leaves the response out
         return EMPTY
+    if len(prompt) == 0:  # no token predicts the first one of a response
+        return NO_PROMPT
     return IDENTICAL if np.array_equal(chosen, rejected) else ""
