@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from bench.ranking import auroc
-from congrad.filtering.score import score
+from congrad.filtering import score
 from congrad.gradients import GradientIndex, open_index
 
 SHARE = 0.25

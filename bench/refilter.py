@@ -3,10 +3,10 @@
     python -m bench.refilter --pairs 100000
 
 A run directory is made as the pass would leave it: a dataset of real texts repeated, an index of random sketches (a
-direction of their language and much noise), a manifest. Then a process of its own calls `refilter` on it with another
-keep share, writing to a new directory. Told are the wall clock of that process from its start to its end, the part of
-it that reads the rows, the part that scores, and the peak of its anonymous memory, which is what it holds; the index
-is read from files and stays in the page cache, which the kernel takes back as it needs.
+direction of their language and much noise), a manifest. Then `congrad filter RUN --keep 0.3` writes to a new directory.
+Told are the wall clock of that command from its start to its end, of it what reading the rows and scoring took, and the
+peak of its anonymous memory, which is what it holds; the index is read from files and stays in the page cache, which
+the kernel takes back as it needs.
 """
 
 import argparse
@@ -25,13 +25,12 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from bench.workload import find_pairs
-from congrad.filtering.run import FilterConfig, Input, Model, refilter
+from congrad.filtering import FilterConfig, Input, Model
 from congrad.gradients import PassSettings
 from congrad.gradients.build import Rank, finish, make_plan, run_shards, write_pairs
 from congrad.gradients.index import Shard, encode, shards_of, write_json
 from congrad.models.packaged import resolve
 from congrad.preferences import TokenisedPairs, load_preferences
-from congrad.selection import Selection
 
 TARGET_SECONDS = 10.0
 POLL_SECONDS = 0.05
@@ -59,7 +58,7 @@ def write_index(directory: Path, pairs: TokenisedPairs, model: str) -> dict[str,
     """An index of random sketches with the plan that the pass would make for `model`; returns the plan."""
     with torch.device("meta"):
         skeleton = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model), dtype=torch.bfloat16)
-    plan = make_plan(pairs, skeleton, PassSettings(token_budget=512), model_fingerprint="synthetic", reference=None)
+    plan = make_plan(pairs, skeleton, PassSettings(), model_fingerprint="synthetic", reference=None)
     directory.mkdir(parents=True)
     write_pairs(directory / "pairs.parquet", pairs)
     write_json(directory / "plan.json", plan)
@@ -87,7 +86,7 @@ def make_run(run: Path, num_pairs: int, model: str) -> dict[str, object]:
     write_dataset(dataset, num_pairs)
     preferences = load_preferences(dataset)
     plan = write_index(run / "index", synthetic_pairs(preferences.languages), model)
-    config = FilterConfig(Input(str(dataset)), Model(model), index=PassSettings(token_budget=512))
+    config = FilterConfig(Input(str(dataset)), Model(model), index=PassSettings())
     manifest = {
         "config": asdict(config),
         "index": "index",
@@ -106,16 +105,10 @@ def status_fields(pid: int) -> dict[str, int]:
     return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith(" kB")}
 
 
-def watch(process: subprocess.Popen[str]) -> Iterator[dict[str, int]]:
+def watch(process: subprocess.Popen[bytes]) -> Iterator[dict[str, int]]:
     while process.poll() is None:
         yield status_fields(process.pid)
         time.sleep(POLL_SECONDS)
-
-
-def worker(run: Path, output: Path) -> None:
-    """What is measured, in its own process."""
-    result = refilter(run, selection=Selection(keep=0.3), output=output)
-    print(json.dumps(result.manifest["seconds"]))
 
 
 def main() -> None:
@@ -123,25 +116,31 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=100_000)
     parser.add_argument("--model", default="gemma3-270m", help="whose layers the sketches are of")
     parser.add_argument("--directory", type=Path, help="for the synthetic run (7 GB at 100,000 pairs); kept")
-    parser.add_argument("--worker", type=Path, nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.worker:
-        worker(*options.worker)
-        return
     with tempfile.TemporaryDirectory() as scratch:
         run = (options.directory or Path(scratch)) / "run"
         if not (run / "manifest.json").exists():
             make_run(run, options.pairs, resolve(options.model))
         index_bytes = sum(path.stat().st_size for path in (run / "index").iterdir())
-        command = [sys.executable, "-m", "bench.refilter", "--worker", str(run), str(Path(scratch) / "again")]
+        again = Path(scratch) / "again"
+        command = [
+            sys.executable,
+            "-m",
+            "congrad",
+            "filter",
+            str(run),
+            "--keep",
+            "0.3",
+            "--output",
+            str(again),
+            "--quiet",
+        ]
         started = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
             seen = list(watch(process))
-            seconds = time.perf_counter() - started
-            assert process.stdout is not None
-            printed = process.stdout.read()
-    assert process.returncode == 0, "refilter failed"
-    parts = json.loads(printed.splitlines()[-1])
+        seconds = time.perf_counter() - started
+        assert process.returncode == 0, "filtering anew failed"
+        parts = json.loads((again / "manifest.json").read_text(encoding="utf-8"))["seconds"]
     peak = max(fields.get("RssAnon", 0) for fields in seen)
     resident = max(fields.get("VmHWM", 0) for fields in seen)
     verdict = "met" if seconds <= TARGET_SECONDS else "NOT met"

@@ -7,7 +7,6 @@ traffic is real.
 """
 
 import argparse
-from collections.abc import Callable
 
 import torch
 
@@ -42,25 +41,24 @@ def main() -> None:
         packed = [pack([triple], "sum") for triple in triples]
         return [(len(p.tokens_T), len(p.positions_N), visible(p.segments[0])) for p in packed]
 
-    def operands(rows: int) -> Callable[[int], torch.Tensor]:
-        made: dict[int, torch.Tensor] = {}
-        return lambda width: made.setdefault(width, torch.randn(rows, width, dtype=task.dtype))
+    sizes = packs(task.workload)
+    longest = max(tokens for tokens, *_ in sizes)
+    widths = {width for weight in (*weights, head) for width in weight.shape}
+    operands = {width: torch.randn(longest, width).to(task.dtype) for width in widths}
 
     @torch.inference_mode()
-    def products(workload: Workload) -> None:
-        for num_tokens, num_predicted, _ in packs(workload):
-            token_rows, predicted_rows = operands(num_tokens), operands(num_predicted)
+    def products(sizes: list[tuple[int, int, int]]) -> None:
+        for num_tokens, num_predicted, _ in sizes:
             for weight in weights:
-                torch.nn.functional.linear(token_rows(weight.shape[1]), weight)
-            torch.nn.functional.linear(predicted_rows(head.shape[1]), head)
-            torch.mm(predicted_rows(head.shape[0]), head)
+                torch.nn.functional.linear(operands[weight.shape[1]][:num_tokens], weight)
+            torch.nn.functional.linear(operands[head.shape[1]][:num_predicted], head)
+            torch.mm(operands[head.shape[0]][:num_predicted], head)
             for weight in reversed(weights):
-                torch.mm(token_rows(weight.shape[0]), weight)
+                torch.mm(operands[weight.shape[0]][:num_tokens], weight)
 
-    products(task.workload.head(2))
-    span = timed(lambda: products(task.workload))
+    products(sizes[:2])
+    span = timed(lambda: products(sizes))
     num_weights = sum(weight.numel() for weight in weights)
-    sizes = packs(task.workload)
     flops = sum(4 * tokens * num_weights + 4 * predicted * head.numel() for tokens, predicted, _ in sizes)
     # Forward Q K^T and A V; backward two more each, at 2 FLOPs per couple and channel.
     attention_flops = sum(12 * couples * attention_width for *_, couples in sizes)
