@@ -108,3 +108,17 @@ def test_norms_are_restored_after_an_error(tiny_model):
     with pytest.raises(RuntimeError, match="stop"), faster_norms(model):
         raise RuntimeError("stop")
     assert not any("forward" in vars(module) for module in model.modules())
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 2**-7)])
+def test_large_weights_are_told_from_one_plus_weights(dtype, tolerance):
+    """Real Gemma norms hold weights of 30 and more, where w and 1 + w differ by less than bfloat16 rounds."""
+    module = Gemma3RMSNorm(64).to(dtype)
+    with torch.no_grad():
+        module.weight.copy_(torch.linspace(20, 60, 64))
+    found = scale_of(module)
+    assert found is not None
+    weight, epsilon = found
+    torch.testing.assert_close(weight.float(), 1 + module.weight.float())
+    x = torch.randn(5, 64, generator=torch.Generator().manual_seed(1)).to(dtype)
+    torch.testing.assert_close(rms_norm(x, weight, epsilon), module(x), rtol=tolerance, atol=0)
