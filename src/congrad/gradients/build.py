@@ -34,7 +34,7 @@ from congrad.gradients.index import (
 )
 from congrad.gradients.packing import IntArray, Normalise, Pack, num_packed_tokens, pack
 from congrad.gradients.sketch import PairSketches, scorer, sketcher
-from congrad.gradients.space import gradient_space
+from congrad.gradients.space import gradient_space, layer_slice
 
 MIN_SHARD_PAIRS = 32  # on a CPU about a minute's work: what a kill may cost
 NUM_SHARDS = 256
@@ -83,6 +83,8 @@ class PassSettings:
             raise UserError(f"--normalise {self.normalise!r}: must be 'sum' or 'mean'")
         if self.token_budget is not None and self.token_budget < 1:
             raise UserError(f"--token-budget {self.token_budget}: must be 1 or more")
+        if self.layers not in (None, "upper"):
+            layer_slice(self.layers)
 
 
 @dataclass(frozen=True)

@@ -51,14 +51,23 @@ def parse_layers(layers: str | None, num_blocks: int) -> range:
         return range(num_blocks)
     if layers == "upper":
         return range(num_blocks // 2, num_blocks)
-    match = re.fullmatch(r"(-?\d*):(-?\d*)", layers)
-    if match is None:
-        raise UserError(f"--layers {layers!r} is neither 'upper' nor a slice such as '12:' or '4:10'")
-    start, stop = (int(text) if text else None for text in match.groups())
-    blocks = range(num_blocks)[start:stop]
+    blocks = range(num_blocks)[layer_slice(layers)]
     if not blocks:
         raise UserError(f"--layers {layers!r} selects none of the model's {num_blocks} decoder blocks")
     return blocks
+
+
+def layer_slice(layers: str) -> slice:
+    """The slice that a text such as `12:` or `4:10` writes.
+
+    Raises:
+        UserError: the text is no such slice.
+    """
+    match = re.fullmatch(r"((?:-?\d+)?):((?:-?\d+)?)", layers)
+    if match is None:
+        raise UserError(f"--layers {layers!r} is neither 'upper' nor a slice such as '12:' or '4:10'")
+    start, stop = (int(text) if text else None for text in match.groups())
+    return slice(start, stop)
 
 
 def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[SpaceLayer]:

@@ -43,7 +43,7 @@ def estimate_line(estimate: Estimate) -> str:
 
 @contextmanager
 def screen_listener(*, quiet: bool) -> Iterator[Listener]:
-    """Shows stages, the estimate and a progress bar on standard error; nothing when quiet."""
+    """Shows the estimate and a progress bar on standard error, on a terminal the stages too; nothing when quiet."""
     if quiet:
         yield Listener()
         return
@@ -56,7 +56,13 @@ def screen_listener(*, quiet: bool) -> Iterator[Listener]:
     )
     tasks: dict[str, tuple[TaskID, float]] = {}
 
+    def on_stage(stage: str) -> None:
+        if console.is_terminal:  # elsewhere a mistake is to be the only line
+            console.print(f"[dim]{escape(stage)} …[/dim]")
+
     def on_progress(progress: PassProgress) -> None:
+        if not tasks:
+            bar.start()
         if progress.stage not in tasks:
             # The bar's length and the time left go by tokens: pairs differ in theirs.
             tasks[progress.stage] = (
@@ -68,12 +74,15 @@ def screen_listener(*, quiet: bool) -> Iterator[Listener]:
         rate = f", {progress.pairs / seconds:.2f} pairs/s" if seconds > 1 else ""
         bar.update(task, completed=progress.done, pairs=f"{progress.pairs}/{progress.num_pairs}", rate=rate)
 
-    with bar:
+    try:
         yield Listener(
-            on_stage=lambda stage: console.print(f"[dim]{escape(stage)} …[/dim]"),
-            on_estimate=lambda estimate: console.print(escape(estimate_line(estimate))),
+            on_stage=on_stage,
+            on_estimate=lambda estimate: console.print(escape(estimate_line(estimate)), soft_wrap=True),
             on_progress=on_progress,
         )
+    finally:
+        if tasks:
+            bar.stop()
 
 
 def strongest_conflict(result: FilterResult, language: int) -> str:

@@ -1,0 +1,84 @@
+"""What tests of more than one folder share: a tiny model with a tokenizer, pairs for it, and no network."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's client reads it: no test asks a hub
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+WORDS = {
+    "de": ("Haus", "Baum", "Straße", "Käse", "Vogel", "Regen", "Löffel", "Abend"),
+    "en": ("house", "tree", "street", "cheese", "bird", "rain", "spoon", "evening"),
+    "sw": ("nyumba", "mti", "barabara", "jibini", "ndege", "mvua", "kijiko", "jioni"),
+}
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-level BPE without padding token and chat template."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320,
+        special_tokens=["<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([" ".join(words) for words in WORDS.values()] * 3, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
+
+
+@pytest.fixture(scope="session")
+def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama of two blocks with its tokenizer, as `save_pretrained` leaves them."""
+    directory, tokenizer = tmp_path_factory.mktemp("models") / "tiny", make_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        bos_token_id=0,
+        eos_token_id=1,
+    )
+    generator = torch.Generator().manual_seed(0)
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def preference_rows(count: int, languages: tuple[str, ...] = tuple(WORDS)) -> list[dict[str, Any]]:
+    """Distinct pairs, languages in turn; the right answer repeats the word that was asked for."""
+    rows = []
+    for number in range(count):
+        language = languages[number % len(languages)]
+        words = WORDS[language]
+        word, other = words[number % len(words)], words[(number * 3 + 1) % len(words)]
+        other = other if other != word else words[(number + 1) % len(words)]
+        rows.append(
+            {
+                "id": f"{language}-{number}",
+                "prompt": f"{number}: {word}?",
+                "chosen": f" {word}" * (1 + number % 3),
+                "rejected": f" {other}" * (1 + number % 2),
+                "language": language,
+            }
+        )
+    return rows
+
+
+@pytest.fixture(scope="session")
+def make_rows() -> Callable[..., list[dict[str, Any]]]:
+    return preference_rows
