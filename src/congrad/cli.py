@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from congrad.errors import UserError
 
@@ -44,7 +45,7 @@ def root(
 
 
 def option(panel: str | None, help_text: str, *names: str, **more: Any) -> Any:
-    return typer.Option(*names, help=help_text, rich_help_panel=panel, show_default=False, **more)
+    return typer.Option(*names, help=escape(help_text), rich_help_panel=panel, show_default=False, **more)
 
 
 @app.command("filter")
