@@ -82,6 +82,7 @@ def write_index(directory: Path, pairs: TokenisedPairs, model: str) -> dict[str,
 
 def make_run(run: Path, num_pairs: int, model: str) -> dict[str, object]:
     """A finished run that has everything but results; returns its plan."""
+    run.parent.mkdir(parents=True, exist_ok=True)
     dataset = run.parent / "pairs.jsonl"
     write_dataset(dataset, num_pairs)
     preferences = load_preferences(dataset)
@@ -123,18 +124,8 @@ def main() -> None:
             make_run(run, options.pairs, resolve(options.model))
         index_bytes = sum(path.stat().st_size for path in (run / "index").iterdir())
         again = Path(scratch) / "again"
-        command = [
-            sys.executable,
-            "-m",
-            "congrad",
-            "filter",
-            str(run),
-            "--keep",
-            "0.3",
-            "--output",
-            str(again),
-            "--quiet",
-        ]
+        command = [sys.executable, "-m", "congrad", "filter", str(run)]
+        command += ["--keep", "0.3", "--output", str(again), "--quiet"]
         started = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
             seen = list(watch(process))
