@@ -16,7 +16,7 @@ from congrad.gradients.space import gradient_space
 def space_weights(model: PreTrainedModel, layers: str | None = None) -> list[torch.Tensor]:
     """The weights that gradients are taken over, lowest block first; from now on these alone require a gradient."""
     model.requires_grad_(False)
-    weights = [layer.module.get_parameter("weight") for layer in gradient_space(model, layers)]
+    weights: list[torch.Tensor] = [layer.module.get_parameter("weight") for layer in gradient_space(model, layers)]
     for weight in weights:
         weight.requires_grad_(True)
     return weights

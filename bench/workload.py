@@ -5,7 +5,7 @@ Two workloads. `answers`: short prompts and long answers, as the pairs are, cut 
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, zip_longest
 from pathlib import Path
 
@@ -44,8 +44,8 @@ class Workload:
 
     def head(self, num_pairs: int) -> "Workload":
         """The first `num_pairs` pairs, to warm up on."""
-        fields = asdict(self).items()
-        return Workload(**{key: value[:num_pairs] if isinstance(value, list) else value for key, value in fields})
+        lists = {key: value[:num_pairs] for key, value in asdict(self).items() if isinstance(value, list)}
+        return replace(self, **lists)
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
