@@ -8,6 +8,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from itertools import chain, zip_longest
 from pathlib import Path
+from typing import Any
 
 from congrad.models.load import load_tokenizer
 from congrad.preferences import TokenisedPairs, load_preferences, sample, tokenise
@@ -44,7 +45,9 @@ class Workload:
 
     def head(self, num_pairs: int) -> "Workload":
         """The first `num_pairs` pairs, to warm up on."""
-        lists = {key: value[:num_pairs] for key, value in asdict(self).items() if isinstance(value, list)}
+        lists: dict[str, Any] = {
+            key: value[:num_pairs] for key, value in asdict(self).items() if isinstance(value, list)
+        }
         return replace(self, **lists)
 
     def save(self, path: Path) -> None:
