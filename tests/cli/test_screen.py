@@ -1,0 +1,49 @@
+"""What is on the screen: figures that fit, and a dataset's text that cannot dress itself up."""
+
+import pytest
+
+from congrad.filtering.estimate import Estimate
+from congrad.report.screen import estimate_line, human_bytes, human_time
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 KB"), (34_560_000, "34.6 MB"), (2e12, "2.0 TB"), (5e16, "50000.0 TB")],
+)
+def test_bytes(count, text):
+    assert human_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (3599, "59 min 59 s"), (7320, "2 h 02 min")],
+)
+def test_time(seconds, text):
+    assert human_time(seconds) == text
+
+
+def test_the_estimate_in_a_line():
+    told = Estimate(num_pairs=2800, num_tokens=1_234_567, seconds=600, memory_bytes=2_500_000_000, disk_bytes=3_000_000)
+    assert estimate_line(told) == ("2800 pairs, 1,234,567 tokens: about 10 min 00 s, 2.5 GB of memory, 3.0 MB of disk")
+
+
+def test_a_language_s_name_is_text(congrad, save_rows, make_rows, tiny_directory, tmp_path):
+    rows = [row | {"language": f"[red]{row['language']}"} for row in make_rows(12)]
+    source = save_rows(tmp_path / "pairs.jsonl", rows)
+    done = congrad("filter", source, "-m", tiny_directory, "-o", tmp_path / "run")
+    assert done.code == 0
+    assert "[red]de" in done.out
+    assert "warning: fewer than 20 pairs, too few for a meaningful language gradient: [red]de (4)" in done.err
+    assert congrad("filter", tmp_path / "run", "--keep", 0.3).code == 0
+
+
+def test_the_lowest_cosine_stands_beside_its_interval(congrad, save_rows, make_rows, tiny_directory, tmp_path):
+    """Two languages of the same prompts with the responses changed over pull in opposite directions."""
+    rows = make_rows(30, ("de",))
+    turned = [row | {"chosen": row["rejected"], "rejected": row["chosen"], "language": "xx"} for row in rows]
+    source = save_rows(tmp_path / "pairs.jsonl", rows + turned)
+    done = congrad("filter", source, "-m", tiny_directory, "-o", tmp_path / "run", "-q")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()[1:3]
+    assert lines[0].split()[5:8] == ["xx", "-1.00", "[-1.00,"]
+    assert all(line.endswith("conflict") for line in lines)

@@ -1,0 +1,120 @@
+"""The filter from Python: as one call, and as the three that it is made of."""
+
+import json
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+import congrad
+from congrad import FilterConfig, Input, Model, PassSettings, Selection, UserError, filter_preferences, refilter
+from congrad.filtering import Listener
+from congrad.filtering.ranks import pick_device, ranks
+
+
+@pytest.fixture
+def source(tmp_path, make_rows) -> str:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in make_rows(30)))
+    return str(path)
+
+
+@pytest.fixture
+def config(source, tiny_directory) -> FilterConfig:
+    return FilterConfig(Input(source), Model(str(tiny_directory)))
+
+
+def test_one_call_is_the_three(config, source, tiny_directory, tmp_path):
+    stages, estimates, progress = [], [], []
+    listener = Listener(stages.append, estimates.append, progress.append)
+    result = filter_preferences(config, tmp_path / "run", listener=listener)
+    assert result is not None
+    assert stages[0] == "reading the pairs"
+    assert [told.num_pairs for told in estimates] == [30]
+    assert (progress[-1].pairs, progress[-1].done) == (30, progress[-1].total)
+
+    pairs = congrad.tokenise(congrad.load_preferences(source), congrad.load_tokenizer(str(tiny_directory)))
+    index = congrad.build_index(congrad.load_model(str(tiny_directory)), pairs, tmp_path / "index")
+    scored = congrad.score(index)
+    keep_N = congrad.select(scored.score_N, scored.language_N, keep=0.5)
+    assert scored.languages == ["de", "en", "sw"]
+    assert torch.equal(scored.score_N, result.scored.score_N)
+    assert torch.equal(keep_N, result.keep_N)
+    assert [scored.languages[code] for code in scored.language_N.tolist()] == pairs.languages
+    table = pq.read_table(tmp_path / "run" / "scores.parquet").to_pydict()
+    assert table["keep"] == keep_N.tolist()
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["kept"] == int(result.keep_N.sum())
+
+    again = refilter(tmp_path / "run", selection=Selection(keep=0.1), output=tmp_path / "other")
+    assert torch.equal(again.scored.score_N, scored.score_N)
+    assert int(again.keep_N.sum()) == 3
+
+
+def test_a_dry_run_gives_an_estimate_and_no_result(config, tmp_path):
+    estimates = []
+    listener = Listener(on_estimate=estimates.append)
+    assert filter_preferences(config, tmp_path / "run", dry_run=True, listener=listener) is None
+    assert len(estimates) == 1
+    assert not (tmp_path / "run").exists()
+    filter_preferences(config, tmp_path / "run")
+    filter_preferences(config, tmp_path / "run", dry_run=True, listener=listener)
+    assert len(estimates) == 2, "asked for, though the index is there"
+
+
+def test_scores_are_of_the_rows_that_are_left(make_rows, tiny_directory, tmp_path):
+    """Rows that cannot be scored change no other row's number, name or place."""
+    rows = make_rows(30)
+    rows[4]["chosen"] = ""
+    preferences = congrad.load_preferences(datasets.Dataset.from_list(rows))
+    pairs = congrad.tokenise(preferences, congrad.load_tokenizer(str(tiny_directory)))
+    scored = congrad.score(congrad.build_index(congrad.load_model(str(tiny_directory)), pairs, tmp_path / "index"))
+    assert scored.rows["row"].to_pylist() == list(range(30))
+    assert scored.reason_N == ["empty response" if row == 4 else "" for row in range(30)]
+    assert torch.nonzero(scored.score_N.isnan()).flatten().tolist() == [4]
+    assert scored.rows["chosen_logp"][4].as_py() is None
+    assert scored.detail.num_pairs_L.tolist() == [10, 9, 10]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"index": PassSettings(normalise="mean")}, "without --normalise mean"),
+        ({"input": Input("x", max_length=1)}, "--max-length 1"),
+        ({"input": Input("x", limit=0)}, "--limit 0"),
+        ({"model": Model("x", device="tpu")}, "--device 'tpu'"),
+        ({"model": Model("x", dtype="int8")}, "dtype int8"),
+    ],
+)
+def test_a_configuration_is_checked_before_anything_is_read(tmp_path, change, message):
+    config = FilterConfig(**{"input": Input("x"), "model": Model("x")} | change)
+    with pytest.raises(UserError, match=message):
+        filter_preferences(config, tmp_path / "run")
+
+
+def test_devices(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(UserError, match="finds 0 CUDA devices"):
+        pick_device("cuda")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert pick_device("auto") == torch.device("cuda:1")
+    assert pick_device("cuda") == torch.device("cuda")
+    with pytest.raises(UserError, match="finds 2 CUDA devices"):
+        pick_device("cuda:2")
+
+
+def test_alone_there_is_one_rank(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with ranks() as rank:
+        assert (rank.number, rank.world_size) == (0, 1)
+
+
+def test_public_names_are_there():
+    assert congrad.__all__ == sorted(congrad.__all__) == dir(congrad)
+    assert all(callable(getattr(congrad, name)) for name in congrad.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = congrad.nothing
