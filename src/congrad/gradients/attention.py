@@ -18,6 +18,7 @@ from torch import nn
 from transformers import AttentionInterface
 
 from congrad.errors import UserError
+from congrad.gradients.memory import shape_multiple
 from congrad.gradients.packing import Segment
 
 IMPLEMENTATION = "congrad_packed"
@@ -40,6 +41,18 @@ class Block:
     trunk: tuple[int, int]
     branch: int
 
+    @property
+    def num_queries(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def num_shared(self) -> int:
+        return self.trunk[1] - self.trunk[0]
+
+    @property
+    def num_keys(self) -> int:
+        return self.num_shared + self.stop - self.branch
+
 
 def query_blocks(segments: tuple[Segment, ...]) -> list[Block]:
     """Cuts every pair's queries into blocks; a block's keys are the trunk's slice and then its own branch up to it."""
@@ -54,24 +67,35 @@ def query_blocks(segments: tuple[Segment, ...]) -> list[Block]:
     return blocks
 
 
-def keys_of(block: Block, x_GTD: torch.Tensor) -> torch.Tensor:
-    own = x_GTD[:, block.branch : block.stop]
-    if block.trunk[0] == block.trunk[1]:
-        return own
-    return torch.cat([x_GTD[:, block.trunk[0] : block.trunk[1]], own], dim=1)
+def keys_of(block: Block, x_GTD: torch.Tensor, multiple: int) -> torch.Tensor:
+    """The rows of a block's keys, with zeros after them up to a multiple."""
+    parts = [x_GTD[:, block.trunk[0] : block.trunk[1]]] if block.num_shared else []
+    parts.append(x_GTD[:, block.branch : block.stop])
+    if extra := -block.num_keys % multiple:
+        parts.append(x_GTD.new_zeros(len(x_GTD), extra, x_GTD.shape[2]))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 def add_to_keys(block: Block, gradient_GTD: torch.Tensor, part_GKD: torch.Tensor) -> None:
-    shared = block.trunk[1] - block.trunk[0]
-    if shared:
-        gradient_GTD[:, block.trunk[0] : block.trunk[1]] += part_GKD[:, :shared]
-    gradient_GTD[:, block.branch : block.stop] += part_GKD[:, shared:]
+    if block.num_shared:
+        gradient_GTD[:, block.trunk[0] : block.trunk[1]] += part_GKD[:, : block.num_shared]
+    gradient_GTD[:, block.branch : block.stop] += part_GKD[:, block.num_shared : block.num_keys]
 
 
-def hide(scores_GRQK: torch.Tensor, window: int | None) -> None:
-    """Sets the scores of later keys, and of keys out of the sliding window, to -inf in place; the last keys are the
-    queries' own positions."""
-    num_queries, num_keys = scores_GRQK.shape[-2:]
+def spread(x_GRTD: torch.Tensor, block: Block, multiple: int, scale: float = 1.0) -> torch.Tensor:
+    """A block's rows times `scale`, the heads of a group one after the other, each with zeros up to a multiple."""
+    groups, repeat, _, width = x_GRTD.shape
+    rows = x_GRTD.new_zeros(groups, repeat, block.num_queries + -block.num_queries % multiple, width)
+    torch.mul(x_GRTD[:, :, block.start : block.stop], scale, out=rows[:, :, : block.num_queries])
+    return rows.flatten(1, 2)
+
+
+def hide(scores_GRQK: torch.Tensor, block: Block, window: int | None) -> None:
+    """Sets the scores of later keys, of keys out of the sliding window, and of padding to -inf in place. A block's last
+    keys are its queries' own positions; the padding's own queries see all keys, and nobody looks at them."""
+    num_queries, num_keys = block.num_queries, block.num_keys
+    scores_GRQK[..., num_keys:] = float("-inf")
+    scores_GRQK = scores_GRQK[..., :num_queries, :num_keys]
     own = scores_GRQK[..., num_keys - num_queries :]
     own += torch.full((num_queries, num_queries), float("-inf"), dtype=own.dtype, device=own.device).triu_(1)
     if window is not None and num_keys > window:
@@ -80,7 +104,7 @@ def hide(scores_GRQK: torch.Tensor, window: int | None) -> None:
 
 
 class PackedAttention(torch.autograd.Function):
-    """softmax(scaling * Q K^T) V over a pack, by blocks, with its gradient."""
+    """softmax(scaling * Q K^T) V over a pack, by blocks, with its gradient. Rows of no segment give and get zeros."""
 
     @staticmethod
     def forward(
@@ -92,26 +116,23 @@ class PackedAttention(torch.autograd.Function):
         settings: AttentionSettings,
     ) -> torch.Tensor:
         heads, length, width = query_HTD.shape
-        groups = key_GTD.shape[0]
+        groups, multiple = key_GTD.shape[0], shape_multiple(key_GTD)
         repeat = heads // groups
         key_GTD, value_GTD = key_GTD.contiguous(), value_GTD.contiguous()
-        out_TGRD = query_HTD.new_empty(length, groups, repeat, width)
+        out_TGRD = query_HTD.new_zeros(length, groups, repeat, width)
         query_GRTD = query_HTD.unflatten(0, (groups, repeat))
         saved = []
         for block in query_blocks(segments):
-            count = block.stop - block.start
-            query = query_HTD.new_empty(groups, repeat, count, width)
-            torch.mul(query_GRTD[:, :, block.start : block.stop], settings.scaling, out=query)
-            query = query.flatten(1, 2)
-            scores = torch.bmm(query, keys_of(block, key_GTD).transpose(1, 2))
+            query = spread(query_GRTD, block, multiple, settings.scaling)
+            scores = torch.bmm(query, keys_of(block, key_GTD, multiple).transpose(1, 2))
             capped = scores
             if settings.softcap is not None:
                 capped = scores.div_(settings.softcap).tanh_()
                 scores = capped * settings.softcap
-            hide(scores.unflatten(1, (repeat, count)), settings.sliding_window)
+            hide(scores.unflatten(1, (repeat, -1)), block, settings.sliding_window)
             weights = torch.softmax(scores, dim=-1)
-            out = torch.bmm(weights, keys_of(block, value_GTD))
-            out_TGRD[block.start : block.stop] = out.unflatten(1, (repeat, count)).permute(2, 0, 1, 3)
+            out = torch.bmm(weights, keys_of(block, value_GTD, multiple)).unflatten(1, (repeat, -1))
+            out_TGRD[block.start : block.stop] = out[:, :, : block.num_queries].permute(2, 0, 1, 3)
             saved += [query, weights] if settings.softcap is None else [query, weights, capped]
         ctx.save_for_backward(key_GTD, value_GTD, *saved)
         ctx.segments, ctx.settings = segments, settings
@@ -122,22 +143,24 @@ class PackedAttention(torch.autograd.Function):
         key_GTD, value_GTD, *saved = ctx.saved_tensors
         settings: AttentionSettings = ctx.settings
         groups, length, width = key_GTD.shape
-        grad_TGRD = grad_THD.unflatten(1, (groups, -1))
-        repeat = grad_TGRD.shape[2]
-        dquery_GRTD = key_GTD.new_empty(groups, repeat, length, width)
+        multiple = shape_multiple(key_GTD)
+        grad_GRTD = grad_THD.unflatten(1, (groups, -1)).permute(1, 2, 0, 3)
+        repeat = grad_GRTD.shape[1]
+        dquery_GRTD = key_GTD.new_zeros(groups, repeat, length, width)
         dkey_GTD, dvalue_GTD = torch.zeros_like(key_GTD), torch.zeros_like(value_GTD)
         step = 2 if settings.softcap is None else 3
         for index, block in enumerate(query_blocks(ctx.segments)):
             query, weights = saved[step * index : step * index + 2]
-            grad = grad_TGRD[block.start : block.stop].permute(1, 2, 0, 3).flatten(1, 2)
+            grad = spread(grad_GRTD, block, multiple)
             add_to_keys(block, dvalue_GTD, torch.bmm(weights.transpose(1, 2), grad))
-            dweights = torch.bmm(grad, keys_of(block, value_GTD).transpose(1, 2))
+            dweights = torch.bmm(grad, keys_of(block, value_GTD, multiple).transpose(1, 2))
             dscores = torch._softmax_backward_data(dweights, weights, -1, weights.dtype)
             if settings.softcap is not None:
                 dscores *= 1 - saved[step * index + 2].square()
             add_to_keys(block, dkey_GTD, torch.bmm(dscores.transpose(1, 2), query))
-            dquery = torch.bmm(dscores, keys_of(block, key_GTD)).unflatten(1, (repeat, -1))
-            torch.mul(dquery, settings.scaling, out=dquery_GRTD[:, :, block.start : block.stop])
+            dquery = torch.bmm(dscores, keys_of(block, key_GTD, multiple)).unflatten(1, (repeat, -1))
+            here = slice(block.start, block.stop)
+            torch.mul(dquery[:, :, : block.num_queries], settings.scaling, out=dquery_GRTD[:, :, here])
         return dquery_GRTD.flatten(0, 1), dkey_GTD, dvalue_GTD, None, None
 
 
@@ -157,7 +180,7 @@ def fused_attention(
     length = max(len(row) for row in rows)
     device = query_HTD.device
     gather_BS = torch.stack([F.pad(row, (0, length - len(row))) for row in rows]).to(device)
-    back_T = torch.empty(query_HTD.shape[1], dtype=torch.long)
+    back_T = torch.zeros(query_HTD.shape[1], dtype=torch.long)
     for index, row in reversed(list(enumerate(rows))):  # reversed: the trunk is read from the chosen side's row
         back_T[row] = index * length + torch.arange(len(row))
     query, key, value = (x[:, gather_BS].transpose(0, 1) for x in (query_HTD, key_GTD, value_GTD))

@@ -9,9 +9,11 @@ Shapes: N predicted tokens, C tokens of one chunk, V vocabulary, E hidden width.
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from transformers import PreTrainedModel
 
 from congrad.errors import UserError
+from congrad.gradients.memory import shape_multiple
 
 MIN_CHUNK = 128  # fewer tokens per chunk and reading W takes longer than multiplying by it
 CHUNK_ELEMENTS = 2**23  # 32 MiB of float32 logits: a server CPU's last-level cache
@@ -53,28 +55,33 @@ def log_probabilities(
     """
     logp_N = torch.empty(len(targets_N), dtype=torch.float32, device=hidden_NE.device)
     gradient_NE = torch.zeros_like(hidden_NE)
+    multiple = shape_multiple(hidden_NE)
     chunk = min(head.num_chunk_tokens(), len(targets_N))
-    logits_buffer = hidden_NE.new_empty(chunk, len(head.weight_VE))
+    logits_buffer = hidden_NE.new_empty(chunk + -chunk % multiple, len(head.weight_VE))
     softmax_buffer = torch.empty_like(logits_buffer)
     order_N = torch.argsort((coefficients_N == 0).int(), stable=True)  # those without a gradient come last
     num_wanted = int((coefficients_N != 0).sum())
     for start in range(0, len(order_N), chunk):
         rows_C = order_N[start : start + chunk]
-        hidden_CE, target_C = hidden_NE[rows_C], targets_N[rows_C]
-        logits_CV = torch.mm(hidden_CE, head.weight_VE.t(), out=logits_buffer[: len(rows_C)])
+        padded = len(rows_C) + -len(rows_C) % multiple
+        hidden_CE = F.pad(hidden_NE[rows_C], (0, 0, 0, padded - len(rows_C)))
+        target_C = F.pad(targets_N[rows_C], (0, padded - len(rows_C)))
+        logits_CV = torch.mm(hidden_CE, head.weight_VE.t(), out=logits_buffer[:padded])
         if head.bias_V is not None:
             logits_CV += head.bias_V
         if head.softcap is not None:
             logits_CV.div_(head.softcap).tanh_().mul_(head.softcap)
-        softmax_CV = torch.softmax(logits_CV, dim=-1, out=softmax_buffer[: len(rows_C)])
+        softmax_CV = torch.softmax(logits_CV, dim=-1, out=softmax_buffer[:padded])
         # The most probable token gives log(sum(exp(z))) with no second pass of exponentials.
         log_sum_C = logits_CV.amax(dim=1).float() - softmax_CV.amax(dim=1).float().log()
         logp_C = logits_CV.gather(1, target_C[:, None])[:, 0].float() - log_sum_C
-        logp_N[rows_C] = logp_C
-        if (wanted := num_wanted - start) > 0:
-            rows_C = rows_C[:wanted]
-            gradient_CE = head_gradient(head, logits_CV[:wanted], softmax_CV[:wanted], target_C[:wanted])
-            gradient_NE[rows_C] = gradient_CE.mul_(coefficients_N[rows_C, None].to(gradient_CE.dtype))
+        logp_N[rows_C] = logp_C[: len(rows_C)]
+        rows_C = rows_C[: max(num_wanted - start, 0)]
+        if len(rows_C):
+            padded = len(rows_C) + -len(rows_C) % multiple
+            gradient_CE = head_gradient(head, logits_CV[:padded], softmax_CV[:padded], target_C[:padded])
+            coefficients_C1 = coefficients_N[rows_C, None].to(gradient_CE.dtype)
+            gradient_NE[rows_C] = gradient_CE[: len(rows_C)].mul_(coefficients_C1)
     return logp_N, gradient_NE
 
 

@@ -11,13 +11,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from congrad.gradients.attention import IMPLEMENTATION
 from congrad.gradients.head import Head, log_probabilities
-from congrad.gradients.memory import keep_freed_memory
+from congrad.gradients.memory import keep_freed_memory, shape_multiple
 from congrad.gradients.norm import faster_norms
 from congrad.gradients.packing import Pack
 from congrad.gradients.projection import projection
@@ -91,9 +92,13 @@ class Recorder:
 
 
 def final_hidden_states(decoder: nn.Module, pack: Pack) -> torch.Tensor:
-    """The decoder's output for a pack, T x width."""
+    """The decoder's output for a pack, T x width, with rows of no meaning after it up to a multiple."""
+    extra = -len(pack.tokens_T) % shape_multiple(next(decoder.parameters()))
     output = decoder(
-        input_ids=pack.tokens_T[None], position_ids=pack.position_ids_T[None], use_cache=False, segments=pack.segments
+        input_ids=F.pad(pack.tokens_T, (0, extra))[None],
+        position_ids=F.pad(pack.position_ids_T, (0, extra))[None],
+        use_cache=False,
+        segments=pack.segments,
     )
     hidden: torch.Tensor = output.last_hidden_state[0]
     return hidden
