@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--max-length", type=int, default=256)
     parser.add_argument("--size", type=int, default=64, help="largest projection size, a power of two")
+    parser.add_argument("--slots", type=int, default=8)
     parser.add_argument("--memory", type=float, default=6.0, help="GiB of explicit gradients held at once")
     parser.add_argument("--output", type=Path, default=Path("runs/fidelity"))
     options = parser.parse_args()
@@ -118,7 +119,9 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     name = f"{Path(options.model).name}-{options.pairs}-{options.max_length}"
     with tempfile.TemporaryDirectory() as scratch:
-        index = build_index(model, as_pairs(workload), scratch, PassSettings(projection_size=options.size))
+        index = build_index(
+            model, as_pairs(workload), scratch, PassSettings(projection_size=options.size, slots=options.slots)
+        )
         gramian_path = options.output / f"{name}.npz"
         if gramian_path.exists():
             gramian_PP = np.load(gramian_path)["gramian"]
@@ -133,6 +136,7 @@ def main() -> None:
         "languages": sorted(set(workload.languages)),
         "max_length": options.max_length,
         "dtype": "float32",
+        "slots": options.slots,
         "curve": points,
     }
     (options.output / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

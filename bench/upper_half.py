@@ -14,7 +14,6 @@ from bench.fidelity import scores_of
 from bench.ranking import spearman
 from bench.workload import build
 from congrad.gradients import PassSettings, build_index, open_index
-from congrad.gradients.space import gradient_space
 from congrad.models.load import load_model
 from congrad.models.packaged import resolve
 
@@ -34,7 +33,7 @@ def main() -> None:
         else:
             pairs = as_pairs(build("answers", path, options.pairs))
             index = build_index(model, pairs, scratch, PassSettings(), model_fingerprint="bench")
-        num_upper = len(gradient_space(model, "upper")) * int(index.plan["settings"]["projection_size"]) ** 2
+        num_upper = index.shape[1] // 2  # the slots of the upper half of the blocks
         sketches_PD = index[0 : len(index)]
         full_P = scores_of(sketches_PD, index, index.scales_P)
         upper_P = scores_of(sketches_PD[:, -num_upper:], index, index.scales_P)

@@ -310,7 +310,7 @@ def test_a_finished_run_given_again_only_scores_again(congrad, pairs_file, tiny_
     assert (tmp_path / "run" / "scores.parquet").read_bytes() == before
     other = congrad(*command, "--projection-size", 8)
     assert other.code == 2
-    assert "projection_size was 16, now 8" in other.err
+    assert "projection_size was 64, now 8" in other.err
     assert read_json(tmp_path / "run" / "manifest.json")["kept"] == 15
 
 

@@ -19,8 +19,8 @@ SIZE = 4
 PRECISE = 1e-5  # relative, float32: ten times what is measured
 
 
-def sketch_pairs(model, triples, normalise="sum", *, layers=None, size=SIZE, seed=0):
-    with sketcher(model, size=size, seed=seed, layers=layers) as sketch:
+def sketch_pairs(model, triples, normalise="sum", *, layers=None, size=SIZE, seed=0, slots=None):
+    with sketcher(model, size=size, seed=seed, layers=layers, slots=slots) as sketch:
         return sketch(pack(triples, normalise))
 
 
@@ -279,3 +279,16 @@ def test_model_in_training_mode_is_refused_and_left_alone(tiny_model):
     with pytest.raises(AssertionError), sketcher(model, size=SIZE, seed=0):
         pass
     assert state_of(model) == before
+
+
+@pytest.mark.parametrize(("slots", "slot_of_block"), [(1, [0, 0, 0]), (2, [0, 0, 1]), (3, [0, 1, 2]), (8, [0, 1, 2])])
+def test_a_slot_is_the_sum_of_its_layers(tiny_model, varied_pairs, relative_error, slots, slot_of_block):
+    """Three blocks: slots are runs of blocks, at most one for each."""
+    model = tiny_model("llama")
+    space = gradient_space(model)
+    apart = sketch_pairs(model, varied_pairs).sketches_BD.unflatten(1, (len(space), -1))
+    expected = torch.zeros(len(apart), max(slot_of_block) + 1, apart.shape[2])
+    for number, layer in enumerate(space):
+        expected[:, slot_of_block[layer.block]] += apart[:, number]
+    found = sketch_pairs(model, varied_pairs, slots=slots).sketches_BD
+    assert relative_error(found, expected.flatten(1)) < PRECISE

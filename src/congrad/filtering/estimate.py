@@ -8,9 +8,8 @@ import torch
 from transformers import PreTrainedModel
 
 from congrad.gradients import PassSettings
-from congrad.gradients.build import Pairs, default_token_budget, packed_lengths, triples
+from congrad.gradients.build import Pairs, default_token_budget, num_dims, packed_lengths, pass_sketcher, triples
 from congrad.gradients.packing import pack
-from congrad.gradients.sketch import sketcher
 from congrad.gradients.space import gradient_space
 
 FLOAT16_BYTES, ROW_BYTES = 2, 12  # of a sketch's entries; of its scale and two log-probabilities
@@ -46,14 +45,14 @@ def estimate(model: PreTrainedModel, pairs: Pairs, settings: PassSettings, world
             break
         longest.append(position)
     prompt_packs = pack(triples(pairs, longest), settings.normalise)
-    with sketcher(model, size=settings.projection_size, seed=settings.seed, layers=settings.layers) as sketch:
+    with pass_sketcher(model, settings) as sketch:
         run: Callable[[], object] = lambda: sketch(prompt_packs)  # noqa: E731
         run()  # the first call also warms allocators and kernels up
         started = time.perf_counter()
         run()
         seconds = time.perf_counter() - started
     num_pairs, num_tokens = int((lengths > 0).sum()), int(lengths.sum())
-    dims = len(gradient_space(model, settings.layers)) * settings.projection_size**2
+    dims = num_dims(gradient_space(model, settings.layers), settings)
     return Estimate(
         num_pairs=num_pairs,
         num_tokens=num_tokens,

@@ -8,6 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,7 +35,7 @@ from congrad.gradients.index import (
 )
 from congrad.gradients.packing import IntArray, Normalise, Pack, num_packed_tokens, pack
 from congrad.gradients.sketch import PairSketches, scorer, sketcher
-from congrad.gradients.space import gradient_space, layer_slice
+from congrad.gradients.space import SpaceLayer, gradient_space, layer_slice
 
 MIN_SHARD_PAIRS = 32  # on a CPU about a minute's work: what a kill may cost
 NUM_SHARDS = 256
@@ -64,13 +65,16 @@ class PassSettings:
 
     Attributes:
         projection_size: p; every linear layer's gradient is compressed to p x p.
+        slots: runs of decoder blocks whose layers' sketches are summed, so that the index takes slots p^2 numbers a
+            pair, whatever the model.
         seed: of the projections.
         layers: which decoder blocks count (`congrad.gradients.space.parse_layers`); None for all.
         normalise: `sum` for losses on summed log-probabilities, `mean` for length-normalised ones (IPO, SimPO).
         token_budget: tokens in one pass; None for what suits the device.
     """
 
-    projection_size: int = 16
+    projection_size: int = 64
+    slots: int = 8
     seed: int = 0
     layers: str | None = None
     normalise: Normalise = "sum"
@@ -79,6 +83,8 @@ class PassSettings:
     def __post_init__(self) -> None:
         if self.projection_size < 1:
             raise UserError(f"--projection-size {self.projection_size}: must be 1 or more")
+        if self.slots < 1:
+            raise UserError(f"--slots {self.slots}: must be 1 or more")
         if self.normalise not in ("sum", "mean"):
             raise UserError(f"--normalise {self.normalise!r}: must be 'sum' or 'mean'")
         if self.token_budget is not None and self.token_budget < 1:
@@ -134,6 +140,20 @@ def pairs_fingerprint(pairs: Pairs) -> str:
     return digest.hexdigest()
 
 
+def num_dims(space: Sequence[SpaceLayer], settings: PassSettings) -> int:
+    """D, the length of a pair's sketch."""
+    return min(settings.slots, len({layer.block for layer in space})) * settings.projection_size**2
+
+
+@contextmanager
+def pass_sketcher(model: PreTrainedModel, settings: PassSettings) -> Iterator[Callable[[Pack], PairSketches]]:
+    """`sketcher` with the settings of a pass."""
+    with sketcher(
+        model, size=settings.projection_size, seed=settings.seed, layers=settings.layers, slots=settings.slots
+    ) as sketch:
+        yield sketch
+
+
 def make_plan(
     pairs: Pairs, model: PreTrainedModel, settings: PassSettings, *, model_fingerprint: str, reference: str | None
 ) -> dict[str, Any]:
@@ -151,7 +171,7 @@ def make_plan(
         "num_pairs": num_pairs,
         "num_layers": len(space),
         "num_weights": sum(layer.num_inputs * layer.num_outputs for layer in space),
-        "dims": len(space) * settings.projection_size**2,
+        "dims": num_dims(space, settings),
         "shard_pairs": max(MIN_SHARD_PAIRS, -(-num_pairs // NUM_SHARDS)),
     }
 
@@ -161,7 +181,7 @@ DIFFERENCES = {  # the precision is compared before the model, whose fingerprint
     "model": ("another model", "--model or --adapter"),
     "reference": ("another reference model", "--reference"),
     "data": ("other data, or the same data tokenised differently", "the data, --chat or --max-length"),
-    "settings": ("other settings", "--projection-size, --seed, --layers, --normalise or --token-budget"),
+    "settings": ("other settings", "--projection-size, --slots, --seed, --layers, --normalise or --token-budget"),
 }
 
 
@@ -342,7 +362,7 @@ def build_index(
             ) from error
 
     started = time.monotonic()
-    with sketcher(model, size=settings.projection_size, seed=settings.seed, layers=settings.layers) as sketch:
+    with pass_sketcher(model, settings) as sketch:
         run("sketching", "sketches", sketch)
     if reference is not None:
         assert reference_fingerprint is not None

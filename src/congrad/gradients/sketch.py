@@ -25,6 +25,17 @@ from congrad.gradients.projection import projection
 from congrad.gradients.space import SpaceLayer, gradient_space
 
 
+def slot_of_layers(space: list[SpaceLayer], slots: int) -> torch.Tensor:
+    """The slot of every layer (M, ascending from 0): runs of decoder blocks as equal as can be, one block at the least.
+
+    The projections of two layers are independent, so a sum of their sketches is a sketch of both. Many layers in one
+    slot cost little: p decides how well scores rank, not the number of slots (docs/performance.md).
+    """
+    blocks = sorted({layer.block for layer in space})
+    slots = min(slots, len(blocks))
+    return torch.tensor([blocks.index(layer.block) * slots // len(blocks) for layer in space])
+
+
 @dataclass(frozen=True)
 class PairSketches:
     """What one pack gives: sketches (B x D, float32) and summed log-probabilities of both sides (B x 2, float32)."""
@@ -36,7 +47,10 @@ class PairSketches:
 class Recorder:
     """Hooks on the layers of the space that keep, per layer, the projected inputs and output gradients of one pass."""
 
-    def __init__(self, space: list[SpaceLayer], size: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, space: list[SpaceLayer], size: int, seed: int, device: torch.device, slots: int | None = None
+    ) -> None:
+        self.slot_M = None if slots is None else slot_of_layers(space, slots)
         self.left_MTp: list[torch.Tensor | None] = [None] * len(space)
         self.right_MTp: list[torch.Tensor | None] = [None] * len(space)
         self._last_input: torch.Tensor | None = None
@@ -74,16 +88,19 @@ class Recorder:
         return record_input
 
     def sketches(self, pack: Pack) -> torch.Tensor:
-        """The sketch of every pair of the pack, layer by layer (B x M p^2, float32 throughout)."""
+        """The sketch of every pair of the pack, layer by layer or slot by slot (B x D, float32 throughout)."""
         assert all(part is not None for part in self.left_MTp), "a layer of the space took no part in the pass"
         left_MTp = torch.stack([part for part in self.left_MTp if part is not None])
         right_MTp = torch.stack([part for part in self.right_MTp if part is not None])
         self.left_MTp = [None] * len(self.left_MTp)
         self._last_input = self._last_right = None
-        rows = [
-            torch.bmm(left_MTp[:, s.start : s.end].transpose(1, 2), right_MTp[:, s.start : s.end]).flatten()
-            for s in pack.segments
-        ]
+        rows = []
+        for s in pack.segments:
+            blocks = torch.bmm(left_MTp[:, s.start : s.end].transpose(1, 2), right_MTp[:, s.start : s.end])
+            if self.slot_M is not None:
+                slots = blocks.new_zeros(int(self.slot_M[-1]) + 1, *blocks.shape[1:])
+                blocks = slots.index_add_(0, self.slot_M.to(blocks.device), blocks)
+            rows.append(blocks.flatten())
         return torch.stack(rows)
 
     def close(self) -> None:
@@ -144,7 +161,7 @@ def scorer(model: PreTrainedModel) -> Iterator[Callable[[Pack], PairSketches]]:
 
 @contextmanager
 def sketcher(
-    model: PreTrainedModel, *, size: int, seed: int, layers: str | None = None
+    model: PreTrainedModel, *, size: int, seed: int, layers: str | None = None, slots: int | None = None
 ) -> Iterator[Callable[[Pack], PairSketches]]:
     """While open, a function from a pack to its sketches; the model is as it was afterwards.
 
@@ -152,10 +169,11 @@ def sketcher(
         model: a causal language model in evaluation mode; none of its weights may require a gradient.
         size: projection size p; a layer's sketch is p x p.
         layers: see `space.parse_layers`.
+        slots: sum the layers' sketches in so many runs of decoder blocks; None keeps every layer's apart.
     """
     assert not any(parameter.requires_grad for parameter in model.parameters()), "freeze the model first"
     head, decoder, device = Head.of(model), model.get_decoder(), model.device
-    recorder = Recorder(gradient_space(model, layers), size, seed, device)
+    recorder = Recorder(gradient_space(model, layers), size, seed, device, slots)
     with closing(recorder), packed(model):
 
         def sketch(pack: Pack) -> PairSketches:
