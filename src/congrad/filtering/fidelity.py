@@ -2,9 +2,9 @@
 
 A layer's p x p sketch holds four quarters. The upper left and the lower right share no row of P and no column of Q:
 they are two independent sketches of half the size. Where scores from the two rank alike (Spearman r), compression adds
-little. The noise of a whole sketch has at most half the variance of a quarter's (half where gradients are of low rank,
-a quarter where they are not), so by the Spearman-Brown formula the whole ranks as the exact scores do with at least
-about sqrt(2 r / (1 + r)).
+little. The noise of a whole sketch has half the variance of a quarter's where gradients are of low rank, and a quarter
+of it where they are not, so by the Spearman-Brown formula the whole ranks as the exact scores do with a correlation of
+about sqrt(2 r / (1 + r)) or more. With few pairs r itself is uncertain, and so is the estimate.
 """
 
 import math

@@ -18,6 +18,7 @@ from congrad.gradients import Progress as PassProgress
 from congrad.selection import MIN_PAIRS
 
 console = Console(stderr=True, highlight=False)
+LOW_FIDELITY = 0.9  # below it, about one pair in seven changes sides of a keep share of one half
 
 
 def human_bytes(count: float) -> str:
@@ -129,7 +130,13 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
     )
     fidelity = result.manifest["fidelity"]["estimated_spearman"]
     if fidelity is not None:
-        out.print(f"fidelity: these scores rank as uncompressed ones would, Spearman about {fidelity:.3f} (estimated)")
+        out.print(f"fidelity: Spearman of about {fidelity:.2f} with the scores of uncompressed gradients (estimated)")
+        if fidelity < LOW_FIDELITY:
+            console.print(
+                "[yellow]warning:[/yellow] compression blurs these scores; more pairs help, and so does "
+                "--projection-size 128 with a new --output",
+                soft_wrap=True,
+            )
     for warning in result.warnings:
         console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
     if not quiet:
