@@ -1,5 +1,6 @@
 """`congrad` that says when a shard is written and then rests for a moment, to be stopped there."""
 
+import signal
 import time
 from pathlib import Path
 
@@ -17,5 +18,7 @@ def write_and_rest(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     time.sleep(60)
 
 
+# A test runner in the background of a shell has interrupts ignored, and its children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 congrad.gradients.build.write_tensors = write_and_rest
 main()
