@@ -28,7 +28,7 @@ from bench.exact import pair_gradient, space_weights
 from bench.ranking import spearman
 from bench.workload import Workload, build
 from congrad.consensus import Consensus, Loss, score_pairs
-from congrad.filtering.score import pair_factors
+from congrad.filtering.score import language_codes, pair_inputs
 from congrad.gradients import GradientIndex, PassSettings, build_index
 from congrad.models.load import load_model
 from congrad.models.packaged import resolve
@@ -73,16 +73,9 @@ def factor(gramian_PP: np.ndarray) -> torch.Tensor:
 
 def scores_of(features_PD: torch.Tensor, index: GradientIndex, scale_P: torch.Tensor) -> np.ndarray:
     """The default score of every pair, from any vectors that stand for the gradients; the rest comes from the index."""
-    names, code_N = np.unique(index.pairs["language"].to_pylist(), return_inverse=True)
-    detail = score_pairs(
-        features_PD,
-        scale_P=scale_P,
-        weight_P=pair_factors(index, Loss()),
-        language_P=torch.from_numpy(code_N)[index.positions_P],
-        num_languages=len(names),
-        group_P=torch.from_numpy(index.pairs["group"].to_numpy().copy())[index.positions_P],
-        consensus=Consensus(),
-    )
+    inputs = pair_inputs(index, Loss()) | {"scale_P": scale_P}
+    num_languages = len(language_codes(index)[0])
+    detail = score_pairs(features_PD, **inputs, num_languages=num_languages, consensus=Consensus())
     return detail.score_P.numpy()
 
 

@@ -9,11 +9,10 @@ about sqrt(2 r / (1 + r)) or more. With few pairs r itself is uncertain, and so 
 
 import math
 
-import numpy as np
 import torch
 
 from congrad.consensus import Consensus, Loss, score_pairs
-from congrad.filtering.score import pair_factors
+from congrad.filtering.score import language_codes, pair_inputs
 from congrad.gradients import GradientIndex
 
 MAX_PAIRS = 2000  # enough for two digits; keeps the check below a second
@@ -45,16 +44,11 @@ def estimate_fidelity(index: GradientIndex, loss: Loss, consensus: Consensus) ->
     taken_P = torch.arange(0, len(index), step)
     blocks_PMpp = torch.stack([index[int(row) : int(row) + 1][0] for row in taken_P]).unflatten(1, (-1, size, size))
     half = size // 2
-    names, codes = np.unique(index.pairs["language"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
+    inputs = {name: values_P[taken_P] for name, values_P in pair_inputs(index, loss).items()}
+    num_languages = len(language_codes(index)[0])
     scores = [
         score_pairs(
-            blocks_PMpp[:, :, rows, rows].flatten(1),
-            scale_P=index.scales_P[taken_P],
-            weight_P=pair_factors(index, loss)[taken_P],
-            language_P=torch.from_numpy(codes)[index.positions_P][taken_P],
-            num_languages=len(names),
-            group_P=torch.from_numpy(index.pairs["group"].to_numpy().copy())[index.positions_P][taken_P],
-            consensus=consensus,
+            blocks_PMpp[:, :, rows, rows].flatten(1), **inputs, num_languages=num_languages, consensus=consensus
         ).score_P
         for rows in (slice(0, half), slice(half, size))
     ]

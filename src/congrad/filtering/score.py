@@ -74,6 +74,26 @@ def pair_factors(index: GradientIndex, loss: Loss) -> torch.Tensor:
     return pair_weights(loss, margin_P)
 
 
+def language_codes(index: GradientIndex) -> tuple[list[str], torch.Tensor]:
+    """The names of the languages, sorted, and the position of every input row's in them (N, int64)."""
+    names, code_N = np.unique(index.pairs["language"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
+    return names.tolist(), torch.from_numpy(code_N)
+
+
+def pair_inputs(index: GradientIndex, loss: Loss) -> dict[str, torch.Tensor]:
+    """What `score_pairs` takes of every sketched pair beside its sketch, by the names of its arguments.
+
+    Raises:
+        UserError: the loss needs an index of the other normalisation.
+    """
+    return {
+        "scale_P": index.scales_P,
+        "weight_P": pair_factors(index, loss),
+        "language_P": language_codes(index)[1][index.positions_P],
+        "group_P": torch.from_numpy(index.pairs["group"].to_numpy().copy())[index.positions_P],
+    }
+
+
 def score(index: GradientIndex, loss: Loss | None = None, consensus: Consensus | None = None) -> ScoredRows:
     """Scores every row of an index: the cosine of its gradient with the direction that the languages agree on.
 
@@ -85,20 +105,13 @@ def score(index: GradientIndex, loss: Loss | None = None, consensus: Consensus |
     Raises:
         UserError: the loss does not fit the index, or the aggregator is not installed.
     """
-    names, code_N = np.unique(index.pairs["language"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)
+    names, _ = language_codes(index)
     position_P = index.positions_P.numpy()
-    detail = score_pairs(
-        index,
-        scale_P=index.scales_P,
-        weight_P=pair_factors(index, loss or Loss()),
-        language_P=torch.from_numpy(code_N)[index.positions_P],
-        num_languages=len(names),
-        group_P=torch.from_numpy(index.pairs["group"].to_numpy().copy())[index.positions_P],
-        consensus=consensus,
-    )
+    inputs = pair_inputs(index, loss or Loss())
+    detail = score_pairs(index, **inputs, num_languages=len(names), consensus=consensus)
 
     def column(values_P: torch.Tensor) -> pa.Array:
-        values_N = np.full(len(code_N), np.nan, dtype=np.float32)
+        values_N = np.full(len(index.pairs), np.nan, dtype=np.float32)
         values_N[position_P] = values_P.numpy()
         return pa.array(values_N, from_pandas=True)  # NaN becomes null
 
@@ -112,4 +125,4 @@ def score(index: GradientIndex, loss: Loss | None = None, consensus: Consensus |
     } | {f"cosine_{name}": detail.cosine_PL[:, number] for number, name in enumerate(names)}
     for name, values_P in columns.items():
         rows = rows.append_column(name, column(values_P))
-    return ScoredRows(names.tolist(), rows, detail)
+    return ScoredRows(names, rows, detail)
