@@ -26,8 +26,9 @@ def keep_freed_memory() -> bool:
 def shape_multiple(x: torch.Tensor) -> int:
     """The multiple that token counts are padded to before matrix products of tensors like `x`.
 
-    On the CPU, oneDNN compiles a kernel for every new shape of a half-precision product and keeps the last 1024: with
-    lengths as they come, a 270M model's pass grew to 6 GB; without that cache a small model took a third longer. GPUs' tensor cores like multiples of 8 as well.
+    On the CPU, oneDNN compiles a kernel for every new shape of a half-precision product and keeps the last 1024. With
+    lengths as they come, a 270M model's pass grew to 6 GB; without that cache a small model took a third longer. The
+    tensor cores of GPUs like multiples of 8 as well.
     Float32 products on the CPU are MKL's, which does not care.
     """
     return 1 if x.dtype in (torch.float32, torch.float64) else 64
