@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from congrad.cli import INDEX_OPTIONS, filter_command
+from congrad.cli.filter import INDEX_OPTIONS, filter_command
 
 
 def test_help_fits_and_begins_with_what_is_needed_most(congrad):
@@ -69,7 +69,7 @@ def test_a_closed_pipe_is_no_bug(congrad, monkeypatch):
     def fail(given: dict) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr("congrad.cli.run_filter", fail)
+    monkeypatch.setattr("congrad.cli.filter.run_filter", fail)
     done = congrad("filter", "x")
     assert (done.code, done.out, done.err) == (1, "", "")
 
@@ -80,6 +80,6 @@ def test_a_message_of_several_lines_becomes_one(congrad, monkeypatch):
     def fail(given: dict) -> None:
         raise UserError("a\nb")
 
-    monkeypatch.setattr("congrad.cli.run_filter", fail)
+    monkeypatch.setattr("congrad.cli.filter.run_filter", fail)
     done = congrad("filter", "x")
     assert (done.code, done.err) == (2, "congrad: a b\n")

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from congrad.consensus import Consensus, Loss, score_pairs
+from congrad.files import write_json
 from congrad.filtering.fidelity import estimate_fidelity, spearman
 from congrad.filtering.score import pair_factors
 from congrad.gradients import GradientIndex, open_index
 from congrad.gradients.build import write_pairs
-from congrad.gradients.index import FORMAT, encode, shards_of, write_json, write_tensors
+from congrad.gradients.index import FORMAT, encode, shards_of, write_tensors
 from congrad.preferences import TokenisedPairs
 
 

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from congrad.errors import UserError
-from congrad.filtering.outputs import check_output, is_run, json_line, staging, versions, without_nan
+from congrad.files import json_line, versions, without_nan
+from congrad.filtering.outputs import check_output, is_run, staging
 
 
 def test_what_json_has_no_word_for_becomes_null():

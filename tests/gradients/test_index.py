@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from congrad.errors import UserError
+from congrad.files import write_atomically
 from congrad.gradients import open_index
 from congrad.gradients.build import PassSettings, build_index
-from congrad.gradients.index import encode, shards_of, write_atomically, write_tensors
+from congrad.gradients.index import encode, shards_of, write_tensors
 
 
 def draw(pairs, dims, seed=0):

@@ -4,11 +4,8 @@ All are written in a directory of their own and renamed when they are whole, so 
 result as it was. The presence of manifest.json means that they belong together.
 """
 
-import importlib.metadata
 import json
-import math
 import os
-import platform
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,14 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from congrad.errors import UserError
+from congrad.files import json_line, versions, without_nan, write_json
 from congrad.filtering.score import ScoredRows
-from congrad.gradients.index import write_json
 from congrad.preferences import Preferences
 
 SCORE_COLUMN = "congrad_score"
 STAGING = ".new"
 BATCH = 1000
-PACKAGES = ("congrad", "torch", "transformers", "datasets", "safetensors", "pyarrow", "numpy", "peft", "torchjd")
 
 
 def is_run(directory: Path) -> bool:
@@ -100,25 +96,6 @@ def staging(directory: Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def without_nan(value: Any) -> Any:
-    """NaN and infinities, which JSON has no word for, as null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_nan(item) for item in value]
-    return value
-
-
-def json_line(row: Mapping[str, Any]) -> bytes:
-    try:
-        text = json.dumps(row, ensure_ascii=False, allow_nan=False, default=str)
-    except ValueError:
-        text = json.dumps(without_nan(dict(row)), ensure_ascii=False, default=str)
-    return text.encode("utf-8", "surrogatepass") + b"\n"
-
-
 def write_rows(directory: Path, preferences: Preferences, score_N: Any, keep_N: Any) -> None:
     """kept.jsonl and dropped.jsonl: the input's own columns and `congrad_score`, in input order."""
     dataset = preferences.dataset
@@ -155,17 +132,6 @@ def languages_content(scored: ScoredRows) -> dict[str, Any]:
     }
     result: dict[str, Any] = without_nan(content)
     return result
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of every installed package that can change a result."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def write_outputs(

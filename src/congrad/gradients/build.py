@@ -20,6 +20,7 @@ import torch
 from transformers import PreTrainedModel
 
 from congrad.errors import UserError
+from congrad.files import write_json
 from congrad.gradients.check import check_model
 from congrad.gradients.index import (
     FORMAT,
@@ -30,7 +31,6 @@ from congrad.gradients.index import (
     open_index,
     read_plan,
     shards_of,
-    write_json,
     write_tensors,
 )
 from congrad.gradients.packing import IntArray, Normalise, Pack, num_packed_tokens, pack

@@ -14,7 +14,6 @@ Shapes: P pairs of the index, D dims of a sketch.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -29,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from congrad.errors import UserError
+from congrad.files import write_atomically
 
 FORMAT = 1
 
@@ -43,30 +43,6 @@ class Shard:
 
     def path(self, directory: Path, kind: str) -> Path:
         return directory / f"{kind}-{self.number:05d}.safetensors"
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes under a temporary name and renames, so that the file is whole or absent whatever happens.
-
-    Raises:
-        UserError: the disk is full or the place cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: cannot write ({error.strerror}); free some space or choose another --output"
-        ) from error
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:

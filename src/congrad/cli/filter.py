@@ -1,23 +1,13 @@
-"""The command line: parses and calls."""
+"""`congrad filter`: preference pairs in, a run directory out."""
 
 import os
-import sys
-import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
+from congrad.cli.options import option
 from congrad.errors import UserError
-
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help="Filter multilingual preference pairs by the update direction that the languages agree on.",
-)
 
 INPUT, PASS, CONSENSUS, SELECTION = "Input", "Gradient pass", "Consensus", "Selection"
 # Settings of an index: on a run that has one they would be ignored, so they are refused there.
@@ -28,27 +18,6 @@ INDEX_OPTIONS = (
 )
 
 
-def version(show: bool) -> None:
-    if show:
-        from importlib.metadata import version as installed
-
-        typer.echo(f"congrad {installed('congrad')}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    show_version: Annotated[
-        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version and leave.")
-    ] = False,
-) -> None: ...
-
-
-def option(panel: str | None, help_text: str, *names: str, **more: Any) -> Any:
-    return typer.Option(*names, help=escape(help_text), rich_help_panel=panel, show_default=False, **more)
-
-
-@app.command("filter")
 def filter_command(
     source: Annotated[
         str,
@@ -112,11 +81,7 @@ def filter_command(
     congrad filter runs/x --keep 0.3
     """
     given = {name: value for name, value in locals().items() if value is not None and value is not False}
-    try:
-        run_filter(given)
-    except KeyboardInterrupt:  # said here, because Typer would leave without a word
-        print("congrad: interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        raise typer.Exit(130) from None
+    run_filter(given)
 
 
 def run_filter(given: dict[str, Any]) -> None:
@@ -176,18 +141,3 @@ def run_filter(given: dict[str, Any]) -> None:
                 return
             result = filtered
     show_result(result, quiet=quiet)
-
-
-def main() -> None:
-    """Entry point: a user's mistake is one line and exit code 2, an interruption 130."""
-    try:
-        app()
-    except UserError as error:
-        print("congrad:", *str(error).splitlines(), file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:
-        sys.exit(1)
-    except Exception:
-        traceback.print_exc()
-        print("congrad: this is a bug; please report it with the lines above", file=sys.stderr)
-        sys.exit(1)

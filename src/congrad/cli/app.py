@@ -1,0 +1,69 @@
+"""The commands, and how each of them ends: a user's mistake is one line and exit code 2, an interruption 130."""
+
+import functools
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from congrad.cli.filter import filter_command
+from congrad.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Filter multilingual preference pairs by the update direction that the languages agree on.",
+)
+
+
+def version(show: bool) -> None:
+    if show:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"congrad {installed('congrad')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None: ...
+
+
+def interruptible(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, but an interruption is said; Typer would leave without a word."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **options: Any) -> None:
+        try:
+            command(*args, **options)
+        except KeyboardInterrupt:
+            print("congrad: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+    return run
+
+
+# In the order of the help page.
+app.command("filter")(interruptible(filter_command))
+
+
+def main() -> None:
+    """Entry point."""
+    try:
+        app()
+    except UserError as error:
+        print("congrad:", *str(error).splitlines(), file=sys.stderr)
+        sys.exit(2)
+    except BrokenPipeError:
+        sys.exit(1)
+    except Exception:
+        traceback.print_exc()
+        print("congrad: this is a bug; please report it with the lines above", file=sys.stderr)
+        sys.exit(1)

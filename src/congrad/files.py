@@ -1,0 +1,68 @@
+"""Files that are whole or absent, and values that every JSON reader takes."""
+
+import importlib.metadata
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from congrad.errors import UserError
+
+PACKAGES = ("congrad", "torch", "transformers", "datasets", "safetensors", "pyarrow", "numpy", "peft", "torchjd")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes under a temporary name and renames, so that the file is whole or absent whatever happens.
+
+    Raises:
+        UserError: the disk is full or the place cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"{path}: cannot write ({error.strerror}); free some space or choose another --output"
+        ) from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def without_nan(value: Any) -> Any:
+    """NaN and infinities, which JSON has no word for, as null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return value
+
+
+def json_line(row: Mapping[str, Any]) -> bytes:
+    try:
+        text = json.dumps(row, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        text = json.dumps(without_nan(dict(row)), ensure_ascii=False, default=str)
+    return text.encode("utf-8", "surrogatepass") + b"\n"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of every installed package that can change a result."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
