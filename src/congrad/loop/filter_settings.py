@@ -1,0 +1,90 @@
+"""The section `filter`: which filters a run compares, and all that they take.
+
+Length limit, loss and beta are not here: they are those of `train` and `rounds`, so that what the filter scores is the
+loss that is trained.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from congrad.consensus import Consensus
+from congrad.consensus.choice import check_choice
+from congrad.errors import UserError
+from congrad.filtering import Selection
+from congrad.gradients import PassSettings
+
+METHODS = ("congrad", "none", "random", "reward-margin", "loss")
+"""The method, and the baselines that every result needs (`congrad.filtering.baselines`)."""
+
+OPTION = re.compile(r"--([a-z][a-z-]+)")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """How pairs are filtered.
+
+    Attributes:
+        methods: each is an arm of its own: rounds that go on from its own models.
+        keep: share of the pairs to keep; None becomes 0.5, unless there is a `min_score`.
+        keep_scope: the share of every `language` (the default) or of all, `global`.
+        min_score: keep every pair that scores this or more, instead of a share; congrad only.
+        aggregator: as for `congrad filter`, as the rest.
+        seed: of projections, folds, orders, and the draw of `random`.
+    """
+
+    methods: tuple[str, ...] = ("congrad",)
+    keep: float | None = None
+    keep_scope: Literal["language", "global"] | None = None
+    min_score: float | None = None
+    aggregator: str = "pcgrad"
+    accumulate: str = "mean"
+    ema_decay: float | None = None
+    ema_batch: int | None = None
+    cross_fit: int = 5
+    projection_size: int = 64
+    slots: int = 8
+    layers: str | None = None
+    token_budget: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise UserError(f"filter.methods is empty; choose from {', '.join(METHODS)}")
+        for number, method in enumerate(self.methods):
+            check_choice("filter method", method, METHODS)
+            if method in self.methods[:number]:
+                raise UserError(f"filter.methods names {method} twice; once is enough")
+        if self.min_score is not None and self.methods != ("congrad",):
+            raise UserError("filter.min_score is a score of congrad's; with other methods give filter.keep")
+        if self.keep is None and self.min_score is None:
+            object.__setattr__(self, "keep", 0.5)
+        try:  # each checks its own numbers, in the words of the command line
+            self.selection()
+            self.consensus()
+            self.index("sum")
+        except UserError as error:
+            raise UserError(OPTION.sub(lambda option: "filter." + option[1].replace("-", "_"), str(error))) from error
+
+    def selection(self) -> Selection:
+        return Selection(self.keep, self.min_score, self.keep_scope)
+
+    def consensus(self) -> Consensus:
+        return Consensus(
+            aggregator=self.aggregator,
+            accumulate=self.accumulate,
+            ema_decay=self.ema_decay,
+            ema_batch=self.ema_batch,
+            cross_fit=self.cross_fit,
+            seed=self.seed,
+        )
+
+    def index(self, normalise: Literal["sum", "mean"]) -> PassSettings:
+        return PassSettings(
+            projection_size=self.projection_size,
+            slots=self.slots,
+            seed=self.seed,
+            layers=self.layers,
+            normalise=normalise,
+            token_budget=self.token_budget,
+        )

@@ -1,0 +1,136 @@
+"""YAML as YAML 1.2 reads it, with the line of every key.
+
+PyYAML follows YAML 1.1, where `off` and `no` are false (the one a setting here, the other Norwegian) and `1e-5` is
+text. Only its parser is used: the values are resolved here, so nothing but plain values can come out.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from congrad.errors import UserError
+
+KeyPath = tuple[str, ...]
+NULL, TRUE, FALSE = ("", "~", "null", "Null", "NULL"), ("true", "True", "TRUE"), ("false", "False", "FALSE")
+INTEGER = re.compile(r"[-+]?[0-9]+")
+FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)")
+STANDARD_TAG = "tag:yaml.org,2002:"
+
+
+def read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    """The mapping of a YAML file, and the line of every key in it.
+
+    Returns:
+        The values, and lines by path of keys: `("generate", "temperature")` -> 12.
+
+    Raises:
+        UserError: the file is missing, no YAML, no mapping, or has a key twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+    lines: dict[KeyPath, int] = {}
+    value = parse_yaml(text, str(path), lines)
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds no sections; write `model:` and the others, each with its keys")
+    return value, lines
+
+
+def parse_yaml(text: str, name: str, lines: dict[KeyPath, int] | None = None) -> Any:
+    """A YAML document's plain value.
+
+    Args:
+        name: of the document, for errors.
+        lines: gains the line of every key by its path.
+
+    Raises:
+        UserError: by line, what is wrong.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{name}:{mark.line + 1}" if mark else name
+        raise UserError(f"{where}: no YAML ({' '.join(str(error.problem or error.context).split())})") from error
+    except yaml.YAMLError as error:  # a character that YAML does not allow
+        raise UserError(f"{name}: no YAML ({' '.join(str(error).split())})") from error
+    return None if node is None else _plain(node, (), name, {} if lines is None else lines, [])
+
+
+def _plain(node: yaml.Node, path: KeyPath, name: str, lines: dict[KeyPath, int], within: list[yaml.Node]) -> Any:
+    line = node.start_mark.line + 1
+    if any(node is outer for outer in within):
+        raise UserError(f"{name}:{line}: an alias of what it lies in; write the value out")
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node, f"{name}:{line}")
+    if isinstance(node, yaml.SequenceNode):
+        return [
+            _plain(item, (*path, str(number)), name, lines, [*within, node]) for number, item in enumerate(node.value)
+        ]
+    assert isinstance(node, yaml.MappingNode)
+    found: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        where = f"{name}:{key_node.start_mark.line + 1}"
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise UserError(f"{where}: a key that is no word; write `key: value`")
+        key = key_node.value
+        if key in found:
+            first = lines[(*path, key)]
+            raise UserError(f"{where}: {'.'.join((*path, key))} is there already, in line {first}; keep one")
+        lines[(*path, key)] = key_node.start_mark.line + 1
+        found[key] = _plain(value_node, (*path, key), name, lines, [*within, node])
+    return found
+
+
+def _scalar(node: yaml.ScalarNode, where: str) -> Any:
+    text: str = node.value
+    if node.style is not None:  # in quotes or a block: text
+        return text
+    # An explicit tag that resolution would not have given is one of the user's: `!!python/...`, `!secret`.
+    if not node.tag.startswith(STANDARD_TAG) or node.tag.startswith(STANDARD_TAG + "python"):
+        raise UserError(f"{where}: the tag {node.tag!r} has no meaning here; write a plain value")
+    return resolve_scalar(text)
+
+
+def resolve_scalar(text: str) -> Any:
+    """The value of an unquoted word by YAML 1.2's core schema."""
+    if text in NULL:
+        return None
+    if text in TRUE or text in FALSE:
+        return text in TRUE
+    if INTEGER.fullmatch(text):
+        return int(text)
+    if FLOAT.fullmatch(text):
+        return float(text)
+    if INFINITE.fullmatch(text):
+        return float(text.replace(".", "", 1))
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every word that another reader, by YAML 1.1 or 1.2, could take for something else than text."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    plain = isinstance(resolve_scalar(text), str) and dumper.resolve(yaml.ScalarNode, text, (True, False)) == (
+        STANDARD_TAG + "str"
+    )
+    return dumper.represent_scalar(STANDARD_TAG + "str", text, style=None if plain else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def dump_yaml(content: Mapping[str, Any]) -> str:
+    """The same values as YAML text, keys in their order; `parse_yaml` gives them back."""
+    text: str = yaml.dump(dict(content), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    return text
