@@ -121,9 +121,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    plain = isinstance(resolve_scalar(text), str) and dumper.resolve(yaml.ScalarNode, text, (True, False)) == (
-        STANDARD_TAG + "str"
-    )
+    # Of 1.1's other meanings the dumper takes care itself.
+    plain = isinstance(resolve_scalar(text), str)
     return dumper.represent_scalar(STANDARD_TAG + "str", text, style=None if plain else '"')
 
 
