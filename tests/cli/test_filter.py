@@ -29,7 +29,7 @@ FILES = {
     "languages.json",
     "manifest.json",
 }
-COLUMNS = ["row", "language", "score", "keep", "reason", "chosen_logp", "rejected_logp"]
+COLUMNS = ["row", "language", "group", "score", "keep", "reason", "chosen_logp", "rejected_logp"]
 COLUMNS += ["chosen_tokens", "rejected_tokens"]
 
 
@@ -75,7 +75,8 @@ def test_a_run_leaves_all_its_files_and_no_other(congrad, pairs_file, tiny_direc
 
     languages = read_json(tmp_path / "run" / "languages.json")
     assert list(languages) == [
-        *("languages", "num_pairs", "cosine", "cosine_interval", "cosine_corrected", "consensus_weights")
+        *("languages", "num_pairs", "cosine", "cosine_interval", "cosine_corrected", "cosine_after_surgery"),
+        "consensus_weights",
     ]
     assert languages["languages"] == LANGUAGES
     assert languages["num_pairs"] == [10, 10, 10]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from congrad.consensus import AGGREGATORS, consensus_weights
-from congrad.consensus.surgery import check_aggregator, pcgrad_weights, random_orders
+from congrad.consensus.surgery import check_aggregator, cosines_after_surgery, pcgrad_weights, random_orders
 from congrad.errors import UserError
 
 NEEDS = {"upgrad": ["torchjd", "quadprog", "qpsolvers"], "cagrad": ["torchjd", "cvxpy", "clarabel"]}
@@ -55,6 +55,42 @@ def test_pcgrad_goes_by_the_order():
     torch.testing.assert_close(weight_L, torch.tensor([1, 1.6, 1.2], dtype=torch.float64))
     both = pcgrad_weights(gram_LL, torch.stack([two_first, three_first])) * 3
     torch.testing.assert_close(both, torch.tensor([1, 1.55, 1.25], dtype=torch.float64))
+
+
+def test_cosines_after_surgery_of_two_by_hand():
+    # As above g1 becomes (1/2, 1/2) and g2 becomes (0, 1): they were at 135 degrees, and are at 45.
+    cosine_LL = cosines_after_surgery(gram([[1, 0], [-1, 1]]))
+    torch.testing.assert_close(cosine_LL, torch.tensor([[1, 0.5**0.5], [0.5**0.5, 1]], dtype=torch.float64))
+
+
+def test_cosines_after_surgery_are_of_the_gradients_that_the_algorithm_leaves():
+    """PCGrad's Algorithm 1 on vectors, one order after the other, against the Gramian's way."""
+    gradient_LD = draw(5, 3, seed=2)
+    order_RLL = random_orders(5, 8, seed=3)
+    left_LD = torch.zeros(5, 3, dtype=torch.float64)
+    for order_LL in order_RLL:
+        for i in range(5):
+            g = gradient_LD[i].clone()
+            for k in order_LL[i].tolist():
+                if k != i and g @ gradient_LD[k] < 0:
+                    g -= (g @ gradient_LD[k]) / (gradient_LD[k] @ gradient_LD[k]) * gradient_LD[k]
+            left_LD[i] += g / 8
+    assert (gram(gradient_LD) < 0).any()
+    expected = torch.nn.functional.normalize(left_LD)
+    cosine_LL = cosines_after_surgery(gram(gradient_LD), num_orders=8, seed=3)
+    torch.testing.assert_close(cosine_LL, expected @ expected.T)
+
+
+def test_no_cosine_after_surgery_where_nothing_is_left():
+    gradient_LD = torch.cat([draw(3, 6).abs(), torch.zeros(1, 6, dtype=torch.float64)])
+    cosine_LL = cosines_after_surgery(gram(gradient_LD))
+    unit_LD = torch.nn.functional.normalize(gradient_LD[:3])
+    torch.testing.assert_close(cosine_LL[:3, :3], unit_LD @ unit_LD.T)  # they agree: surgery changes nothing
+    assert cosine_LL[3].isnan().all()
+    assert cosine_LL[:, 3].isnan().all()
+    assert cosines_after_surgery(gram([[0.3, 0.1], [-0.3, -0.1]])).isnan().all()  # opposites leave nothing
+    assert cosines_after_surgery(gram(gradient_LD), "mgda").isnan().all()  # no gradient of a language's own
+    assert cosines_after_surgery(torch.zeros(2, 2)).isnan().all()
 
 
 @pytest.mark.parametrize("num_languages", [1, 2, 5, 12])

@@ -19,7 +19,7 @@ from congrad.consensus.accumulate import ema_weights, mean_weights
 from congrad.consensus.buckets import Sketches, assign_buckets, language_gradients, sum_buckets
 from congrad.consensus.languages import Agreement, agreement
 from congrad.consensus.settings import Consensus
-from congrad.consensus.surgery import consensus_weights
+from congrad.consensus.surgery import ROUNDING, consensus_weights, cosines_after_surgery
 from congrad.errors import UserError
 
 NON_FINITE = "non-finite gradient"
@@ -27,7 +27,6 @@ ZERO_GRADIENT = "zero gradient under this loss"
 NO_CONSENSUS = "the languages have no common direction"
 
 CHUNK_ELEMENTS = 2**22  # 16 MiB in float32: enough rows of each fold for a matrix product, little enough for the cache
-ROUNDING = 1e-6  # a sum shorter than this share of its parts' lengths is nothing but float32 rounding
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,7 @@ class Scores:
         num_pairs_L: pairs that took part.
         agreement: cosines between the languages, of all pairs.
         weight_L: weights of the languages in the consensus of all pairs (float64).
+        after_surgery_LL: cosines between the de-conflicted language gradients (float64), see `cosines_after_surgery`.
     """
 
     score_P: torch.Tensor
@@ -49,6 +49,7 @@ class Scores:
     num_pairs_L: torch.Tensor
     agreement: Agreement
     weight_L: torch.Tensor
+    after_surgery_LL: torch.Tensor
 
 
 def score_pairs(
@@ -128,6 +129,7 @@ def _score(
     zero_P = finite_P & ((factor_P == 0) | (sums.norm_P == 0))
     cosine_PJ = product_PJ * (factor_P.sign().float() / sums.norm_P)[:, None]
     cosine_PJ[~finite_P | zero_P] = torch.nan
+    gram_LL = _gram(gradients(every_B))
     return Scores(
         score_P=cosine_PJ[:, -1].contiguous(),
         cosine_PL=cosine_PJ[:, :-1].contiguous(),
@@ -141,7 +143,10 @@ def _score(
             num_resamples=settings.num_resamples,
             seed=settings.seed,
         ),
-        weight_L=_weights(gradients(every_B), settings),
+        weight_L=_weights(gram_LL, settings),
+        after_surgery_LL=cosines_after_surgery(
+            gram_LL, settings.aggregator, num_orders=settings.num_orders, seed=settings.seed
+        ),
     )
 
 
@@ -153,14 +158,17 @@ def _shares(settings: Consensus, language_P: torch.Tensor, known_P: torch.Tensor
     return ema_weights(language_P, known_P, decay=settings.ema_decay, batch=settings.ema_batch)
 
 
-def _weights(gradient_LD: torch.Tensor, settings: Consensus) -> torch.Tensor:
-    gram_LL = gradient_LD @ gradient_LD.T
+def _gram(gradient_LD: torch.Tensor) -> torch.Tensor:
+    return gradient_LD @ gradient_LD.T
+
+
+def _weights(gram_LL: torch.Tensor, settings: Consensus) -> torch.Tensor:
     return consensus_weights(gram_LL, settings.aggregator, num_orders=settings.num_orders, seed=settings.seed)
 
 
 def _directions(gradient_LD: torch.Tensor, settings: Consensus) -> torch.Tensor:
     """Unit vectors along the language gradients and, last, their consensus (J x D, float32, J = L + 1); NaN if zero."""
-    weight_L = _weights(gradient_LD, settings)
+    weight_L = _weights(_gram(gradient_LD), settings)
     norm_L = gradient_LD.norm(dim=1)
     consensus_D = weight_L @ gradient_LD
     if consensus_D.norm() <= ROUNDING * (weight_L.abs() @ norm_L):

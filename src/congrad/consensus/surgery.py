@@ -19,6 +19,7 @@ from congrad.errors import UserError
 
 TORCHJD = ("upgrad", "mgda", "cagrad", "gradvac", "aligned-mtl")
 AGGREGATORS = ("pcgrad", "mean", *TORCHJD)
+ROUNDING = 1e-6  # a sum shorter than this share of its parts' lengths is nothing but float32 rounding
 
 
 def consensus_weights(
@@ -43,8 +44,7 @@ def consensus_weights(
     weight_L = torch.zeros(len(gram_LL), dtype=torch.float64)
     if len(active_A) == 0:
         return weight_L
-    gram_AA = gram_LL[active_A][:, active_A]
-    gram_AA = (gram_AA + gram_AA.T) / (2 * gram_AA.diagonal().mean())  # symmetric, and of a scale solvers are made for
+    gram_AA = _scaled(gram_LL[active_A][:, active_A])
     if aggregator == "mean":
         weight_A = torch.full((len(active_A),), 1 / len(active_A), dtype=torch.float64)
     elif aggregator == "pcgrad":
@@ -76,6 +76,11 @@ def pcgrad_weights(gram_LL: torch.Tensor, order_RLL: torch.Tensor) -> torch.Tens
     Args:
         order_RLL: order_RLL[r, i] is the order in which language i meets the languages (itself is passed over).
     """
+    return _deconflict(gram_LL, order_RLL).mean((0, 1))
+
+
+def _deconflict(gram_LL: torch.Tensor, order_RLL: torch.Tensor) -> torch.Tensor:
+    """After surgery in order r, language i's gradient is the sum over k of weight_RLL[r, i, k] G_k."""
     num_orders, num_languages, _ = order_RLL.shape
     own_L = torch.arange(num_languages)
     squared_norm_L = gram_LL.diagonal()
@@ -85,7 +90,38 @@ def pcgrad_weights(gram_LL: torch.Tensor, order_RLL: torch.Tensor) -> torch.Tens
         conflict_RL = (inner_RL < 0) & (met_RL != own_L)
         step_RL = torch.where(conflict_RL, -inner_RL / squared_norm_L[met_RL], 0.0)
         weight_RLL.scatter_add_(-1, met_RL[..., None], step_RL[..., None])
-    return weight_RLL.mean((0, 1))
+    return weight_RLL
+
+
+def cosines_after_surgery(
+    gram_LL: torch.Tensor, aggregator: str = "pcgrad", *, num_orders: int = 64, seed: int = 0
+) -> torch.Tensor:
+    """Cosines between the language gradients after PCGrad, each averaged over the orders (L x L, float64).
+
+    These averages are what PCGrad's consensus is the mean of. NaN where a gradient is zero, or nothing is left of it,
+    and everywhere for the aggregators that leave no gradient of a language's own behind (GradVac is PCGrad here).
+
+    Args:
+        gram_LL: inner products of the language gradients.
+        aggregator, num_orders, seed: as for `consensus_weights`.
+    """
+    cosine_LL = torch.full_like(gram_LL, torch.nan, dtype=torch.float64)
+    active_A = torch.nonzero(gram_LL.diagonal() > 0).flatten()
+    if aggregator not in ("pcgrad", "gradvac") or len(active_A) == 0:
+        return cosine_LL
+    gram_AA = _scaled(gram_LL.double()[active_A][:, active_A])
+    weight_AA = _deconflict(gram_AA, random_orders(len(active_A), num_orders, seed)).mean(0)
+    inner_AA = weight_AA @ gram_AA @ weight_AA.T
+    norm_A = inner_AA.diagonal().clamp(min=0).sqrt()
+    longest_A = weight_AA.abs() @ gram_AA.diagonal().sqrt()
+    norm_A = norm_A.where(norm_A > ROUNDING * longest_A, torch.nan)
+    cosine_LL[active_A[:, None], active_A] = inner_AA / (norm_A[:, None] * norm_A)
+    return cosine_LL.clamp_(-1, 1)
+
+
+def _scaled(gram_AA: torch.Tensor) -> torch.Tensor:
+    """Symmetric, and of a scale solvers are made for."""
+    return (gram_AA + gram_AA.T) / (2 * gram_AA.diagonal().mean())
 
 
 def _torchjd_weights(gram_AA: torch.Tensor, aggregator: str, num_orders: int, seed: int) -> torch.Tensor:

@@ -74,7 +74,7 @@ def is_temporary(path: Path) -> bool:
 def staging(directory: Path) -> Iterator[Path]:
     """An empty directory whose files take their places in `directory` when the block ends well: all or none.
 
-    manifest.json is taken away before and put there after the others.
+    manifest.json is taken away before and put there after the others; a report.html on what was there goes too.
 
     Raises:
         UserError: the disk is full or the place cannot be written.
@@ -85,7 +85,8 @@ def staging(directory: Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)  # what a killed process left
         new.mkdir()
         yield new
-        (directory / "manifest.json").unlink(missing_ok=True)
+        for name in ("manifest.json", "report.html"):
+            (directory / name).unlink(missing_ok=True)
         for path in sorted(new.iterdir(), key=lambda path: path.name == "manifest.json"):
             path.replace(directory / path.name)
     except OSError as error:
@@ -113,7 +114,7 @@ def write_rows(directory: Path, preferences: Preferences, score_N: Any, keep_N: 
 def scores_table(scored: ScoredRows, keep_N: Any, reason_N: list[str]) -> pa.Table:
     """scores.parquet's columns in their order."""
     rows = scored.rows
-    columns = ["row", "language", "score", "keep", "reason", "chosen_logp", "rejected_logp"]
+    columns = ["row", "language", "group", "score", "keep", "reason", "chosen_logp", "rejected_logp"]
     columns += ["chosen_tokens", "rejected_tokens", *(f"cosine_{name}" for name in scored.languages)]
     rows = rows.drop_columns(["reason"]).append_column("keep", pa.array(np.asarray(keep_N), pa.bool_()))
     return rows.append_column("reason", pa.array(reason_N, pa.string())).select(columns)
@@ -128,6 +129,7 @@ def languages_content(scored: ScoredRows) -> dict[str, Any]:
         "cosine": agreement.cosine_LL.tolist(),
         "cosine_interval": agreement.interval_LL2.tolist(),
         "cosine_corrected": agreement.corrected_LL.tolist(),
+        "cosine_after_surgery": scored.detail.after_surgery_LL.tolist(),
         "consensus_weights": scored.detail.weight_L.tolist(),
     }
     result: dict[str, Any] = without_nan(content)
