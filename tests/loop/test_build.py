@@ -73,7 +73,7 @@ def test_values_take_their_annotated_types():
         ({"name": "x", "tags": "a"}, "run.yaml:2: part.tags is 'a'; it must be a list"),
         ({"name": "x", "tags": ["a", 2]}, "run.yaml:2: part.tags.1 is 2; it must be text"),
         ({"name": "x", "engine": "openai"}, "run.yaml:4: part.engine is 'openai'; it must be a mapping of keys"),
-        ({"name": "x", "extra": []}, "run.yaml:2: part.extra is a list; it must be a mapping of keys"),
+        ({"name": "x", "extra": []}, "run.yaml:2: part.extra is []; it must be a mapping of keys"),
         ({"name": "x", "temperature": -1}, "run.yaml:3: part.temperature -1.0: must be 0 or more"),
         ({"name": "bad"}, "run.yaml:2: part: that name is taken"),
         ("x", "run.yaml:2: part is 'x'; write its keys beneath it"),
