@@ -11,7 +11,7 @@ from typing import Any
 
 from congrad.errors import UserError
 
-PACKAGES = ("congrad", "torch", "transformers", "datasets", "safetensors", "pyarrow", "numpy", "peft", "torchjd")
+PACKAGES = ("congrad", "torch", "transformers", "datasets", "safetensors", "pyarrow", "numpy", "peft", "torchjd", "trl")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

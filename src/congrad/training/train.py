@@ -1,0 +1,350 @@
+"""The stage `train`: preference pairs and M_t in, M_{t+1} out.
+
+    stage.json       what the stage was begun with
+    checkpoints/     TRL's, to go on from after a kill; removed in the end unless the user asked for them
+    log.jsonl        a line per log of the trainer: loss, rewards, per-language evaluation
+    model/           M_{t+1}: a plain checkpoint with its tokenizer
+    adapter/         with LoRA, what was added to M_t
+    manifest.json    written last
+
+Under `torchrun` or `accelerate launch` every process calls the stage, and the first one writes.
+"""
+
+import gc
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from datasets import Dataset
+
+from congrad.errors import UserError
+from congrad.filtering import Model
+from congrad.preferences import Preferences, load_preferences
+from congrad.preferences.columns import concatenate
+from congrad.stage import STAGE, begin, file_fingerprint, finish, is_finished, write_rows
+from congrad.training.config import REFUSALS, check_dpo_config, defaults, is_cpu, make_dpo_config, quiet, refused
+from congrad.training.settings import Rounds
+
+OnProgress = Callable[[str, int, int], None]
+TRL_COLUMNS = ("prompt", "chosen", "rejected", "tools", "chat_template_kwargs")
+CHECKPOINTS, LOG, TRAINED = "checkpoints", "log.jsonl", ".trained"
+MUCH_ROUNDING = 0.3
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """No progress shown."""
+
+
+def train(
+    pairs_paths: Sequence[Path],
+    model: Model,
+    initial_model: Model,
+    rounds: Rounds,
+    dpo_config: Mapping[str, Any],
+    output: Path,
+    *,
+    eval_path: Path | None = None,
+    language_column: str = "language",
+    max_length: int = 1024,
+    listener: OnProgress = silent,
+) -> None:
+    """Trains M_t into M_{t+1} on kept pairs; returns at once where that is done already.
+
+    Args:
+        pairs_paths: `kept.jsonl` of this round, or of all rounds so far where `rounds.data` is "accumulated". A round
+            whose file is empty adds nothing.
+        model: M_t.
+        initial_model: M_0, for the reference "initial".
+        rounds: what the reference is, the length penalty, LoRA; `count` and `data` are the caller's to follow.
+        dpo_config: names and values of TRL's `DPOConfig`.
+        output: the stage's directory.
+        eval_path: held-out pairs, evaluated per language on the way: `eval_de_loss`, `eval_de_rewards/accuracies`.
+        language_column: of both.
+        max_length: prompt and response in tokens, where `dpo_config` has none: the filter's.
+        listener: told of every step.
+
+    Raises:
+        UserError: whatever is wrong with the pairs, the models or the settings, or too little memory.
+    """
+    try:
+        import trl  # noqa: F401
+    except ImportError as error:
+        raise UserError("training needs TRL: pip install 'congrad[loop]'") from error
+    check_dpo_config(dpo_config, rounds)
+    if model.reference is not None:
+        raise UserError(
+            "model.reference is for the filter alone; set rounds.reference to previous or initial to train against it"
+        )
+    cpu = is_cpu(model.device)
+    with processes(cpu):
+        evaluates = eval_path is not None
+        table = defaults(max_length=max_length, cpu=cpu, lora=rounds.lora is not None, evaluates=evaluates)
+        args = make_dpo_config(dpo_config, str(output / CHECKPOINTS), table, cpu=cpu)
+        # Where M_t is M_0, the two references are one and the same.
+        reference = initial_model if rounds.reference == "initial" and initial_model != model else None
+        settings = {
+            "pairs": [fingerprint_pairs(path) for path in pairs_paths],
+            "eval": None if eval_path is None else fingerprint_pairs(eval_path),
+            "language_column": language_column,
+            "model": describe(model),
+            "reference": None if reference is None else describe(reference),
+            "length_penalty": rounds.length_penalty,
+            "lora": None if rounds.lora is None else asdict(rounds.lora),
+            "train": {**table, **dpo_config},
+            "processes": args.world_size,  # a batch is what they take in together
+        }
+        first = args.process_index == 0
+        if first:
+            begin(output, "train", settings)
+        wait(args)
+        if is_finished(output):
+            if first:
+                tidy(output, dpo_config)  # a kill may have come between the manifest and this
+            return
+        with taken_back_if_refused(output, writes=first):
+            run(pairs_paths, model, reference, rounds, dpo_config, args, output, eval_path, language_column, listener)
+
+
+def run(
+    pairs_paths: Sequence[Path],
+    model: Model,
+    reference: Model | None,
+    rounds: Rounds,
+    dpo_config: Mapping[str, Any],
+    args: Any,
+    output: Path,
+    eval_path: Path | None,
+    language_column: str,
+    listener: OnProgress,
+) -> None:
+    """The stage once it is begun. `reference` is None where it is M_t."""
+    from transformers.trainer_callback import PrinterCallback
+
+    from congrad.models.load import load_tokenizer
+    from congrad.training.lp_dpo import LPDPOTrainer
+    from congrad.training.progress import StageCallback
+    from congrad.training.weights import lora_config, save_next, trainable
+
+    pairs, languages = read_pairs(pairs_paths, language_column)
+    held_out = None if eval_path is None else by_language(load_preferences(eval_path, language_column=language_column))
+    tokenizer = load_tokenizer(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
+    for dataset in (pairs, *(held_out or {}).values()):
+        check_template(dataset, tokenizer, model.name)
+    lora, init = rounds.lora is not None, dict(dpo_config.get("model_init_kwargs") or {})
+    load_options = (init.get("dtype"), init.get("attn_implementation"))
+    with quiet(), explained_memory(args):
+        policy = trainable(model, *load_options, lora=lora)
+        frozen = None
+        if reference is not None:
+            frozen = trainable(reference, *load_options, lora=lora).requires_grad_(False)
+        elif not lora and not args.precompute_ref_log_probs:  # TRL then asks the policy before it is trained
+            frozen = trainable(model, *load_options, lora=lora).requires_grad_(False)
+        try:
+            trainer = LPDPOTrainer(
+                model=policy,
+                ref_model=frozen,
+                args=args,
+                train_dataset=pairs,
+                eval_dataset=held_out,
+                processing_class=tokenizer,
+                peft_config=lora_config(rounds.lora) if rounds.lora is not None else None,
+                callbacks=[StageCallback(output / LOG, listener)],
+                length_penalty=rounds.length_penalty,
+            )
+        except REFUSALS as error:
+            raise refused(error) from error
+        check_lengths(trainer, args.max_length)
+        trainer.remove_callback(PrinterCallback)  # it prints every log
+        trained_pairs = len(trainer.train_dataset)
+        result = trainer.train(resume_from_checkpoint=last_checkpoint(output / CHECKPOINTS))
+        trainer.save_model(str(output / TRAINED))
+        history, steps = trainer.state.log_history, trainer.state.global_step
+        del trainer, policy, frozen
+    gc.collect()  # the trainer is in cycles with its callbacks
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if args.process_index == 0:
+        with quiet():
+            rounding = save_next(model, output / TRAINED, tokenizer, output, lora=lora)
+        write_rows(output / LOG, history)
+        content = {
+            "model": model.name,
+            "reference": model.name if reference is None else reference.name,
+            "device": str(args.device),
+            "pairs": len(pairs),
+            "pairs_too_long": len(pairs) - trained_pairs,
+            "pairs_per_language": dict(sorted(Counter(languages).items())),
+            "steps": steps,
+            "train_loss": result.training_loss,
+            "rounding": rounding,
+            "warnings": [
+                f"rounding to the model's dtype lost {rounding:.0%} of the update; set model.dtype to float32, or "
+                "train for longer or at a higher learning rate"
+            ]
+            if rounding > MUCH_ROUNDING
+            else [],
+        }
+        finish(output, content)
+        tidy(output, dpo_config)
+    wait(args)
+
+
+def tidy(output: Path, dpo_config: Mapping[str, Any]) -> None:
+    """Removes what a finished stage needs no more. Checkpoints that the user asked for in `dpo_config` stay."""
+    shutil.rmtree(output / TRAINED, ignore_errors=True)
+    if not {"save_strategy", "save_steps", "save_total_limit"} & set(dpo_config):
+        shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
+
+
+# Input
+
+
+def fingerprint_pairs(path: Path) -> str:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the stage that writes it, or check the path")
+    return file_fingerprint(path)
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """What decides a model's weights: its name, and for a directory the content of its files."""
+    from congrad.models.packaged import resolve
+
+    content: dict[str, Any] = {"name": model.name, "dtype": model.dtype, "revision": model.revision}
+    for key, name in (("files", model.name), ("adapter", model.adapter)):
+        directory = Path(resolve(name)) if name is not None else None
+        if directory is not None and directory.is_dir():
+            weights = sorted(
+                [*directory.glob("*.safetensors"), *directory.glob("*.bin"), *directory.glob("*config.json")]
+            )
+            content[key] = {path.name: file_fingerprint(path) for path in weights}
+    return content
+
+
+def read_pairs(paths: Sequence[Path], language_column: str) -> tuple[Dataset, list[str]]:
+    """All pairs in the order of the files, in TRL's columns alone, and their languages.
+
+    Raises:
+        UserError: there are none, or something is wrong with one.
+    """
+    filled = [path for path in paths if path.stat().st_size > 0]
+    if not filled:
+        names = ", ".join(str(path) for path in paths)
+        raise UserError(
+            f"{names or 'train'}: no pairs to train on; keep more of them (filter.keep), ask for less of a margin "
+            "(pair.min_margin) or give more prompts"
+        )
+    parts = [load_preferences(path, language_column=language_column) for path in filled]
+    dataset = concatenate([(part.sources[0], in_trl_columns(part.dataset)) for part in parts])
+    return dataset, [language for part in parts for language in part.languages]
+
+
+def by_language(preferences: Preferences) -> dict[str, Dataset]:
+    """The rows of each language, languages in order."""
+    rows: dict[str, list[int]] = {}
+    for number, language in enumerate(preferences.languages):
+        rows.setdefault(language, []).append(number)
+    dataset = in_trl_columns(preferences.dataset)
+    return {language: dataset.select(rows[language]) for language in sorted(rows)}
+
+
+def in_trl_columns(dataset: Dataset) -> Dataset:
+    return dataset.select_columns([column for column in TRL_COLUMNS if column in dataset.column_names])
+
+
+def check_template(dataset: Dataset, tokenizer: Any, name: str) -> None:
+    if not isinstance(dataset[0]["chosen"], str) and tokenizer.chat_template is None:
+        raise UserError(
+            f"the pairs are conversations and the tokenizer of {name} has no chat template: set chat_template in its "
+            "tokenizer_config.json, use a model tuned for chat, or give plain text"
+        )
+
+
+def check_lengths(trainer: Any, max_length: int | None) -> None:
+    """Raises:
+    UserError: TRL dropped every pair, or all of a language's held-out ones, since their prompts fill the limit.
+    """
+    parts = {"": trainer.train_dataset, **(trainer.eval_dataset or {})}
+    for language, dataset in parts.items():
+        if not len(dataset):
+            which = f"held-out pair of {language}" if language else "pair"
+            raise UserError(f"train.max_length {max_length}: no {which} has a prompt shorter than that; raise it")
+
+
+# The course of a run
+
+
+@contextmanager
+def processes(cpu: bool) -> Iterator[None]:
+    """Closes the process group in the end if this stage began it, so that the next stage can open its own.
+
+    Raises:
+        UserError: one process and several GPUs, which TRL does not train on together.
+    """
+    from accelerate.state import AcceleratorState, PartialState
+
+    if not cpu and torch.cuda.device_count() > 1 and not dist.is_torchelastic_launched():
+        raise UserError(
+            f"{torch.cuda.device_count()} GPUs and one process: start with `accelerate launch -m congrad ...` to use "
+            "them all, or set CUDA_VISIBLE_DEVICES to one"
+        )
+    began = not dist.is_initialized()
+    try:
+        yield
+    finally:
+        if began and dist.is_initialized():
+            dist.destroy_process_group()
+        if began and PartialState._shared_state:
+            AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def wait(args: Any) -> None:
+    """Returns when every process has come here."""
+    if args.world_size > 1:
+        dist.barrier()
+
+
+@contextmanager
+def taken_back_if_refused(output: Path, *, writes: bool) -> Iterator[None]:
+    """A stage refused before its first checkpoint is as if it had not begun, since the mended settings will differ."""
+    try:
+        yield
+    except UserError:
+        if writes and last_checkpoint(output / CHECKPOINTS) is None:
+            shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
+            for name in (LOG, STAGE):
+                (output / name).unlink(missing_ok=True)
+        raise
+
+
+def last_checkpoint(directory: Path) -> str | None:
+    """The newest whole checkpoint: the trainer's state is what is written last, and a kill may have come before it."""
+    found = {int(path.name.removeprefix("checkpoint-")): path for path in directory.glob("checkpoint-*")}
+    for _, path in sorted(found.items(), reverse=True):
+        try:
+            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return str(path)
+    return None
+
+
+@contextmanager
+def explained_memory(args: Any) -> Iterator[None]:
+    """Too little memory, in one line with what to do."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise UserError(
+            f"out of memory: lower train.per_device_train_batch_size ({args.per_device_train_batch_size}) and raise "
+            f"train.gradient_accumulation_steps ({args.gradient_accumulation_steps}) by the same factor, lower "
+            f"train.max_length ({args.max_length}), set train.precompute_ref_log_probs, or use rounds.lora"
+        ) from error

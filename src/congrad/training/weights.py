@@ -1,0 +1,168 @@
+"""The weights of a round: M_t loaded as a plain model, and M_{t+1} made of it and saved as one."""
+
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from congrad.errors import UserError
+from congrad.filtering import Model
+from congrad.models.load import LOADING_ERRORS, explained, load_model, parse_dtype
+from congrad.training.config import quiet
+from congrad.training.settings import Lora
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def load_plain(model: Model, *, attn_implementation: str | None = None) -> PreTrainedModel:
+    """The model as it is stored, on the CPU, frozen; its adapter, if it has one, is merged in float32.
+
+    Raises:
+        UserError: what is wrong with the model or its adapter.
+    """
+    loaded = load_model(
+        model.name,
+        dtype=model.dtype,
+        revision=model.revision,
+        trust_remote_code=model.trust_remote_code,
+        attn_implementation=attn_implementation,
+    )
+    if model.adapter is not None:
+        stored = [parameter.dtype for parameter in loaded.parameters()]
+        loaded = merge(loaded, model.adapter)
+        for parameter, dtype in zip(loaded.parameters(), stored, strict=True):
+            parameter.data = parameter.data.to(dtype)
+    loaded.config.get_text_config().use_cache = True  # switched off for the filter's passes; this one is saved again
+    return loaded
+
+
+def cast(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """The parameters in another dtype. Not the buffers: bfloat16 would blur the positions' frequencies."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model
+
+
+def trainable(model: Model, dtype: str | None, attn_implementation: str | None, *, lora: bool) -> PreTrainedModel:
+    """M_t as it is trained: in float32 with all weights, as stored under an adapter; `dtype` has the last word."""
+    loaded = load_plain(model, attn_implementation=attn_implementation)
+    if dtype is not None:
+        chosen = parse_dtype(dtype)
+        loaded = cast(loaded, chosen) if isinstance(chosen, torch.dtype) else loaded
+    elif not lora:
+        loaded = cast(loaded, torch.float32)
+    return loaded.requires_grad_(True)
+
+
+def lora_config(lora: Lora) -> Any:
+    """PEFT's configuration of the round's adapter.
+
+    Raises:
+        UserError: PEFT is not installed.
+    """
+    try:
+        from peft import LoraConfig
+    except ImportError as error:
+        raise UserError("rounds.lora needs PEFT: pip install 'congrad[loop]'") from error
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules),
+        use_rslora=lora.rslora,
+        task_type="CAUSAL_LM",
+    )
+
+
+def merge(model: PreTrainedModel, adapter: str | Path) -> PreTrainedModel:
+    """model + adapter as one plain model, in float32; the model given is used up.
+
+    Raises:
+        UserError: no LoRA adapter, or one of another model.
+    """
+    from congrad.models.load import check_adapter
+
+    check_adapter(str(adapter))
+    try:
+        from peft import PeftModel
+
+        with quiet():
+            adapted = PeftModel.from_pretrained(cast(model, torch.float32), str(adapter))
+            merged: PreTrainedModel = adapted.merge_and_unload()
+    except ImportError as error:
+        raise UserError("an adapter needs PEFT: pip install 'congrad[lora]'") from error
+    except LOADING_ERRORS as error:
+        raise explained("adapter", str(adapter), error) from error
+    return merged
+
+
+def round_to(trained: PreTrainedModel, previous: PreTrainedModel) -> float:
+    """Casts M_{t+1} to the dtypes of M_t, in place.
+
+    Returns:
+        Which part of the update the cast loses: |cast(M_{t+1}) - M_{t+1}| / |M_{t+1} - M_t|, Frobenius norms over all
+        weights. Between 0 (nothing) and 1 (all: the saved model is M_t), since rounding never goes past M_t's own
+        value. Sums in float64.
+    """
+    lost = update = 0.0
+    for after, before in zip(trained.parameters(), previous.parameters(), strict=True):
+        stored = after.data.to(before.dtype)
+        lost += (stored.float() - after.data.float()).double().square().sum().item()
+        update += (after.data.float() - before.data.float()).double().square().sum().item()
+        after.data = stored
+    return math.sqrt(lost / update) if update else 0.0
+
+
+def save_next(
+    model: Model,
+    trained: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    output: Path,
+    *,
+    lora: bool,
+) -> float:
+    """Writes M_{t+1} to `output / "model"`, and the adapter to `output / "adapter"`; each whole or absent.
+
+    Args:
+        model: M_t.
+        trained: what the trainer saved: all weights, or an adapter of M_t.
+
+    Returns:
+        Which part of the update rounding to the model's dtype lost, see `round_to`.
+
+    Raises:
+        UserError: the disk is full, or what was saved cannot be loaded.
+    """
+    previous = load_plain(model)
+    if lora:
+        after = merge(load_plain(model), trained)
+    else:
+        after = load_plain(replace(model, name=str(trained), dtype="float32", adapter=None, revision=None))
+    rounding = round_to(after, previous)
+    partial = output / ".model.partial"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        after.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        replace_directory(partial, output / "model")
+        if lora:
+            partial = output / ".adapter.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            for name in ADAPTER_FILES:
+                shutil.copyfile(trained / name, partial / name)
+            replace_directory(partial, output / "adapter")
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(f"{output}: cannot write ({error}); make room and run again") from error
+    return rounding
+
+
+def replace_directory(new: Path, final: Path) -> None:
+    """Puts `new` in the place of what an unfinished stage may have left there."""
+    shutil.rmtree(final, ignore_errors=True)
+    new.rename(final)

@@ -1,0 +1,32 @@
+"""Stages of training in a process of their own, one after another, as the JSON in the first argument says.
+
+Each is {"pairs": [...], "model": ..., "initial": ..., "rounds": {...}, "train": {...}, "output": ..., "rest_at": step}.
+A stage with `rest_at` says so at that step, once its checkpoint is written, and then rests, to be killed there.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from congrad.filtering import Model
+from congrad.training import Lora, Rounds
+from congrad.training.train import train
+
+for stage in json.loads(sys.argv[1]):
+
+    def rest(name: str, done: int, total: int, at: int | None = stage.get("rest_at")) -> None:
+        if at is not None and done == at + 1:  # the checkpoint of a step is written after the listener is told of it
+            print(f"{done} of {total}", flush=True)
+            time.sleep(120)
+
+    lora = stage["rounds"].pop("lora", None)
+    train(
+        [Path(path) for path in stage["pairs"]],
+        Model(stage["model"]),
+        Model(stage["initial"]),
+        Rounds(**stage["rounds"], lora=None if lora is None else Lora(**lora)),
+        stage["train"],
+        Path(stage["output"]),
+        listener=rest,
+    )
