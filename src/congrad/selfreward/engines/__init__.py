@@ -1,0 +1,23 @@
+"""Engines that write text: transformers in this process, an endpoint over HTTP, or vLLM in a process of its own."""
+
+from congrad.selfreward.engines.interface import (
+    Message,
+    OpenEngine,
+    Reply,
+    Request,
+    RequestRefused,
+    has_chat_template,
+    open_engine,
+)
+from congrad.selfreward.engines.settings import Engine
+
+__all__ = [
+    "Engine",
+    "Message",
+    "OpenEngine",
+    "Reply",
+    "Request",
+    "RequestRefused",
+    "has_chat_template",
+    "open_engine",
+]

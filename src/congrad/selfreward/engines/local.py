@@ -1,0 +1,168 @@
+"""Plain transformers in this process: batches with a KV cache, left padding, and sampling that every row seeds itself.
+
+Caches, masks and positions are those of `model.generate`. It is given the token to take as the only possible one, so
+nothing of the checkpoint's own sampling settings (top-k, repetition penalty) comes in: what is sampled is the model.
+"""
+
+import gc
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
+
+from congrad.errors import UserError
+from congrad.filtering import Model
+from congrad.filtering.ranks import pick_device
+from congrad.models.load import load_model, load_tokenizer, quiet
+from congrad.preferences.locate import one_line
+from congrad.preferences.tokenise import TEMPLATE_ERRORS
+from congrad.selfreward.engines.draw import draw, uniforms
+from congrad.selfreward.engines.interface import Reply, Request, RequestRefused
+from congrad.selfreward.engines.settings import Engine
+
+
+@contextmanager
+def open_local(engine: Engine, model: Model) -> Iterator["LocalEngine"]:
+    """Loads the model, and frees its memory in the end."""
+    options: dict[str, Any] = {"revision": model.revision, "trust_remote_code": model.trust_remote_code}
+    tokenizer = load_tokenizer(model.name, **options)
+    device = pick_device(model.device)
+    policy = load_model(model.name, dtype=model.dtype, device=device, adapter=model.adapter, **options)
+    opened = LocalEngine(policy, tokenizer, engine.batch_size)
+    del policy
+    try:
+        yield opened
+    finally:
+        del opened.model
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """A request and the ids of its prompt."""
+
+    request: Request
+    ids: list[int]
+
+    @property
+    def sampling(self) -> tuple[int, float, float]:
+        """What the requests of a batch have in common."""
+        return self.request.max_tokens, self.request.temperature, self.request.top_p
+
+
+class LocalEngine:
+    """A loaded model that answers in batches."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_size: int) -> None:
+        self.model, self.tokenizer, self.batch_size = model, tokenizer, batch_size
+        self.end_ids = end_ids(model, tokenizer)
+
+    def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[list[Reply]]:
+        """As `OpenEngine.generate`. The same requests and batch size on the CPU: the same bytes."""
+        tokenised = [Tokenised(request, self.tokenise(request)) for request in requests]
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        for each in tokenised:
+            if limit is not None and len(each.ids) + each.request.max_tokens > limit:
+                raise RequestRefused(
+                    each.request.key,
+                    f"a prompt of {len(each.ids)} tokens and max_tokens {each.request.max_tokens} exceed the model's "
+                    f"{limit} positions; lower max_tokens or remove the row",
+                )
+        for batch in batches(tokenised, self.batch_size):
+            if all(each.request.key in done for each in batch):
+                continue
+            try:
+                yield self.answer(batch)
+            except torch.OutOfMemoryError as error:
+                mend = "lower engine.batch_size (then with another --output) or max_tokens"
+                raise UserError(f"out of memory with {len(batch)} requests at a time; {mend}") from error
+
+    def tokenise(self, request: Request) -> list[int]:
+        if request.messages is None:
+            ids: list[int] = self.tokenizer(request.prompt, verbose=False)["input_ids"]
+            return ids
+        try:
+            ids = self.tokenizer.apply_chat_template(
+                request.messages, add_generation_prompt=True, tokenize=True, return_dict=True
+            )["input_ids"]
+        except TEMPLATE_ERRORS as error:
+            complaint = f"the model's chat template refuses the conversation ({one_line(error)})"
+            raise RequestRefused(request.key, f"{complaint}; mend its messages or remove the row") from error
+        return ids
+
+    @torch.inference_mode()
+    def answer(self, batch: list[Tokenised]) -> list[Reply]:
+        """The replies of a batch that shares its sampling settings, in its order."""
+        max_tokens, temperature, top_p = batch[0].sampling
+        width = max(len(each.ids) for each in batch)
+        pad = self.end_ids[0]
+        ids_BT = torch.tensor([[pad] * (width - len(each.ids)) + each.ids for each in batch])
+        mask_BT = torch.tensor([[0] * (width - len(each.ids)) + [1] * len(each.ids) for each in batch])
+        processors = []
+        if temperature > 0:
+            uniform_BT = uniforms([each.request.seed for each in batch], max_tokens)
+            processors.append(Take(uniform_BT.to(self.model.device), width, temperature, top_p))
+        config = GenerationConfig(
+            max_new_tokens=max_tokens, do_sample=False, eos_token_id=self.end_ids, pad_token_id=pad, use_cache=True
+        )
+        own, self.model.generation_config = self.model.generation_config, config  # else its settings fill the gaps
+        try:
+            with quiet():
+                out_BT = self.model.generate(
+                    ids_BT.to(self.model.device),
+                    attention_mask=mask_BT.to(self.model.device),
+                    generation_config=config,
+                    logits_processor=processors,
+                )
+        finally:
+            self.model.generation_config = own
+        return [self.reply(each, written) for each, written in zip(batch, out_BT[:, width:].tolist(), strict=True)]
+
+    def reply(self, tokenised: Tokenised, written: list[int]) -> Reply:
+        """The tokens up to the first end token, as text."""
+        end = next((place for place, token in enumerate(written) if token in self.end_ids), None)
+        ids = written if end is None else written[:end]
+        # Decoded alone, many tokenizers would drop the space that a reply begins with.
+        before, whole = self.decode(tokenised.ids), self.decode(tokenised.ids + ids)
+        text = whole[len(before) :] if whole.startswith(before) else self.decode(ids)
+        if end is None:  # cut, perhaps within a character of several tokens
+            return Reply(tokenised.request.key, text.rstrip("\ufffd"), "length", len(ids))
+        return Reply(tokenised.request.key, text, "stop", len(ids) + 1)
+
+    def decode(self, ids: list[int]) -> str:
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return text
+
+
+class Take(LogitsProcessor):  # type: ignore[misc]
+    """Leaves of the next token's logits those of the one that is drawn."""
+
+    def __init__(self, uniform_BT: torch.Tensor, width: int, temperature: float, top_p: float) -> None:
+        self.uniform_BT, self.width, self.temperature, self.top_p = uniform_BT, width, temperature, top_p
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        uniform_B = self.uniform_BT[:, input_ids.shape[1] - self.width]
+        token_B = draw(scores, uniform_B, temperature=self.temperature, top_p=self.top_p)
+        return torch.full_like(scores, -torch.inf).scatter_(1, token_B[:, None], 0.0)
+
+
+def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens that end a reply: those of the generation settings (EOS, end of turn), and the tokenizer's."""
+    named = model.generation_config.eos_token_id
+    ids = [] if named is None else [named] if isinstance(named, int) else list(named)
+    return list(dict.fromkeys([*ids, tokenizer.eos_token_id]))
+
+
+def batches(tokenised: Sequence[Tokenised], size: int) -> Iterator[list[Tokenised]]:
+    """Requests of alike settings and lengths together, the longest first, so that too little memory shows at once."""
+    ordered = sorted(enumerate(tokenised), key=lambda item: (item[1].sampling, -len(item[1].ids), item[0]))
+    for _, group in groupby((each for _, each in ordered), key=lambda each: each.sampling):
+        alike = list(group)
+        for start in range(0, len(alike), size):
+            yield alike[start : start + size]
