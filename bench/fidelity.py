@@ -7,8 +7,8 @@ Gramian (pairs x pairs, float64) stands for them: a factor F with F F^T equal to
 the sketches, with the same folds and languages. The Gramian is summed over groups of layers, each with its own forward
 and backward passes, so that no more than `--memory` of gradients is held. It is kept beside the result and found again.
 
-The sketches come from one pass at `--size`. A p x p block of a larger sketch is itself a sketch of size p, and the
-blocks along the diagonal share no row of P and no column of Q: they are independent draws, and their spread is shown.
+The sketches come from one pass at `--size`. A sketch folded once more is one of half the size, and each of the four
+pairs of signs is another draw: their spread is shown.
 """
 
 import argparse
@@ -30,6 +30,7 @@ from bench.workload import Workload, build
 from congrad.consensus import Consensus, Loss, score_pairs
 from congrad.filtering.score import language_codes, pair_inputs
 from congrad.gradients import GradientIndex, PassSettings, build_index
+from congrad.gradients.projection import halved
 from congrad.models.load import load_model
 from congrad.models.packaged import resolve
 
@@ -80,20 +81,17 @@ def scores_of(features_PD: torch.Tensor, index: GradientIndex, scale_P: torch.Te
 
 
 def curve(index: GradientIndex, exact_P: np.ndarray) -> list[dict[str, float | int]]:
-    """For every power of two up to the index's size: Spearman of its independent blocks' scores with the exact ones."""
-    full = int(index.plan["settings"]["projection_size"])
-    blocks_PMpp = index[0 : len(index)].unflatten(1, (-1, full, full))
-    points = []
-    size = 2
-    while size <= full:
-        spans = [slice(start, start + size) for start in range(0, full, size)][:8]
-        found = [
-            spearman(scores_of(blocks_PMpp[:, :, span, span].flatten(1), index, index.scales_P), exact_P)
-            for span in spans
-        ]
+    """For the index's size and every half of it down to 8: Spearman of the sketches' scores with the exact ones."""
+    size = int(index.plan["settings"]["projection_size"])
+    draws = [index[0 : len(index)].unflatten(1, (size, size))]
+    points: list[dict[str, float | int]] = []
+    while True:
+        found = [spearman(scores_of(draw_Ppp.flatten(1), index, index.scales_P), exact_P) for draw_Ppp in draws]
         points.append({"size": size, "draws": len(found), "spearman": statistics.median(found), "lowest": min(found)})
-        size *= 2
-    return points
+        if size <= 8:
+            return points[::-1]
+        size //= 2
+        draws = [halved(draws[0], left, right) for left in (1, -1) for right in (1, -1)]
 
 
 def main() -> None:
@@ -101,8 +99,7 @@ def main() -> None:
     parser.add_argument("--model", default="gemma3-270m", help="short name or directory")
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--max-length", type=int, default=256)
-    parser.add_argument("--size", type=int, default=64, help="largest projection size, a power of two")
-    parser.add_argument("--slots", type=int, default=8)
+    parser.add_argument("--size", type=int, default=512, help="largest projection size, a power of two")
     parser.add_argument("--memory", type=float, default=6.0, help="GiB of explicit gradients held at once")
     parser.add_argument("--output", type=Path, default=Path("runs/fidelity"))
     options = parser.parse_args()
@@ -112,9 +109,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     name = f"{Path(options.model).name}-{options.pairs}-{options.max_length}"
     with tempfile.TemporaryDirectory() as scratch:
-        index = build_index(
-            model, as_pairs(workload), scratch, PassSettings(projection_size=options.size, slots=options.slots)
-        )
+        index = build_index(model, as_pairs(workload), scratch, PassSettings(projection_size=options.size))
         gramian_path = options.output / f"{name}.npz"
         if gramian_path.exists():
             gramian_PP = np.load(gramian_path)["gramian"]
@@ -129,7 +124,6 @@ def main() -> None:
         "languages": sorted(set(workload.languages)),
         "max_length": options.max_length,
         "dtype": "float32",
-        "slots": options.slots,
         "curve": points,
     }
     (options.output / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

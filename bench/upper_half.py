@@ -1,7 +1,6 @@
 """The upper half of the blocks against all of them: the rank correlation of the scores.
 
-A layer's sketch does not depend on which other layers are sketched, so both scores come from one index: all dimensions,
-and those of the upper blocks. Without a finished run to read, an index of `--pairs` pairs is built.
+Two indexes of the same `--pairs` pairs, which differ in `--layers` alone.
 """
 
 import argparse
@@ -13,7 +12,7 @@ from bench.contenders.ours import as_pairs
 from bench.fidelity import scores_of
 from bench.ranking import spearman
 from bench.workload import build
-from congrad.gradients import PassSettings, build_index, open_index
+from congrad.gradients import PassSettings, build_index
 from congrad.models.load import load_model
 from congrad.models.packaged import resolve
 
@@ -23,21 +22,17 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m", help="short name or directory")
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--pairs", type=int, default=100)
-    parser.add_argument("--index", type=Path, help="of a finished run of the same model, all layers")
     options = parser.parse_args()
     path = resolve(options.model)
     model = load_model(path, dtype=options.dtype)
     with tempfile.TemporaryDirectory() as scratch:
-        if options.index is not None:
-            index = open_index(options.index)
-        else:
-            pairs = as_pairs(build("answers", path, options.pairs))
-            index = build_index(model, pairs, scratch, PassSettings(), model_fingerprint="bench")
-        num_upper = index.shape[1] // 2  # the slots of the upper half of the blocks
-        sketches_PD = index[0 : len(index)]
-        full_P = scores_of(sketches_PD, index, index.scales_P)
-        upper_P = scores_of(sketches_PD[:, -num_upper:], index, index.scales_P)
-    print(json.dumps({"pairs": len(index), "spearman": spearman(full_P, upper_P)}))
+        pairs = as_pairs(build("answers", path, options.pairs))
+        scores = []
+        for layers in (None, "upper"):
+            directory = Path(scratch) / (layers or "all")
+            index = build_index(model, pairs, directory, PassSettings(layers=layers), model_fingerprint="bench")
+            scores.append(scores_of(index[0 : len(index)], index, index.scales_P))
+    print(json.dumps({"pairs": len(index), "spearman": spearman(*scores)}))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def pairs(make_rows, tiny_directory):
     return tokenise(load_preferences(datasets.Dataset.from_list(rows)), load_tokenizer(str(tiny_directory)))
 
 
-@pytest.mark.parametrize("size", [8, 16])
+@pytest.mark.parametrize("size", [16, 32])
 def test_disk_and_tokens(tmp_path, pairs, tiny_directory, size):
     model, settings = load_model(str(tiny_directory)), PassSettings(projection_size=size)
     told = estimate(model, pairs, settings)

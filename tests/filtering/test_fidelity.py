@@ -71,7 +71,7 @@ def test_the_estimate_is_near_the_truth_and_not_above_it(tmp_path, noise, rank, 
     gradients = draw_gradients(300, noise, rank)
     generator = torch.Generator().manual_seed(1)
     left, right = torch.randn(2, 2, 48, size, generator=generator)
-    sketches = (left.transpose(1, 2) @ gradients @ right).flatten(1)
+    sketches = (left.transpose(1, 2) @ gradients @ right).sum(1).flatten(1)  # of the two layers
     index, consensus = store(tmp_path / "index", sketches, size), Consensus(num_resamples=1)
     language_P = torch.arange(300) % 3
     common = {"scale_P": torch.ones(300), "weight_P": pair_factors(index, Loss()), "language_P": language_P}

@@ -26,7 +26,7 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
-from congrad.gradients.projection import projection
+from congrad.gradients.projection import count_sketch
 from congrad.gradients.space import SpaceLayer
 from congrad.preferences.tokenise import TokenisedPairs
 
@@ -202,15 +202,15 @@ def autograd() -> Callable[..., list[torch.Tensor]]:
 
 
 def project_gradients(space: list[SpaceLayer], gradients: list[torch.Tensor], size: int, seed: int) -> torch.Tensor:
-    """P^T G Q per layer, flattened: what a sketch is by definition."""
+    """The sum of P G Q^T over the layers, flattened: what a sketch is by definition."""
     parts = []
     for layer, gradient in zip(space, gradients, strict=True):
         parent = layer.name.rpartition(".")[0]
-        options = {"device": torch.device("cpu"), "dtype": torch.float32}
-        left = projection(layer.name, "left", layer.num_outputs, size, seed, **options)
-        right = projection(f"{parent}/{layer.num_inputs}", "right", layer.num_inputs, size, seed, **options)
-        parts.append((left.T @ gradient.float() @ right).flatten())
-    return torch.cat(parts)
+        options = {"device": torch.device("cpu")}
+        left = count_sketch(layer.name, "left", layer.num_outputs, size, seed, **options).matrix()
+        right = count_sketch(f"{parent}/{layer.num_inputs}", "right", layer.num_inputs, size, seed, **options).matrix()
+        parts.append(left.T @ gradient.float() @ right)
+    return torch.stack(parts).sum(0).flatten()
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def test_index_holds_every_pair_in_input_order(tmp_path, model, many_pairs, rela
     index = build_index(model, pairs, tmp_path, SETTINGS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["index.json", "pairs.parquet", "plan.json", *NAMES]
     assert index.positions_P.tolist() == list(range(100))
-    with sketcher(model, size=3, seed=0, slots=8) as sketch:
+    with sketcher(model, size=3, seed=0) as sketch:
         for i in range(0, 100, 7):
             alone = sketch(pack([(pairs.prompt_ids[i], pairs.chosen_ids[i], pairs.rejected_ids[i])], "sum"))
             stored = index[i : i + 1].float() * index.scales_P[i]
@@ -67,7 +67,7 @@ def test_no_usable_pair_gives_an_empty_index(tmp_path, model, random_pair, token
     triples = [(random_pair(0, 3, 4, 4)[0],) * 3]
     for number, pairs in enumerate((tokenised(triples, ["identical responses"]), tokenised([]))):
         index = build_index(model, pairs, tmp_path / str(number), SETTINGS)
-        assert index[:].shape == index.shape == (0, 3 * 9)
+        assert index[:].shape == index.shape == (0, 9)
         assert index.scales_P.shape == index.positions_P.shape == (0,)
         assert index.policy_logps_P2.shape == index.reference_logps_P2.shape == (0, 2)
         assert index.pairs.num_rows == len(pairs)
@@ -77,7 +77,7 @@ def test_normalised_index_holds_the_difference_of_means(tmp_path, model, many_pa
     pairs = many_pairs(3)
     settings = PassSettings(projection_size=3, normalise="mean")
     index = build_index(model, pairs, tmp_path, settings)
-    with sketcher(model, size=3, seed=0, slots=8) as sketch:
+    with sketcher(model, size=3, seed=0) as sketch:
         triples = list(zip(pairs.prompt_ids, pairs.chosen_ids, pairs.rejected_ids, strict=True))
         expected = sketch(pack(triples, "mean")).sketches_BD
     assert relative_error(index[:].float() * index.scales_P[:, None], expected) < 1e-3
@@ -299,7 +299,7 @@ def test_index_of_other_settings_is_refused(built, model, many_pairs, change, de
     settings = PassSettings(**({"projection_size": 3, "token_budget": 64} | change))
     assert refusal(model, many_pairs(5), built, settings) == (
         f"{built}: this index was built with other settings ({detail}); choose another --output, or restore "
-        "--projection-size, --slots, --seed, --layers, --normalise or --token-budget"
+        "--projection-size, --seed, --layers, --normalise or --token-budget"
     )
 
 

@@ -14,7 +14,7 @@ INPUT, PASS, CONSENSUS, SELECTION = "Input", "Gradient pass", "Consensus", "Sele
 INDEX_OPTIONS = (
     *("split", "language_column", "chat", "max_length", "limit", "dry_run"),
     *("model", "dtype", "device", "adapter", "reference", "revision", "trust_remote_code"),
-    *("projection_size", "slots", "layers", "normalise", "token_budget"),
+    *("projection_size", "layers", "normalise", "token_budget"),
 )
 
 
@@ -48,8 +48,7 @@ def filter_command(
     reference: Annotated[str | None, option(PASS, "Reference model, where the policy is not its own.")] = None,
     layers: Annotated[str | None, option(PASS, "Decoder blocks: upper, or a slice such as 12: [all]")] = None,
     normalise: Annotated[str | None, option(PASS, "sum, or mean for the losses ipo and simpo. [sum]")] = None,
-    projection_size: Annotated[int | None, option(PASS, "Each layer's gradient becomes size x size. [64]")] = None,
-    slots: Annotated[int | None, option(PASS, "Sums of layers that a pair's sketch keeps apart. [8]")] = None,
+    projection_size: Annotated[int | None, option(PASS, "A gradient becomes size x size. [256; 128 from 20,000 pairs]")] = None,
     token_budget: Annotated[int | None, option(PASS, "Tokens in one pass. [512 on a CPU, 16384 on a GPU]")] = None,
     revision: Annotated[str | None, option(PASS, "Revision of a hub model.")] = None,
     trust_remote_code: Annotated[
@@ -130,7 +129,7 @@ def run_filter(given: dict[str, Any]) -> None:
                     given["model"],
                     **pick("dtype", "device", "adapter", "reference", "revision", "trust_remote_code"),
                 ),
-                index=PassSettings(**pick("projection_size", "slots", "seed", "layers", "normalise", "token_budget")),
+                index=PassSettings(**pick("projection_size", "seed", "layers", "normalise", "token_budget")),
                 loss=loss,
                 consensus=consensus,
                 selection=selection,

@@ -8,9 +8,8 @@ import torch
 from transformers import PreTrainedModel
 
 from congrad.gradients import PassSettings
-from congrad.gradients.build import Pairs, default_token_budget, num_dims, packed_lengths, pass_sketcher, triples
+from congrad.gradients.build import Pairs, packed_lengths, pass_sketcher, triples
 from congrad.gradients.packing import pack
-from congrad.gradients.space import gradient_space
 
 FLOAT16_BYTES, ROW_BYTES = 2, 12  # of a sketch's entries; of its scale and two log-probabilities
 
@@ -38,10 +37,13 @@ def peak_memory(device: torch.device) -> int:
 def estimate(model: PreTrainedModel, pairs: Pairs, settings: PassSettings, world_size: int = 1) -> Estimate:
     """Runs the longest pack, which shows at once whether memory suffices, and scales its time by tokens."""
     lengths = packed_lengths(pairs)
-    budget = settings.token_budget or default_token_budget(model.device)
+    num_pairs, num_tokens = int((lengths > 0).sum()), int(lengths.sum())
+    settings = settings.resolved(num_pairs, model.device)
+    assert settings.projection_size is not None
+    assert settings.token_budget is not None
     longest: list[int] = []
     for position in (-lengths).argsort(kind="stable").tolist():
-        if not lengths[position] or (longest and lengths[[*longest, position]].sum() > budget):
+        if not lengths[position] or (longest and lengths[[*longest, position]].sum() > settings.token_budget):
             break
         longest.append(position)
     prompt_packs = pack(triples(pairs, longest), settings.normalise)
@@ -51,12 +53,10 @@ def estimate(model: PreTrainedModel, pairs: Pairs, settings: PassSettings, world
         started = time.perf_counter()
         run()
         seconds = time.perf_counter() - started
-    num_pairs, num_tokens = int((lengths > 0).sum()), int(lengths.sum())
-    dims = num_dims(gradient_space(model, settings.layers), settings)
     return Estimate(
         num_pairs=num_pairs,
         num_tokens=num_tokens,
         seconds=seconds * num_tokens / int(lengths[longest].sum()) / world_size,
         memory_bytes=peak_memory(model.device),
-        disk_bytes=num_pairs * (dims * FLOAT16_BYTES + ROW_BYTES),
+        disk_bytes=num_pairs * (settings.projection_size**2 * FLOAT16_BYTES + ROW_BYTES),
     )

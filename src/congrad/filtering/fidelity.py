@@ -1,10 +1,11 @@
 """How far the compressed scores can be trusted, measured on the run's own pairs and with no further pass.
 
-A layer's p x p sketch holds four quarters. The upper left and the lower right share no row of P and no column of Q:
-they are two independent sketches of half the size. Where scores from the two rank alike (Spearman r), compression adds
-little. The noise of a whole sketch has half the variance of a quarter's where gradients are of low rank, and a quarter
-of it where they are not, so by the Spearman-Brown formula the whole ranks as the exact scores do with a correlation of
-about sqrt(2 r / (1 + r)) or more. With few pairs r itself is uncertain, and so is the estimate.
+Folding a p x p sketch once more, with signs +, + or -, - on its two sides, gives two sketches of half the size. Their
+inner products are the whole sketch's, plus and minus the same error; that error has the variance of the whole sketch's
+own where gradients are of low rank, and twice that where they are not. Where scores from the two rank alike (Spearman
+r), compression adds little: the variance of its noise is at most (1 - r) / (2 r) of the scores' own, so the whole ranks
+as the exact scores do with a correlation of about sqrt(2 r / (1 + r)) or more (the Spearman-Brown formula). With few
+pairs r itself is uncertain, and so is the estimate.
 """
 
 import math
@@ -14,8 +15,9 @@ import torch
 from congrad.consensus import Consensus, Loss, score_pairs
 from congrad.filtering.score import language_codes, pair_inputs
 from congrad.gradients import GradientIndex
+from congrad.gradients.projection import halved
 
-MAX_PAIRS = 2000  # enough for two digits; keeps the check below a second
+MAX_PAIRS = 1000  # enough for two digits; keeps the check below a second
 
 
 def ranks_of(values: torch.Tensor) -> torch.Tensor:
@@ -32,7 +34,7 @@ def spearman(first: torch.Tensor, second: torch.Tensor) -> float:
 
 
 def estimate_fidelity(index: GradientIndex, loss: Loss, consensus: Consensus) -> dict[str, float | int | None]:
-    """Rank agreement of scores from two independent quarters of the sketches, and what it says of the whole.
+    """Rank agreement of scores from two foldings of the sketches to half their size, and what it says of the whole.
 
     `estimated_spearman` is None where the size is odd or below 2, or there are too few pairs to tell.
     """
@@ -42,15 +44,14 @@ def estimate_fidelity(index: GradientIndex, loss: Loss, consensus: Consensus) ->
         return nothing
     step = -(-len(index) // MAX_PAIRS)
     taken_P = torch.arange(0, len(index), step)
-    blocks_PMpp = torch.stack([index[int(row) : int(row) + 1][0] for row in taken_P]).unflatten(1, (-1, size, size))
-    half = size // 2
+    sketch_Ppp = torch.stack([index[int(row) : int(row) + 1][0] for row in taken_P]).unflatten(1, (size, size))
     inputs = {name: values_P[taken_P] for name, values_P in pair_inputs(index, loss).items()}
     num_languages = len(language_codes(index)[0])
     scores = [
         score_pairs(
-            blocks_PMpp[:, :, rows, rows].flatten(1), **inputs, num_languages=num_languages, consensus=consensus
+            halved(sketch_Ppp, sign, sign).flatten(1), **inputs, num_languages=num_languages, consensus=consensus
         ).score_P
-        for rows in (slice(0, half), slice(half, size))
+        for sign in (1, -1)
     ]
     r = spearman(*scores)
     if math.isnan(r):

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,10 +35,11 @@ from congrad.gradients.index import (
 )
 from congrad.gradients.packing import IntArray, Normalise, Pack, num_packed_tokens, pack
 from congrad.gradients.sketch import PairSketches, scorer, sketcher
-from congrad.gradients.space import SpaceLayer, gradient_space, layer_slice
+from congrad.gradients.space import gradient_space, layer_slice
 
 MIN_SHARD_PAIRS = 32  # on a CPU about a minute's work: what a kill may cost
 NUM_SHARDS = 256
+MANY_PAIRS = 20_000  # from here on a pair takes 32 KB instead of 128: 100,000 of them 3.3 GB
 MAX_CHECKED = 8  # pairs tried until the model gives one a finite log-probability
 
 
@@ -64,33 +65,36 @@ class PassSettings:
     """What decides the content of an index, beside the model and the pairs.
 
     Attributes:
-        projection_size: p; every linear layer's gradient is compressed to p x p.
-        slots: runs of decoder blocks whose layers' sketches are summed, so that the index takes slots p^2 numbers a
-            pair, whatever the model.
+        projection_size: p; a pair takes p x p numbers, whatever the model. None for `default_projection_size`.
         seed: of the projections.
         layers: which decoder blocks count (`congrad.gradients.space.parse_layers`); None for all.
         normalise: `sum` for losses on summed log-probabilities, `mean` for length-normalised ones (IPO, SimPO).
         token_budget: tokens in one pass; None for what suits the device.
     """
 
-    projection_size: int = 64
-    slots: int = 8
+    projection_size: int | None = None
     seed: int = 0
     layers: str | None = None
     normalise: Normalise = "sum"
     token_budget: int | None = None
 
     def __post_init__(self) -> None:
-        if self.projection_size < 1:
+        if self.projection_size is not None and self.projection_size < 1:
             raise UserError(f"--projection-size {self.projection_size}: must be 1 or more")
-        if self.slots < 1:
-            raise UserError(f"--slots {self.slots}: must be 1 or more")
         if self.normalise not in ("sum", "mean"):
             raise UserError(f"--normalise {self.normalise!r}: must be 'sum' or 'mean'")
         if self.token_budget is not None and self.token_budget < 1:
             raise UserError(f"--token-budget {self.token_budget}: must be 1 or more")
         if self.layers not in (None, "upper"):
             layer_slice(self.layers)
+
+    def resolved(self, num_pairs: int, device: torch.device) -> "PassSettings":
+        """The same with a number for what suits the data and the device."""
+        return replace(
+            self,
+            projection_size=self.projection_size or default_projection_size(num_pairs),
+            token_budget=self.token_budget or default_token_budget(device),
+        )
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,11 @@ class Progress:
     total: int
     pairs: int
     num_pairs: int
+
+
+def default_projection_size(num_pairs: int) -> int:
+    """Wide sketches for few pairs, whose scores lie close together; 32 KB a pair for many (docs/performance.md)."""
+    return 256 if num_pairs < MANY_PAIRS else 128
 
 
 def default_token_budget(device: torch.device) -> int:
@@ -140,17 +149,11 @@ def pairs_fingerprint(pairs: Pairs) -> str:
     return digest.hexdigest()
 
 
-def num_dims(space: Sequence[SpaceLayer], settings: PassSettings) -> int:
-    """D, the length of a pair's sketch."""
-    return min(settings.slots, len({layer.block for layer in space})) * settings.projection_size**2
-
-
 @contextmanager
 def pass_sketcher(model: PreTrainedModel, settings: PassSettings) -> Iterator[Callable[[Pack], PairSketches]]:
-    """`sketcher` with the settings of a pass."""
-    with sketcher(
-        model, size=settings.projection_size, seed=settings.seed, layers=settings.layers, slots=settings.slots
-    ) as sketch:
+    """`sketcher` with the settings of a pass, which are resolved."""
+    assert settings.projection_size is not None
+    with sketcher(model, size=settings.projection_size, seed=settings.seed, layers=settings.layers) as sketch:
         yield sketch
 
 
@@ -160,18 +163,20 @@ def make_plan(
     """What plan.json holds. Two plans are equal exactly when their indexes may be shared."""
     num_pairs = sum(not reason for reason in pairs.reasons)
     space = gradient_space(model, settings.layers)
+    settings = settings.resolved(num_pairs, model.device)
+    assert settings.projection_size is not None
     return {
         "format": FORMAT,
         "model": model_fingerprint,
         "reference": reference,
         "data": pairs_fingerprint(pairs),
         "dtype": str(model.dtype).removeprefix("torch."),
-        "settings": asdict(settings) | {"token_budget": settings.token_budget or default_token_budget(model.device)},
+        "settings": asdict(settings),
         "num_rows": len(pairs.rows),
         "num_pairs": num_pairs,
         "num_layers": len(space),
         "num_weights": sum(layer.num_inputs * layer.num_outputs for layer in space),
-        "dims": num_dims(space, settings),
+        "dims": settings.projection_size**2,
         "shard_pairs": max(MIN_SHARD_PAIRS, -(-num_pairs // NUM_SHARDS)),
     }
 
@@ -181,7 +186,7 @@ DIFFERENCES = {  # the precision is compared before the model, whose fingerprint
     "model": ("another model", "--model or --adapter"),
     "reference": ("another reference model", "--reference"),
     "data": ("other data, or the same data tokenised differently", "the data, --chat or --max-length"),
-    "settings": ("other settings", "--projection-size, --slots, --seed, --layers, --normalise or --token-budget"),
+    "settings": ("other settings", "--projection-size, --seed, --layers, --normalise or --token-budget"),
 }
 
 
@@ -330,6 +335,7 @@ def build_index(
             )
     begin(directory, plan, pairs, rank)
     barrier()
+    settings = PassSettings(**plan["settings"])
     budget = plan["settings"]["token_budget"]
 
     def run(stage: str, kind: str, compute: Callable[[Pack], PairSketches]) -> None:

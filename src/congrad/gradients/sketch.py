@@ -1,9 +1,10 @@
 """Pair sketches: one packed forward and backward pass over frozen weights, every weight gradient compressed on the way.
 
-A linear layer's weight gradient is sum_t d_t a_t^T over its inputs a and output gradients d. Hooks project both as they
-appear, and the sketch of pair i is sum_t (P d_t)(Q a_t)^T over the pair's tokens: the gradient itself is never formed.
+A linear layer's weight gradient is sum_t d_t a_t^T over its inputs a and output gradients d. Hooks sketch both as they
+appear, and the sketch of pair i is the sum over layers and the pair's tokens of (P d_t)(Q a_t)^T, with P and Q of the
+layer's own: the gradient itself is never formed.
 
-Shapes: T tokens in the pack, B pairs, M layers of the space, p the projection size, D = dims of a whole sketch.
+Shapes: T tokens in the pack, B pairs of at most L tokens, p the projection size, D = p^2 dims of a sketch.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,19 +22,8 @@ from congrad.gradients.head import Head, log_probabilities
 from congrad.gradients.memory import keep_freed_memory, shape_multiple
 from congrad.gradients.norm import faster_norms
 from congrad.gradients.packing import Pack
-from congrad.gradients.projection import projection
+from congrad.gradients.projection import CountSketch, count_sketch
 from congrad.gradients.space import SpaceLayer, gradient_space
-
-
-def slot_of_layers(space: list[SpaceLayer], slots: int) -> torch.Tensor:
-    """The slot of every layer (M, ascending from 0): runs of decoder blocks as equal as can be, one block at the least.
-
-    The projections of two layers are independent, so a sum of their sketches is a sketch of both. Many layers in one
-    slot cost little: p decides how well scores rank, not the number of slots (docs/performance.md).
-    """
-    blocks = sorted({layer.block for layer in space})
-    slots = min(slots, len(blocks))
-    return torch.tensor([blocks.index(layer.block) * slots // len(blocks) for layer in space])
 
 
 @dataclass(frozen=True)
@@ -44,64 +34,85 @@ class PairSketches:
     logps_B2: torch.Tensor
 
 
-class Recorder:
-    """Hooks on the layers of the space that keep, per layer, the projected inputs and output gradients of one pass."""
+@dataclass
+class InputRecord:
+    """One input that layers of the space have read (query, key and value read the same), T x p, how many of them have
+    not got their output gradient yet, and the sum of the gradients that have come, T x p.
+    """
 
-    def __init__(
-        self, space: list[SpaceLayer], size: int, seed: int, device: torch.device, slots: int | None = None
-    ) -> None:
-        self.slot_M = None if slots is None else slot_of_layers(space, slots)
-        self.left_MTp: list[torch.Tensor | None] = [None] * len(space)
-        self.right_MTp: list[torch.Tensor | None] = [None] * len(space)
-        self._last_input: torch.Tensor | None = None
-        self._last_right: tuple[torch.Tensor, torch.Tensor] | None = None
+    right_Tp: torch.Tensor
+    readers: int = 0
+    left_Tp: torch.Tensor | None = None
+
+
+class Recorder:
+    """Hooks on the layers of the space that add up the pairs' sketches while the backward pass goes down.
+
+    The projections of two layers are independent, so the sum of the layers' sketches is a sketch of the whole gradient.
+    Keeping them apart would take many times the memory and hardly rank better: p decides (docs/performance.md).
+    """
+
+    def __init__(self, space: list[SpaceLayer], size: int, seed: int, device: torch.device) -> None:
+        self.size, self._num_layers = size, len(space)
+        self._last: tuple[torch.Tensor, CountSketch, InputRecord] | None = None
         self._handles: list[RemovableHandle] = []
-        rights: dict[tuple[str, int], torch.Tensor] = {}
-        for index, layer in enumerate(space):
-            assert isinstance(layer.module.weight, torch.Tensor)
-            dtype = layer.module.weight.dtype
-            left = projection(layer.name, "left", layer.num_outputs, size, seed, device=device, dtype=dtype)
-            # Layers that may read the same input (query, key and value; gate and up) share its projection.
+        rights: dict[tuple[str, int], CountSketch] = {}
+        for layer in space:
+            left = count_sketch(layer.name, "left", layer.num_outputs, size, seed, device)
+            # Layers that may read the same input (query, key and value; gate and up) share its sketch.
             parent = layer.name.rpartition(".")[0]
             key = (parent, layer.num_inputs)
             if key not in rights:
-                rights[key] = projection(
-                    f"{parent}/{layer.num_inputs}", "right", layer.num_inputs, size, seed, device=device, dtype=dtype
-                )
-            self._handles.append(layer.module.register_forward_hook(self._hook(index, left, rights[key])))
+                rights[key] = count_sketch(f"{parent}/{key[1]}", "right", layer.num_inputs, size, seed, device)
+            self._handles.append(layer.module.register_forward_hook(self._hook(left, rights[key])))
 
-    def _hook(self, index: int, left_Op: torch.Tensor, right_Ip: torch.Tensor) -> Callable[..., torch.Tensor]:
-        def record_gradient(gradient: torch.Tensor) -> None:
-            self.left_MTp[index] = (gradient.flatten(0, -2) @ left_Op).float()
+    def begin(self, pack: Pack) -> None:
+        """Sets the sums to zero; hooks add to them until the backward pass has gone through every layer."""
+        device, self._num_tokens = pack.tokens_T.device, len(pack.tokens_T)
+        starts_B = torch.tensor([segment.start for segment in pack.segments], device=device)
+        ends_B = torch.tensor([segment.end for segment in pack.segments], device=device)
+        longest = max(segment.end - segment.start for segment in pack.segments)
+        row_BL = starts_B[:, None] + torch.arange(longest, device=device)
+        # Row T is zeros: packs hold pairs of like length, so there is little of it.
+        self._row_BL = torch.where(row_BL < ends_B[:, None], row_BL, self._num_tokens)
+        self._sums_Bpp = torch.zeros(pack.num_pairs, self.size, self.size, device=device)
+        self._missing = self._num_layers
 
+    def _hook(self, left: CountSketch, right: CountSketch) -> Callable[..., torch.Tensor]:
         def record_input(module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
             (inputs,) = args
-            if self._last_input is not inputs or self._last_right is None or self._last_right[0] is not right_Ip:
-                self._last_input = inputs
-                self._last_right = (right_Ip, (inputs.detach().flatten(0, -2) @ right_Ip).float())
-            self.right_MTp[index] = self._last_right[1]
+            if self._last is None or self._last[0] is not inputs or self._last[1] is not right:
+                self._last = (inputs, right, InputRecord(right(inputs.detach().flatten(0, -2))))
+            record = self._last[2]
+            record.readers += 1
             if not output.requires_grad:  # the lowest layers: the backward pass ends at their outputs
                 output.requires_grad_(True)
-            output.register_hook(record_gradient)
+            output.register_hook(lambda gradient: self._add(record, left(gradient.flatten(0, -2))))
             return output
 
         return record_input
 
-    def sketches(self, pack: Pack) -> torch.Tensor:
-        """The sketch of every pair of the pack, layer by layer or slot by slot (B x D, float32 throughout)."""
-        assert all(part is not None for part in self.left_MTp), "a layer of the space took no part in the pass"
-        left_MTp = torch.stack([part for part in self.left_MTp if part is not None])
-        right_MTp = torch.stack([part for part in self.right_MTp if part is not None])
-        self.left_MTp = [None] * len(self.left_MTp)
-        self._last_input = self._last_right = None
-        rows = []
-        for s in pack.segments:
-            blocks = torch.bmm(left_MTp[:, s.start : s.end].transpose(1, 2), right_MTp[:, s.start : s.end])
-            if self.slot_M is not None:
-                slots = blocks.new_zeros(int(self.slot_M[-1]) + 1, *blocks.shape[1:])
-                blocks = slots.index_add_(0, self.slot_M.to(blocks.device), blocks)
-            rows.append(blocks.flatten())
-        return torch.stack(rows)
+    def _add(self, record: InputRecord, left_Tp: torch.Tensor) -> None:
+        """Takes the gradient of one reader; when the last has come, the input's outer products go to the sums."""
+        self._missing -= 1
+        record.readers -= 1
+        record.left_Tp = left_Tp if record.left_Tp is None else record.left_Tp.add_(left_Tp)
+        if record.readers == 0:
+            self._sums_Bpp.baddbmm_(self._by_pair(record.left_Tp).transpose(1, 2), self._by_pair(record.right_Tp))
+            record.left_Tp = None
+
+    def _by_pair(self, rows_Tp: torch.Tensor) -> torch.Tensor:
+        """The rows of every pair, B x L x p, zeros after the shorter ones' ends."""
+        rows_Tp = rows_Tp[: self._num_tokens]
+        if len(self._row_BL) == 1:
+            return rows_Tp[None]
+        return F.pad(rows_Tp, (0, 0, 0, 1))[self._row_BL]
+
+    def sketches(self) -> torch.Tensor:
+        """The sketch of every pair of the pack (B x D, float32 throughout)."""
+        assert self._missing == 0, "a layer of the space took no part in the pass"
+        self._last = None
+        return self._sums_Bpp.flatten(1)
 
     def close(self) -> None:
         for handle in self._handles:
@@ -161,23 +172,23 @@ def scorer(model: PreTrainedModel) -> Iterator[Callable[[Pack], PairSketches]]:
 
 @contextmanager
 def sketcher(
-    model: PreTrainedModel, *, size: int, seed: int, layers: str | None = None, slots: int | None = None
+    model: PreTrainedModel, *, size: int, seed: int, layers: str | None = None
 ) -> Iterator[Callable[[Pack], PairSketches]]:
     """While open, a function from a pack to its sketches; the model is as it was afterwards.
 
     Args:
         model: a causal language model in evaluation mode; none of its weights may require a gradient.
-        size: projection size p; a layer's sketch is p x p.
+        size: projection size p; a sketch is p x p.
         layers: see `space.parse_layers`.
-        slots: sum the layers' sketches in so many runs of decoder blocks; None keeps every layer's apart.
     """
     assert not any(parameter.requires_grad for parameter in model.parameters()), "freeze the model first"
     head, decoder, device = Head.of(model), model.get_decoder(), model.device
-    recorder = Recorder(gradient_space(model, layers), size, seed, device, slots)
+    recorder = Recorder(gradient_space(model, layers), size, seed, device)
     with closing(recorder), packed(model):
 
         def sketch(pack: Pack) -> PairSketches:
             pack = pack.to(device)
+            recorder.begin(pack)
             hidden_TE = final_hidden_states(decoder, pack)
             with torch.no_grad():
                 logp_N, dhidden_NE = log_probabilities(
@@ -185,6 +196,6 @@ def sketcher(
                 )
                 dhidden_TE = torch.zeros_like(hidden_TE).index_add_(0, pack.positions_N, dhidden_NE)
             hidden_TE.backward(dhidden_TE)
-            return PairSketches(recorder.sketches(pack).cpu(), sum_by_side(pack, logp_N).cpu())
+            return PairSketches(recorder.sketches().cpu(), sum_by_side(pack, logp_N).cpu())
 
         yield sketch

@@ -42,8 +42,7 @@ class Filter:
     ema_decay: float | None = None
     ema_batch: int | None = None
     cross_fit: int = 5
-    projection_size: int = 64
-    slots: int = 8
+    projection_size: int | None = None
     layers: str | None = None
     token_budget: int | None = None
     seed: int = 0
@@ -82,7 +81,6 @@ class Filter:
     def index(self, normalise: Literal["sum", "mean"]) -> PassSettings:
         return PassSettings(
             projection_size=self.projection_size,
-            slots=self.slots,
             seed=self.seed,
             layers=self.layers,
             normalise=normalise,

@@ -134,7 +134,7 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
         if fidelity < LOW_FIDELITY:
             console.print(
                 "[yellow]warning:[/yellow] compression blurs these scores; more pairs help, and so does "
-                "--projection-size 128 with a new --output",
+                "--projection-size 512 with a new --output",
                 soft_wrap=True,
             )
     for warning in result.warnings:
