@@ -81,6 +81,48 @@ def check_rows(dataset: datasets.Dataset, where: Where, language_column: str | N
     return languages
 
 
+def check_prompts(
+    dataset: datasets.Dataset, source: Source, prompt_column: str, language_column: str | None
+) -> list[str] | None:
+    """Check the rows of a dataset of prompts, text or conversations, and read their languages.
+
+    Args:
+        dataset: One source's rows.
+        source: Names them in a message.
+        prompt_column: Holds text or a list of messages whose last one is not the assistant's.
+        language_column: The column that groups the rows, if there is one.
+
+    Returns:
+        The language of each row, or None without a language column.
+
+    Raises:
+        UserError: A column is missing or misspelt; a field is null, of the wrong type or not UTF-8; a prompt or a
+            language is empty; there is nothing left to answer.
+    """
+    where = source.where
+    _require(dataset, source, prompt_column, "rename it, or name another with prompts.prompt_column")
+    if language_column is not None:
+        _require(dataset, source, language_column, "rename it, or name another with prompts.language_column")
+    for column in filter(None, (prompt_column, language_column)):
+        _check_encoding(dataset, column, where)
+    languages = None if language_column is None else _languages(dataset, language_column, where)
+    if _kind(dataset, prompt_column) != "conversation":
+        _check_text(dataset, prompt_column, where, blank="empty prompt")
+        return languages
+    number = 0
+    for batch in dataset.select_columns([prompt_column]).iter(batch_size=BATCH):
+        for messages in batch[prompt_column]:
+            _check_conversation(messages, prompt_column, where, number)
+            if is_blank(messages):
+                mend = "fill it or remove the row"
+                raise UserError(f"{where(number)}: column {quote(prompt_column)}: empty prompt; {mend}")
+            if messages[-1]["role"] == "assistant":
+                mend = "remove its last message"
+                raise UserError(f"{where(number)}: column {quote(prompt_column)} ends with an answer; {mend}")
+            number += 1
+    return languages
+
+
 def _require(dataset: datasets.Dataset, source: Source, column: str, mend: str) -> None:
     if column in dataset.column_names:
         return

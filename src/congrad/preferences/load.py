@@ -6,7 +6,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -51,6 +51,8 @@ METADATA_FILES = ("config.json", "dataset_info.json", "dataset_infos.json", "dat
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
+Parts = list[tuple[Source, datasets.Dataset]]
+
 
 def load_preferences(
     source: str | Path | datasets.Dataset | datasets.DatasetDict,
@@ -70,34 +72,59 @@ def load_preferences(
     Raises:
         UserError: Anything that is wrong with the input: one line with file, line or row, column and mend.
     """
-    with _quiet():
-        parts = _read(source, split)
-    languages_from_names = language_column == DEFAULT_LANGUAGE_COLUMN and _named_by_language(source, parts)
-    column = None if languages_from_names else language_column
-    languages: list[str] = []
-    for part, dataset in parts:
-        if not len(dataset):
-            raise UserError(f"{part.name}: no rows; fill it or leave it out")
-        check_columns(dataset, part, column)
-        found = check_rows(dataset, part.where, column)
-        languages += [_stem(part.name)] * len(dataset) if found is None else found
+    parts, languages = read_checked(source, split, language_column, check_pairs)
     with _quiet():
         dataset = concatenate(parts)
     sources = tuple(part for part, _ in parts)
     return Preferences(dataset, language_column, languages, list(range(len(dataset))), sources)
 
 
-Parts = list[tuple[Source, datasets.Dataset]]
+def check_pairs(dataset: datasets.Dataset, part: Source, language_column: str | None) -> list[str] | None:
+    check_columns(dataset, part, language_column)
+    return check_rows(dataset, part.where, language_column)
 
 
-def _read(source: str | Path | datasets.Dataset | datasets.DatasetDict, split: str) -> Parts:
+def read_checked(
+    source: str | Path | datasets.Dataset | datasets.DatasetDict,
+    split: str,
+    language_column: str,
+    check: Callable[[datasets.Dataset, Source, str | None], list[str] | None],
+    text_columns: Sequence[str] = TEXT_COLUMNS,
+) -> tuple[Parts, list[str]]:
+    """Read all that `source` holds, file by file, and the language of every row.
+
+    Args:
+        source: As for `load_preferences`, as the rest.
+        check: Checks a file's rows and reads their languages from the named column; None and None where the
+            languages are the files' names.
+        text_columns: What a CSV file holds as text, whatever it looks like.
+
+    Raises:
+        UserError: What cannot be read, an empty file, and what `check` finds.
+    """
+    with _quiet():
+        parts = _read(source, split, text_columns)
+    languages_from_names = language_column == DEFAULT_LANGUAGE_COLUMN and _named_by_language(source, parts)
+    column = None if languages_from_names else language_column
+    languages: list[str] = []
+    for part, dataset in parts:
+        if not len(dataset):
+            raise UserError(f"{part.name}: no rows; fill it or leave it out")
+        found = check(dataset, part, column)
+        languages += [_stem(part.name)] * len(dataset) if found is None else found
+    return parts, languages
+
+
+def _read(
+    source: str | Path | datasets.Dataset | datasets.DatasetDict, split: str, text_columns: Sequence[str]
+) -> Parts:
     if isinstance(source, datasets.Dataset | datasets.DatasetDict):
         return [_part("dataset", _pick(source, split, "dataset"))]
     path = Path(source)
     if path.is_file():
         if split != "train":
             raise UserError(f"{path}: a file has no split {quote(split)}; leave the split out")
-        return [_load_file(path)]
+        return [_load_file(path, text_columns)]
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         try:
             saved = datasets.load_from_disk(str(path))
@@ -105,7 +132,7 @@ def _read(source: str | Path | datasets.Dataset | datasets.DatasetDict, split: s
             raise UserError(f"{path}: cannot be read as a saved dataset ({one_line(error)}); save it again") from error
         return [_part(str(path), _pick(saved, split, str(path)))]
     if path.is_dir():
-        return [_load_file(file) for file in _list_folder(path, split)]
+        return [_load_file(file, text_columns) for file in _list_folder(path, split)]
     if suffix(path.name) in LOADERS or (path.parent.is_dir() and len(path.parts) > 1) or not _is_hub_id(source):
         raise UserError(f"{source}: no such file or folder; check the path")
     return [_load_from_hub(str(source), split)]
@@ -155,14 +182,14 @@ def _is_data(path: Path, folder: Path) -> bool:
     return path.is_file() and not hidden and path.name not in METADATA_FILES
 
 
-def _load_file(path: Path) -> tuple[Source, datasets.Dataset]:
+def _load_file(path: Path, text_columns: Sequence[str]) -> tuple[Source, datasets.Dataset]:
     kind = LOADERS.get(suffix(path.name))
     if kind is None:
         raise UserError(f"{path}: unknown file type; name it by what it is: {', '.join(LOADERS)}")
     options = {}
     if kind == "csv":
         # An answer may be "NA", "null", "7" or nothing: pandas is to leave text as it is.
-        converters = dict.fromkeys(TEXT_COLUMNS, str)
+        converters = dict.fromkeys(text_columns, str)
         options = {"sep": CSV_SUFFIXES[suffix(path.name)], "keep_default_na": False, "converters": converters}
     try:
         # `datasets` keys its cache by path and mtime, which a copy can preserve: the name adds the content.

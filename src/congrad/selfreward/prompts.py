@@ -1,0 +1,113 @@
+"""Prompts in any number of languages, from whatever `datasets` loads: checked, each once, and sampled by language."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import datasets
+
+from congrad.errors import UserError
+from congrad.preferences.check import check_prompts
+from congrad.preferences.load import read_checked
+from congrad.preferences.rows import BATCH, Source, largest_remainder
+from congrad.stage import content_key
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Where the prompts come from.
+
+    Attributes:
+        source: a file or folder of JSONL, Parquet or CSV, a saved dataset, a hub id.
+        split: to read.
+        language_column: groups the rows. In a folder of `de.jsonl`, `en.jsonl` without such a column, the language is
+            the file's name.
+        prompt_column: holds text, or conversations that the model is to answer.
+        limit: take a sample of so many prompts, stratified by language.
+        seed: of the sample.
+        pairs: a preference dataset, for a run whose first round starts from pairs.
+    """
+
+    source: str | None = None
+    split: str = "train"
+    language_column: str = "language"
+    prompt_column: str = "prompt"
+    limit: int | None = None
+    seed: int = 0
+    pairs: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.source is None and self.pairs is None:
+            raise UserError("prompts.source is missing; name a file or folder of prompts, or prompts.pairs")
+        if self.limit is not None and self.limit < 1:
+            raise UserError(f"prompts.limit {self.limit}: must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of one language.
+
+    Attributes:
+        key: made of the language and the prompt.
+        row: number (0-based) of its first row in the whole input.
+        language: the group of that row.
+        prompt: text, or a list of messages.
+        repeats: how many more rows of the language hold the same prompt.
+    """
+
+    key: str
+    row: int
+    language: str
+    prompt: str | list[dict[str, Any]]
+    repeats: int = 0
+
+
+def load_prompts(prompts: Prompts) -> list[Prompt]:
+    """Reads, checks and samples the prompts, in input order.
+
+    A language gets its share of `limit` by the largest remainder, and at least one prompt where `limit` allows it. The
+    draw within a language depends on the seed and on the language's own prompts only.
+
+    Raises:
+        UserError: whatever is wrong with the input, in one line: what, where (file, row, column), and the mend.
+    """
+    if prompts.source is None:
+        raise UserError("prompts.source is missing; name a file or folder of prompts")
+    columns = prompts.prompt_column, prompts.language_column
+
+    def check(dataset: datasets.Dataset, part: Source, language_column: str | None) -> list[str] | None:
+        return check_prompts(dataset, part, prompts.prompt_column, language_column)
+
+    parts, languages = read_checked(prompts.source, prompts.split, prompts.language_column, check, columns)
+    found: dict[str, Prompt] = {}
+    values = (value for _, dataset in parts for value in _values(dataset, prompts.prompt_column))
+    for row, (language, value) in enumerate(zip(languages, values, strict=True)):
+        key = content_key(language, value)
+        first = found.get(key)
+        found[key] = Prompt(key, row, language, value) if first is None else replace(first, repeats=first.repeats + 1)
+    return _sample(list(found.values()), prompts.limit, prompts.seed)
+
+
+def _values(dataset: datasets.Dataset, column: str) -> Iterator[str | list[dict[str, Any]]]:
+    for batch in dataset.select_columns([column]).iter(batch_size=BATCH):
+        for value in batch[column]:
+            # Arrow fills a message's missing keys with null, and templates never see a null key.
+            yield value if isinstance(value, str) else [_without_null(message) for message in value]
+
+
+def _without_null(message: dict[str, Any]) -> dict[str, Any]:
+    return {key: item for key, item in message.items() if item is not None}
+
+
+def _sample(prompts: list[Prompt], limit: int | None, seed: int) -> list[Prompt]:
+    if limit is None or limit >= len(prompts):
+        return prompts
+    of_language: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        of_language.setdefault(prompt.language, []).append(prompt)
+    quota = largest_remainder({language: len(of_language[language]) for language in sorted(of_language)}, limit)
+    chosen: list[Prompt] = []
+    for language, count in quota.items():
+        chosen += random.Random(f"{seed} {language}").sample(of_language[language], count)
+    return sorted(chosen, key=lambda prompt: prompt.row)
