@@ -44,7 +44,7 @@ def estimate_fidelity(index: GradientIndex, loss: Loss, consensus: Consensus) ->
         return nothing
     step = -(-len(index) // MAX_PAIRS)
     taken_P = torch.arange(0, len(index), step)
-    sketch_Ppp = torch.stack([index[int(row) : int(row) + 1][0] for row in taken_P]).unflatten(1, (size, size))
+    sketch_Ppp = torch.stack([index[int(row) : int(row) + 1][0] for row in taken_P]).unflatten(1, (size, size)).float()
     inputs = {name: values_P[taken_P] for name, values_P in pair_inputs(index, loss).items()}
     num_languages = len(language_codes(index)[0])
     scores = [
