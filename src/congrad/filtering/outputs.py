@@ -97,17 +97,19 @@ def staging(directory: Path) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def write_rows(directory: Path, preferences: Preferences, score_N: Any, keep_N: Any) -> None:
-    """kept.jsonl and dropped.jsonl: the input's own columns and `congrad_score`, in input order."""
+def write_rows(
+    directory: Path, preferences: Preferences, score_N: Any, keep_N: Any, *, column: str = SCORE_COLUMN
+) -> None:
+    """kept.jsonl and dropped.jsonl: the input's own columns and the score in `column`, in input order."""
     dataset = preferences.dataset
-    if SCORE_COLUMN in dataset.column_names:
-        dataset = dataset.remove_columns(SCORE_COLUMN)
+    if column in dataset.column_names:
+        dataset = dataset.remove_columns(column)
     with (directory / "kept.jsonl").open("wb") as kept, (directory / "dropped.jsonl").open("wb") as dropped:
         for start in range(0, len(dataset), BATCH):
             columns = dataset[start : start + BATCH]
             scores, keep = score_N[start : start + BATCH].tolist(), keep_N[start : start + BATCH].tolist()
             for i, (value, stays) in enumerate(zip(scores, keep, strict=True)):
-                row = {name: column[i] for name, column in columns.items()} | {SCORE_COLUMN: without_nan(value)}
+                row = {name: values[i] for name, values in columns.items()} | {column: without_nan(value)}
                 (kept if stays else dropped).write(json_line(row))
 
 
