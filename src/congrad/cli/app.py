@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from congrad.cli.export import export_command
 from congrad.cli.filter import filter_command
 from congrad.errors import UserError
 
@@ -52,6 +53,7 @@ def interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
 # In the order of the help page.
 app.command("filter")(interruptible(filter_command))
+app.command("export")(interruptible(export_command))
 
 
 def main() -> None:

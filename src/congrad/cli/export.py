@@ -1,0 +1,45 @@
+"""`congrad export`: the kept pairs of a run in a trainer's layout, and on a hub if asked."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from congrad.cli.options import option
+
+HUB = "Hub"
+
+
+def export_command(
+    run: Annotated[
+        Path, typer.Argument(help="Directory of a finished run of the filter.", metavar="RUN", show_default=False)
+    ],
+    format: Annotated[
+        str, option(None, "trl, llamafactory, ms-swift, axolotl or openrlhf. [trl]", "--format", "-f")
+    ] = "trl",
+    output: Annotated[Path | None, option(None, "Directory to write. [RUN/FORMAT]", "--output", "-o")] = None,
+    push_to_hub: Annotated[
+        str | None, option(HUB, "Upload to this dataset repository, private.", metavar="USER/NAME")
+    ] = None,
+    public: Annotated[bool, option(HUB, "Let everybody read it.", "--public")] = False,
+    licence: Annotated[
+        str | None, option(HUB, "Licence of your data, for the card, such as cc-by-4.0. [unsaid]", "--license")
+    ] = None,
+) -> None:
+    """Write the kept pairs as a trainer reads them, with the few lines of configuration it needs.
+
+    congrad export runs/x --format llamafactory
+    """
+    from congrad.errors import UserError
+    from congrad.exports import export_run
+
+    if public and push_to_hub is None:
+        raise UserError("--public would be ignored: it is of --push-to-hub; add that, or leave it out")
+    exported = export_run(run, format, output, licence=licence)
+    print(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")
+    print(f"  cd {shlex.quote(str(exported.directory))} && {exported.command}")
+    if push_to_hub is not None:
+        from congrad.exports.hub import push
+
+        print(push(exported.directory, push_to_hub, public=public))

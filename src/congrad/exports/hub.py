@@ -1,0 +1,63 @@
+"""Push an export to a hub as a dataset repository: only when asked, private unless asked otherwise.
+
+The token is the one that `hf auth login` or HF_TOKEN gives huggingface_hub; it is never read, shown or written here.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from congrad.errors import UserError
+from congrad.exports.export import MARK
+from congrad.preferences.locate import one_line
+
+REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+OWN_FILES = {".gitattributes"}
+
+
+def push(directory: Path, repository: str, *, public: bool = False, api: Any = None) -> str:
+    """Creates the repository if need be and uploads the export; gives its address.
+
+    Args:
+        directory: what `export_run` wrote.
+        repository: `user/name`.
+        public: let everybody read it. Without, a repository that is public already is refused.
+        api: a `huggingface_hub.HfApi`; None for one of the user's own settings.
+
+    Raises:
+        UserError: the name is none, the hub refuses or cannot be reached, or the repository is public, or holds
+            something that is no export.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+    assert (directory / MARK).is_file(), "only a whole export is pushed"
+    if REPOSITORY.fullmatch(repository) is None:
+        raise UserError(f"--push-to-hub {repository!r}: no name of a repository; write USER/NAME")
+    api = api or HfApi()
+    try:
+        url = api.create_repo(repository, repo_type="dataset", private=not public, exist_ok=True)
+        name = url.repo_id
+        found = api.repo_info(name, repo_type="dataset")
+        if not public and not found.private:
+            raise UserError(f"--push-to-hub {name}: is there and public; add --public, or choose another name")
+        files = set(api.list_repo_files(name, repo_type="dataset"))
+        if files - OWN_FILES and MARK not in files:
+            raise UserError(f"--push-to-hub {name}: holds other files and no export of congrad's; choose another name")
+        api.upload_folder(
+            folder_path=directory,
+            repo_id=name,
+            repo_type="dataset",
+            commit_message="Preference pairs filtered with ConGrad",
+            ignore_patterns=[".*"],
+            delete_patterns=["*"],  # what an export in another layout left
+        )
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise UserError(
+            f"--push-to-hub {repository}: the hub refuses ({one_line(error)}); see `hf auth login` and the name"
+        ) from error
+    except (OfflineModeIsEnabled, LocalTokenNotFoundError, OSError) as error:
+        raise UserError(
+            f"--push-to-hub {repository}: the hub cannot be asked ({one_line(error)}); the export lies in {directory}"
+        ) from error
+    return str(url)

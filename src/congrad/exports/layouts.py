@@ -1,0 +1,144 @@
+"""A kept pair in the layout of each trainer: what its documentation asks for, and nothing that it would drop unsaid.
+
+Several trainers skip a row that they cannot read with no more than a line in their log. So every rule of theirs is
+checked here, and a row that breaks one is named.
+
+    trl           https://huggingface.co/docs/trl/dataset_formats (preference, standard or conversational)
+    llamafactory  data/README.md of hiyouga/LLaMA-Factory: alpaca and sharegpt (OpenAI) preference datasets
+    ms-swift      https://swift.readthedocs.io/en/latest/Customization/Custom-dataset.html (DPO/ORPO/CPO/SimPO/RM)
+    axolotl       https://docs.axolotl.ai/docs/rlhf.html (chat_template.default, user_defined.default)
+    openrlhf      https://openrlhf.readthedocs.io (DPO: prompt, chosen and rejected keys)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from congrad.errors import UserError
+from congrad.exports.kept import Pair
+from congrad.preferences.locate import quote
+from congrad.preferences.render import Message
+
+Row = dict[str, Any]
+ANOTHER = "or use --format trl, which holds all that was scored"
+TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
+AXOLOTL_DUMMY = "[[dummy_message]]"
+
+
+def trl(pair: Pair) -> Row:
+    """The row as it is; with `--chat`, its text as the conversation that was scored."""
+    if pair.conversational and isinstance(pair.row["chosen"], str):
+        return {**pair.row, "prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+    return pair.row
+
+
+def llamafactory(pair: Pair) -> Row:
+    """Alpaca ranking for text; sharegpt ranking with OpenAI's tags for conversations."""
+    _refuse_template_columns(pair, "llamafactory")
+    if not pair.conversational:
+        return {"instruction": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+    prompt, chosen, rejected = _single_responses(pair, "llamafactory")
+    _check_turns(pair, prompt, "llamafactory")
+    return {"messages": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def ms_swift(pair: Pair) -> Row:
+    """`messages`, the chosen response last, and `rejected_response`; text becomes one user and one assistant turn."""
+    _refuse_template_columns(pair, "ms-swift")
+    if not pair.conversational:
+        turns = [{"role": "user", "content": pair.prompt}, {"role": "assistant", "content": pair.chosen}]
+        return {"messages": turns, "rejected_response": pair.rejected}
+    prompt, chosen, rejected = _single_responses(pair, "ms-swift")
+    _check_turns(pair, prompt, "ms-swift")
+    return {"messages": [*prompt, chosen], "rejected_response": rejected["content"]}
+
+
+def axolotl(pair: Pair) -> Row:
+    """`user_defined.default` for text; `chat_template.default` for conversations."""
+    _refuse_template_columns(pair, "axolotl")
+    if not pair.conversational:
+        return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+    prompt, chosen, rejected = _single_responses(pair, "axolotl")
+    for side, message in (("chosen", chosen), ("rejected", rejected)):
+        text = message["content"]
+        # It renders a response after a dummy turn and cuts where the text is first found; most templates strip it.
+        if text != text.strip() or text in AXOLOTL_DUMMY:
+            reason = "begins or ends with white space" if text != text.strip() else "is found in its dummy turn"
+            raise UserError(
+                f"{pair.place}: column {side!r}: {quote(text)} {reason}, where axolotl cannot cut it out again; "
+                f"change the text, {ANOTHER}"
+            )
+    return {"messages": prompt, "chosen": chosen, "rejected": rejected}
+
+
+def openrlhf(pair: Pair) -> Row:
+    """Prompt, chosen and rejected, as text or as lists of messages that it joins and renders."""
+    _refuse_template_columns(pair, "openrlhf")
+    return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+
+
+LAYOUTS: dict[str, Callable[[Pair], Row]] = {
+    "trl": trl,
+    "llamafactory": llamafactory,
+    "ms-swift": ms_swift,
+    "axolotl": axolotl,
+    "openrlhf": openrlhf,
+}
+FORMATS = tuple(LAYOUTS)
+
+
+def check_format(name: str) -> None:
+    """Raises:
+    UserError: no such format.
+    """
+    if name not in LAYOUTS:
+        raise UserError(f"--format {name!r}: choose from {', '.join(FORMATS)}")
+
+
+def _refuse_template_columns(pair: Pair, trainer: str) -> None:
+    """Only TRL hands a row's tools and template arguments to the chat template."""
+    for column in TEMPLATE_COLUMNS:
+        if pair.conversational and pair.row.get(column):
+            raise UserError(
+                f"{pair.place}: column {column!r} was part of what was scored, and {trainer} does not read it as such; "
+                f"remove the column and filter again, {ANOTHER}"
+            )
+
+
+def _single_responses(pair: Pair, trainer: str) -> tuple[list[Message], Message, Message]:
+    """Prompt and responses of messages that hold a role and a text; each response is one message.
+
+    Raises:
+        UserError: the row holds more than that.
+    """
+    assert not isinstance(pair.prompt, str)
+    assert not isinstance(pair.chosen, str)
+    assert not isinstance(pair.rejected, str)
+    for side, messages in (("prompt", pair.prompt), ("chosen", pair.chosen), ("rejected", pair.rejected)):
+        for message in messages:
+            more = [key for key, value in message.items() if key not in ("role", "content") and value]
+            if more or message["role"] not in ("system", "user", "assistant"):
+                what = f"the key {quote(more[0])}" if more else f"the role {quote(message['role'])}"
+                raise UserError(
+                    f"{pair.place}: column {side!r}: a message has {what}, which {trainer}'s preference layout does "
+                    f"not hold; remove it, {ANOTHER}"
+                )
+    for side, messages in (("chosen", pair.chosen), ("rejected", pair.rejected)):
+        if len(messages) != 1 or messages[0]["role"] != "assistant":
+            raise UserError(
+                f"{pair.place}: column {side!r} holds {len(messages)} messages, the first by "
+                f"{quote(messages[0]['role'])}, and {trainer} takes one message of the assistant; split it, {ANOTHER}"
+            )
+    plain = [[{"role": m["role"], "content": m["content"]} for m in side] for side in (pair.prompt, pair.chosen)]
+    return plain[0], plain[1][0], {"role": "assistant", "content": pair.rejected[0]["content"]}
+
+
+def _check_turns(pair: Pair, prompt: list[Message], trainer: str) -> None:
+    """A system message at most, then user and assistant in turn, the user last."""
+    turns = [message["role"] for message in prompt]
+    if turns[:1] == ["system"]:
+        turns = turns[1:]
+    if len(turns) % 2 == 0 or turns != (["user", "assistant"] * len(turns))[: len(turns)]:
+        raise UserError(
+            f"{pair.place}: column 'prompt': the turns are {', '.join(turns) or 'none'}, and {trainer} takes user and "
+            f"assistant in turn, the user first and last; change the row, {ANOTHER}"
+        )

@@ -1,0 +1,59 @@
+"""Finished runs of a filter, made by hand: what an export reads of one."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+MakeRun = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """A run directory that kept the rows given."""
+
+    def make(
+        rows: list[dict[str, Any]], *, chat: bool = False, loss: dict[str, Any] | None = None, model: str = "org/model"
+    ) -> Path:
+        run = tmp_path / "run"
+        run.mkdir()
+        with (run / "kept.jsonl").open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        manifest = {
+            "congrad": 1,
+            "config": {
+                "input": {"source": "/home/someone/secret/pairs.jsonl", "chat": chat, "max_length": 256},
+                "model": {"name": model, "device": "auto"},
+                "loss": {"name": "dpo", "beta": 0.2} | (loss or {}),
+            },
+            "command": ["/home/someone/bin/congrad", "filter"],
+            "data_fingerprint": "abc",
+            "rows": 2 * len(rows),
+            "kept": len(rows),
+            "fidelity": {"estimated_spearman": 0.93},
+            "warnings": [],
+            "versions": {"python": "3.11.7"},
+        }
+        (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        languages = ["de", "<b>|x"]
+        content = {
+            "languages": languages,
+            "cosine": [[1.0, -0.31], [-0.31, 1.0]],
+            "cosine_interval": [[[1.0, 1.0], [-0.42, -0.2]], [[-0.42, -0.2], [1.0, 1.0]]],
+        }
+        (run / "languages.json").write_text(json.dumps(content), encoding="utf-8")
+        scores = {"language": ["de", "de", "<b>|x"], "keep": [True, False, True]}
+        pq.write_table(pa.table(scores), run / "scores.parquet")
+        return run
+
+    return make
