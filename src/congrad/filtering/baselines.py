@@ -1,0 +1,365 @@
+"""The filters that every result is compared with: keep all, keep some at random, keep what looks best by a number.
+
+    none            every pair
+    random          as many pairs as the keep share asks for, drawn with a seed
+    reward-margin   the largest r(x, y_w) - r(x, y_l), for one of three rewards r (`Reward`)
+    loss            the lowest preference loss at the model
+
+`loss` ranks by the margin m of `congrad.consensus.loss`, of which every loss there but IPO's is a falling function;
+IPO's is least where m is 1 / (2 beta). Where the policy is its own reference, the log-ratios in m are zero for every
+pair and DPO's loss is the same for all, so that there is nothing to rank: the reference is then left out,
+
+    m = beta (log pi(y_w) - log pi(y_l)) + alpha (len(y_w) - len(y_l)),
+
+the margin of summed log-probabilities of `bench/flipped.py`. With another reference model m is what the trainer sees.
+
+The directory is one as the filter writes it: kept.jsonl, dropped.jsonl (the rows with all their columns and
+`baseline_score`), scores.parquet (the filter's columns without cosines) and, last, manifest.json.
+
+Shapes: N input rows, P pairs that can be scored.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from congrad.consensus import Loss, margins
+from congrad.consensus.choice import check_choice
+from congrad.consensus.loss import PER_TOKEN
+from congrad.errors import UserError
+from congrad.filtering.logps import Triple, log_probabilities
+from congrad.filtering.outputs import write_rows
+from congrad.filtering.ranks import pick_device, ranks, wait_for_all
+from congrad.filtering.run import DEFAULT_SELECTION, Input, Model, Selection, read_preferences
+from congrad.gradients import GradientIndex
+from congrad.gradients.build import pairs_fingerprint, triples
+from congrad.preferences import Preferences, TokenisedPairs, tokenise
+from congrad.selection import reasons, select
+from congrad.stage import RowLog, begin, content_key, finish
+
+Method = Literal["none", "random", "reward-margin", "loss"]
+Reward = Literal["judge", "implicit", "likelihood"]
+"""What `reward-margin` takes for the reward r(x, y) of a response:
+
+    judge        the score that a judge gave it: r(y_w) - r(y_l) is chosen_score - rejected_score
+    implicit     DPO's, beta log(pi(y) / ref(y)) (arXiv 2305.18290, eq. 5): needs a reference other than the policy
+    likelihood   SimPO's, beta / len(y) log pi(y) (arXiv 2405.14734, eq. 4): the mean log-probability of its tokens
+"""
+METHODS: tuple[Method, ...] = get_args(Method)
+SCORE_COLUMN = "baseline_score"
+JUDGED = ("chosen_score", "rejected_score")
+NO_SCORE = "no judge's score"
+NOT_FINITE = "log-probability is not finite"
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Which baseline, and what decides its result beside the pairs and the model.
+
+    Attributes:
+        selection: a keep share and its scope; `none` has no use for them.
+        reward: of `reward-margin`. None is the judge's where the pairs carry its scores, else `implicit` where there is
+            a reference, else `likelihood`; the manifest and a warning say which it was.
+        loss: of `loss`, and its beta.
+        seed: of `random`.
+    """
+
+    method: Method
+    selection: Selection = DEFAULT_SELECTION
+    reward: Reward | None = None
+    loss: Loss = field(default_factory=Loss)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_choice("baseline", self.method, METHODS)
+        if self.reward is not None:
+            check_choice("reward", self.reward, get_args(Reward))
+            if self.method != "reward-margin":
+                raise UserError(f"the baseline {self.method} has no reward; leave it out")
+        if self.selection.keep is None:
+            raise UserError(f"the baseline {self.method} has no scores to compare with a minimum; give a share to keep")
+
+
+@dataclass(frozen=True)
+class LogProbabilities:
+    """Of the P pairs that can be scored: chosen and rejected, summed over tokens (P x 2, float64)."""
+
+    policy_P2: Floats
+    reference_P2: Floats | None
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    pass
+
+
+def filter_baseline(
+    baseline: Baseline,
+    source: Input,
+    model: Model,
+    output: Path,
+    *,
+    index: GradientIndex | None = None,
+    listener: Callable[[str, int, int], None] = silent,
+) -> list[str]:
+    """Filters preference pairs by a baseline into a run directory; returns at once where that is done.
+
+    Args:
+        model: its tokenizer says which pairs can be scored; its weights are read only for log-probabilities that no
+            index has.
+        index: a gradient index of the same pairs, model and reference, whose log-probabilities are taken instead of a
+            pass over the model.
+        listener: told of pairs of that pass.
+
+    Returns:
+        What a person should know, a line each.
+
+    Raises:
+        UserError: whatever is wrong with the pairs, the model or the place; the reward that was asked for is not there;
+            the index is of other pairs.
+    """
+    with ranks() as rank:  # of a launcher's processes the first does it: what others could take is done soon
+        warnings = _filter(baseline, source, model, output, index, listener) if rank.number == 0 else []
+        wait_for_all()
+    return warnings
+
+
+def _filter(
+    baseline: Baseline,
+    source: Input,
+    model: Model,
+    output: Path,
+    index: GradientIndex | None,
+    listener: Callable[[str, int, int], None],
+) -> list[str]:
+    from congrad.models.load import load_tokenizer
+
+    preferences = read_preferences(source)
+    tokenizer = load_tokenizer(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
+    pairs = tokenise(preferences, tokenizer, chat=source.chat, max_length=source.max_length)
+    has_reference = model.reference is not None
+    if index is not None:
+        if index.plan["data"] != pairs_fingerprint(pairs):
+            raise UserError(f"{index.directory} is an index of other pairs, or of these tokenised differently")
+        has_reference = index.plan["reference"] is not None
+    baseline, warnings = resolve(baseline, preferences, has_reference=has_reference)
+    needs_logps = baseline.method == "loss" or baseline.reward in ("implicit", "likelihood")
+    settings = {
+        "baseline": asdict(baseline),
+        "data": preferences.fingerprint,
+        "tokens": pairs_fingerprint(pairs),
+        "judged": content_key(judge_margins(preferences).tolist()) if baseline.reward == "judge" else None,
+        "model": identity(model) if needs_logps else None,
+    }
+    if begin(output, "filter", settings):
+        return warnings
+    reason_N = list(pairs.reasons) if index is None else index.pairs["reason"].to_pylist()
+    usable = [position for position, reason in enumerate(reason_N) if not reason]
+    logps = None
+    if needs_logps:
+        logps = of_index(index) if index is not None else by_pass(model, pairs, usable, output, listener)
+    score_N = scores(baseline, preferences, pairs, usable, logps)
+    unusable = NOT_FINITE if needs_logps else NO_SCORE
+    for position in usable:
+        if baseline.method != "none" and math.isnan(score_N[position]):
+            reason_N[position] = unusable
+    if baseline.method == "none":
+        keep_N, reason_N = torch.ones(len(pairs), dtype=torch.bool), ["kept"] * len(pairs)
+    else:
+        language_N = torch.from_numpy(np.unique(pairs.languages, return_inverse=True)[1])
+        keep_N = select(torch.from_numpy(score_N), language_N, **asdict(baseline.selection))
+        reason_N = reasons(keep_N, reason_N)
+    counts = dict(sorted(Counter(reason_N).items()))
+    write_rows(output, preferences, score_N, keep_N, column=SCORE_COLUMN)
+    pq.write_table(scores_table(pairs, usable, score_N, keep_N, reason_N, logps), output / "scores.parquet")
+    content = {
+        "congrad": 1,
+        "rows": len(preferences),
+        "kept": int(keep_N.sum()),
+        "reasons": counts,
+        "reward": baseline.reward,
+        "index_used": needs_logps and index is not None,
+        "warnings": warnings,
+    }
+    finish(output, content)
+    return warnings
+
+
+def identity(model: Model) -> dict[str, Any]:
+    """What decides the model's log-probabilities."""
+    from congrad.models.identity import identify
+
+    return {
+        "policy": identify(model.name, model.revision),
+        "adapter": model.adapter and identify(model.adapter),
+        "reference": model.reference and identify(model.reference),
+        "dtype": model.dtype,
+    }
+
+
+def resolve(baseline: Baseline, preferences: Preferences, *, has_reference: bool) -> tuple[Baseline, list[str]]:
+    """The baseline with its reward settled, and what to say about that.
+
+    Raises:
+        UserError: the pairs have no judge's scores, or there is no reference, and the reward needs them.
+    """
+    if baseline.method != "reward-margin":
+        return baseline, []
+    there = [column for column in JUDGED if column in preferences.dataset.column_names]
+    if len(there) == 1:
+        raise UserError(f"the pairs have a column {there[0]} but not both of {', '.join(JUDGED)}; add or remove one")
+    if baseline.reward == "judge" and not there:
+        raise UserError(f"the pairs have no columns {', '.join(JUDGED)}; add them, or choose the reward likelihood")
+    if baseline.reward == "implicit" and not has_reference:
+        raise UserError(
+            "the implicit reward is zero for every pair where the policy is its own reference; name a --reference, or "
+            "choose the reward likelihood"
+        )
+    if baseline.reward is not None:
+        return baseline, []
+    reward: Reward = "judge" if there else "implicit" if has_reference else "likelihood"
+    named = {
+        "implicit": "DPO's implicit reward, the log-ratio of policy and reference",
+        "likelihood": "the mean log-probability per token (SimPO's reward)",
+    }
+    said = [] if there else [f"reward-margin: the pairs carry no judge's scores, so the reward is {named[reward]}"]
+    return replace(baseline, reward=reward), said
+
+
+def of_index(index: GradientIndex) -> LogProbabilities:
+    reference = index.reference_logps_P2.double().numpy() if index.plan["reference"] is not None else None
+    return LogProbabilities(index.policy_logps_P2.double().numpy(), reference)
+
+
+def by_pass(
+    model: Model, pairs: TokenisedPairs, usable: list[int], output: Path, listener: Callable[[str, int, int], None]
+) -> LogProbabilities:
+    """Runs the policy, and the reference where there is one, over the pairs; goes on where an earlier pass stopped."""
+    from congrad.models.load import load_model
+
+    wanted: list[Triple] = triples(pairs, usable)
+    options: dict[str, Any] = {"dtype": model.dtype, "device": pick_device(model.device)}
+    options["trust_remote_code"] = model.trust_remote_code
+    policy = {"name": model.name, "adapter": model.adapter, "revision": model.revision}
+    sides: dict[str, dict[str, Any]] = {"policy": policy}
+    if model.reference is not None:
+        sides["reference"] = {"name": model.reference}
+    found: dict[str, Floats] = {}
+    with RowLog(output / "logps.jsonl") as log:
+        for number, (side, arguments) in enumerate(sides.items()):
+            keys = [content_key(side, position) for position in usable]
+            done = [key in log.rows for key in keys]
+            total, counted = len(keys) * len(sides), len(keys) * number + sum(done)
+            if not all(done):
+                for batch, logps_B2 in log_probabilities(load_model(**arguments, **options), wanted, done):
+                    rows = zip((keys[position] for position in batch), logps_B2.tolist(), strict=True)
+                    counted += sum(not done[position] for position in batch)
+                    log.append({"key": key, "logps": logps} for key, logps in rows)
+                    listener("filter", counted, total)
+            values = [[math.nan if x is None else x for x in log.rows[key]["logps"]] for key in keys]
+            found[side] = np.array(values, dtype=np.float64).reshape(-1, 2)
+    return LogProbabilities(found["policy"], found.get("reference"))
+
+
+def scores(
+    baseline: Baseline,
+    preferences: Preferences,
+    pairs: TokenisedPairs,
+    usable: list[int],
+    logps: LogProbabilities | None,
+) -> Floats:
+    """What the pairs are ranked by, the best highest; NaN where there is nothing to rank by (N)."""
+    score_N = np.full(len(pairs), np.nan)
+    match baseline.method:
+        case "random":
+            score_N[usable] = np.random.default_rng(baseline.seed).random(len(pairs))[usable]
+        case "reward-margin" if baseline.reward == "judge":
+            score_N[usable] = judge_margins(preferences)[usable]
+        case "reward-margin" | "loss":
+            assert logps is not None
+            tokens_P2 = np.array([[len(pairs.chosen_ids[i]), len(pairs.rejected_ids[i])] for i in usable], dtype=float)
+            score_N[usable] = model_scores(baseline, logps, tokens_P2.reshape(-1, 2))
+    return score_N
+
+
+def judge_margins(preferences: Preferences) -> Floats:
+    """chosen_score - rejected_score of every row; NaN where one of them is null.
+
+    Raises:
+        UserError: a score is no number.
+    """
+    chosen, rejected = (preferences.dataset[column] for column in JUDGED)
+    margins_N = np.full(len(preferences), np.nan)
+    for position, pair in enumerate(zip(chosen, rejected, strict=True)):
+        for column, value in zip(JUDGED, pair, strict=True):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise UserError(f"{preferences.where(position)}: column '{column}' holds {value!r:.60}, no number")
+        if None not in pair:
+            margins_N[position] = pair[0] - pair[1]
+    return margins_N
+
+
+def model_scores(baseline: Baseline, logps: LogProbabilities, tokens_P2: Floats) -> Floats:
+    """Of every pair, by log-probabilities: the reward margin, or the negative of what the loss falls with (P)."""
+    policy_P2, loss = logps.policy_P2, baseline.loss
+    reference_P2 = np.zeros_like(policy_P2) if logps.reference_P2 is None else logps.reference_P2
+    if baseline.reward == "likelihood":
+        policy_P2, reference_P2 = policy_P2 / tokens_P2, np.zeros_like(policy_P2)
+    if baseline.reward is not None:
+        ratio_P2 = loss.beta * (policy_P2 - reference_P2)
+        return finite(ratio_P2[:, 0] - ratio_P2[:, 1])
+    if loss.name in PER_TOKEN:
+        policy_P2, reference_P2 = policy_P2 / tokens_P2, reference_P2 / tokens_P2
+    margin_P = margins(
+        loss,
+        chosen_logp_P=torch.from_numpy(policy_P2[:, 0]),
+        rejected_logp_P=torch.from_numpy(policy_P2[:, 1]),
+        reference_chosen_logp_P=torch.from_numpy(reference_P2[:, 0]),
+        reference_rejected_logp_P=torch.from_numpy(reference_P2[:, 1]),
+        chosen_tokens_P=torch.from_numpy(tokens_P2[:, 0]),
+        rejected_tokens_P=torch.from_numpy(tokens_P2[:, 1]),
+    ).numpy()
+    return finite(-np.abs(margin_P - 1 / (2 * loss.beta)) if loss.name == "ipo" else margin_P)
+
+
+def finite(values_P: Floats) -> Floats:
+    return np.where(np.isfinite(values_P), values_P, np.nan)
+
+
+def scores_table(
+    pairs: TokenisedPairs,
+    usable: list[int],
+    score_N: Floats,
+    keep_N: torch.Tensor,
+    reason_N: list[str],
+    logps: LogProbabilities | None,
+) -> pa.Table:
+    """scores.parquet: the filter's columns, without cosines."""
+    logps_N2 = np.full((len(pairs), 2), np.nan)
+    if logps is not None:
+        logps_N2[usable] = logps.policy_P2
+    prompts = [(language, ids.tobytes()) for language, ids in zip(pairs.languages, pairs.prompt_ids, strict=True)]
+    groups = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
+    columns = {
+        "row": pa.array(pairs.rows, pa.int64()),
+        "language": pa.array(pairs.languages, pa.string()),
+        "group": pa.array([groups[prompt] for prompt in prompts], pa.int64()),
+        "score": pa.array(score_N.astype(np.float32), from_pandas=True),  # NaN becomes null
+        "keep": pa.array(keep_N.numpy(), pa.bool_()),
+        "reason": pa.array(reason_N, pa.string()),
+        "chosen_logp": pa.array(logps_N2[:, 0].astype(np.float32), from_pandas=True),
+        "rejected_logp": pa.array(logps_N2[:, 1].astype(np.float32), from_pandas=True),
+        "chosen_tokens": pa.array([len(ids) for ids in pairs.chosen_ids], pa.int32()),
+        "rejected_tokens": pa.array([len(ids) for ids in pairs.rejected_ids], pa.int32()),
+    }
+    return pa.table(columns)
