@@ -130,7 +130,7 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
     )
     fidelity = result.manifest["fidelity"]["estimated_spearman"]
     if fidelity is not None:
-        out.print(f"fidelity: Spearman of about {fidelity:.2f} with the scores of uncompressed gradients (estimated)")
+        out.print(f"fidelity: Spearman of about {fidelity:.3f} with the scores of uncompressed gradients (estimated)")
         if fidelity < LOW_FIDELITY:
             console.print(
                 "[yellow]warning:[/yellow] compression blurs these scores; more pairs help, and so does "
