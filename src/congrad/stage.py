@@ -74,6 +74,24 @@ def begin(directory: Path, name: str, settings: Mapping[str, Any]) -> bool:
     return False
 
 
+def forget_if_empty(directory: Path, name: str, rows: str, *others: str) -> None:
+    """Takes a stage back that was begun and stopped before its first row, so that it can begin with mended settings.
+
+    Args:
+        rows: the file that its first row would be in.
+        others: files that it may have left beside it.
+    """
+    if not (directory / STAGE).is_file() or is_finished(directory) or read_json(directory / STAGE).get("stage") != name:
+        return
+    log = directory / rows
+    if log.exists():
+        with log.open("rb") as file:
+            if file.readline().endswith(b"\n"):
+                return
+    for left in (rows, *others, STAGE):
+        (directory / left).unlink(missing_ok=True)
+
+
 def finish(directory: Path, content: Mapping[str, Any]) -> None:
     """Writes the manifest: settings, versions and what the stage has to say."""
     write_json(directory / MANIFEST, {**read_json(directory / STAGE), **content, "versions": versions()})

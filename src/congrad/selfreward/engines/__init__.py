@@ -7,6 +7,7 @@ from congrad.selfreward.engines.interface import (
     Request,
     RequestRefused,
     has_chat_template,
+    identity,
     open_engine,
 )
 from congrad.selfreward.engines.settings import Engine
@@ -19,5 +20,6 @@ __all__ = [
     "Request",
     "RequestRefused",
     "has_chat_template",
+    "identity",
     "open_engine",
 ]

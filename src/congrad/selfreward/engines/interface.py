@@ -117,6 +117,21 @@ def open_engine(engine: Engine, model: Model, *, log: Path | None = None) -> Abs
     return open_vllm(engine, model, log=log)
 
 
+def identity(engine: Engine, model: Model) -> dict[str, Any]:
+    """What decides the replies of an engine with a model, in values that JSON takes and that hold no path.
+
+    For the settings that a stage is begun with.
+    """
+    from congrad.models.identity import identify
+
+    content: dict[str, Any] = {"engine": engine.identity, "model": identify(model.name, model.revision)}
+    if model.adapter is not None:
+        content["adapter"] = identify(model.adapter)
+    if engine.kind != "openai":
+        content["dtype"] = model.dtype
+    return content
+
+
 def has_chat_template(engine: Engine, model: Model) -> bool:
     """Whether `model` is to be asked in conversations rather than given text to go on with.
 

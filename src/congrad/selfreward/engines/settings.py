@@ -66,6 +66,12 @@ class Engine:
             check_url(self.url)
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What of it decides the replies: not where an endpoint is and how patiently it is asked."""
+        names = ("kind", "batch_size") if self.kind == "transformers" else ("kind", "model", "options")
+        return {name: getattr(self, name) for name in names}
+
+    @property
     def endpoint(self) -> str:
         """The URL that the paths of the API are put behind, without a slash at its end."""
         assert self.url is not None

@@ -1,0 +1,245 @@
+"""Any endpoint that speaks OpenAI's API, through the `openai` client: many requests under way, and patience.
+
+What may pass is tried again: 408, 409, 425, 429, 5xx, time-outs, broken connections, answers cut off or no JSON.
+The wait doubles from one second on and is spread a little, so that requests that failed together do not come back
+together; where the endpoint says how long (Retry-After), all requests wait at least that long. What does not pass (401,
+404, 400) stops the run at once.
+"""
+
+import email.utils
+import os
+import random
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from congrad.errors import UserError
+from congrad.filtering import Model
+from congrad.models.packaged import resolve
+from congrad.preferences.locate import one_line
+from congrad.selfreward.engines.interface import Reply, Request, RequestRefused
+from congrad.selfreward.engines.settings import Engine
+
+if TYPE_CHECKING:
+    import openai
+
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds; the six waits of the default add up to more than a minute
+LONGEST_TOLD_WAIT = 600.0  # an endpoint that asks for more is away
+SPREAD = 0.25
+PASSING = (408, 409, 425, 429)
+BUSY = 429
+KEYLESS = "none"  # local endpoints ask for no key, and the client wants one
+
+
+@contextmanager
+def open_endpoint(engine: Engine, model: Model, *, log: Path | None = None) -> Iterator["Endpoint"]:
+    """An endpoint that is there, or one that `engine.command` starts and that ends with this."""
+    try:
+        import openai  # noqa: F401
+    except ImportError as error:
+        raise UserError("an engine of kind openai needs its client: pip install 'congrad[loop]'") from error
+    path = resolve(model.name)
+    endpoint = Endpoint(engine, engine.model or path, os.environ.get(engine.api_key_env) or KEYLESS)
+    if engine.command is None:
+        yield endpoint
+        return
+    from congrad.selfreward.engines.server import serve
+
+    with serve(engine, path, log=log):
+        yield endpoint
+
+
+class Passing(Exception):
+    """A failure that may pass.
+
+    Attributes:
+        wait: seconds for which the endpoint asks, if it does.
+        busy: it is there, and has had too much.
+    """
+
+    def __init__(self, what: str, *, wait: float | None = None, busy: bool = False) -> None:
+        super().__init__(what)
+        self.wait, self.busy = wait, busy
+
+
+class Endpoint:
+    """An endpoint, and how it fares: what one request learns of it helps the others."""
+
+    def __init__(self, engine: Engine, model: str, key: str) -> None:
+        self.engine, self.model, self.key = engine, model, key
+        self.url = engine.endpoint
+        self.answered = 0
+        self.open_at = 0.0  # on the monotonic clock
+        self.jitter = random.Random()  # from the system: no result depends on it, and processes must differ
+
+    def generate(self, requests: Sequence[Request], done: Collection[str] = ()) -> Iterator[list[Reply]]:
+        """As `OpenEngine.generate`. Works beside an event loop that runs already, as in a notebook."""
+        import openai
+        from anyio.from_thread import start_blocking_portal
+
+        client = openai.AsyncOpenAI(api_key=self.key, base_url=self.url, max_retries=0, timeout=self.engine.timeout)
+        todo = iter([request for request in requests if request.key not in done])
+        with start_blocking_portal() as portal, portal.wrap_async_context_manager(client):
+            yield from self._groups(client, todo, portal.call)
+
+    def _groups(
+        self, client: "openai.AsyncOpenAI", todo: Iterator[Request], call: Callable[..., Any]
+    ) -> Iterator[list[Reply]]:
+        import asyncio
+
+        running: set[asyncio.Task[Reply]] = set()
+
+        async def next_group() -> tuple[list[Reply], BaseException | None]:
+            for request in todo:
+                running.add(asyncio.create_task(self.ask(client, request)))
+                if len(running) == self.engine.concurrency:
+                    break
+            if not running:
+                return [], None
+            finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            running.difference_update(finished)
+            errors = [task.exception() for task in finished]
+            return [task.result() for task in finished if task.exception() is None], next(filter(None, errors), None)
+
+        async def cancel() -> None:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+        try:
+            while True:
+                replies, error = call(next_group)
+                if replies:
+                    yield replies
+                if error is not None:
+                    raise error
+                if not replies:
+                    return
+        finally:
+            call(cancel)
+
+    async def ask(self, client: "openai.AsyncOpenAI", request: Request) -> Reply:
+        """One reply, however many tries it takes.
+
+        Raises:
+            RequestRefused: the endpoint cannot take this request.
+            UserError: it refuses all of them, or stays away.
+        """
+        import anyio
+
+        failures = 0
+        while True:
+            while (wait := self.open_at - time.monotonic()) > 0:
+                await anyio.sleep(wait)
+            before = self.answered
+            try:
+                reply = await self.attempt(client, request)
+            except Passing as failure:
+                # Too much is asked at a time: while others get through, the endpoint is not away.
+                failures = 1 if failure.busy and self.answered > before else failures + 1
+                if failures > self.engine.retries or (failure.wait or 0) > LONGEST_TOLD_WAIT:
+                    raise UserError(
+                        f"{self.url} stays away: {failure} ({failures} tries); what is done is safe: once it answers, "
+                        "give the same command again and it goes on"
+                    ) from failure
+                self.open_at = max(self.open_at, time.monotonic() + (failure.wait or 0))
+                spread = 1 + SPREAD * self.jitter.random()
+                await anyio.sleep(min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT) * spread)
+            else:
+                self.answered += 1
+                return reply
+
+    async def attempt(self, client: "openai.AsyncOpenAI", request: Request) -> Reply:
+        """One try.
+
+        Raises:
+            Passing: it may go well another time.
+            RequestRefused, UserError: as `ask`.
+        """
+        import anyio
+        import openai
+
+        try:
+            with anyio.fail_after(self.engine.timeout):  # the client's own starts again with every byte
+                if request.messages is None:
+                    completion = await client.completions.create(
+                        model=self.model, prompt=request.prompt, extra_body=self.body(request)
+                    )
+                    return read_reply(request.key, completion, completion.choices[0].text)
+                chat = await client.chat.completions.create(
+                    model=self.model,
+                    messages=request.messages,  # type: ignore[arg-type]
+                    extra_body=self.body(request),
+                )
+                return read_reply(request.key, chat, chat.choices[0].message.content)
+        except (TimeoutError, openai.APITimeoutError) as error:
+            what = f"no answer within {self.engine.timeout:g} seconds (engine.timeout)"
+            raise Passing(what) from error
+        except openai.APIConnectionError as error:
+            cause = error.__cause__ or error
+            raise Passing(self.redacted(cause) or type(cause).__name__) from error
+        except openai.APIStatusError as error:
+            raise self.refusal(request, error) from error
+        # No JSON, or JSON that is no completion: the client checks neither.
+        except (openai.APIResponseValidationError, ValueError, TypeError, AttributeError, IndexError) as error:
+            raise Passing("an answer that is no completion") from error
+
+    def body(self, request: Request) -> dict[str, Any]:
+        own = {
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            "seed": request.seed,
+        }
+        return {name: value for name, value in (own | self.engine.options).items() if value is not None}
+
+    def refusal(self, request: Request, error: "openai.APIStatusError") -> Exception:
+        """What an HTTP status means. Of 401 and 403 nothing is quoted: some endpoints repeat the key."""
+        status, said = error.status_code, self.redacted(error.message)
+        if status in PASSING or status >= 500:
+            return Passing(f"HTTP {status} ({said})", wait=told_wait(error.response.headers), busy=status == BUSY)
+        if status in (401, 403):
+            name = self.engine.api_key_env
+            state = "the key in" if os.environ.get(name) else "no key, for want of"
+            return UserError(
+                f"{self.url} refuses {state} the environment variable {name} (HTTP {status}); set it and give the same "
+                "command again"
+            )
+        if status in (404, 405) or 300 <= status < 400:
+            return UserError(
+                f"{self.url} knows no such path, or no model {self.model!r} (HTTP {status}: {said}); check engine.url "
+                "and engine.model"
+            )
+        return RequestRefused(
+            request.key,
+            f"{self.url} refuses the request (HTTP {status}: {said}); mend engine.options, the settings or the row",
+        )
+
+    def redacted(self, said: object) -> str:
+        return one_line(str(said).replace(self.key, "***")) if self.key != KEYLESS else one_line(said)
+
+
+def read_reply(key: str, completion: Any, text: str | None) -> Reply:
+    """The first choice of a completion; one without content (a refusal, nothing but reasoning) is an empty reply."""
+    if not isinstance(text, str | None):
+        raise TypeError("text is no string")
+    cut = getattr(completion.choices[0], "finish_reason", None) == "length"
+    num_tokens = getattr(completion.usage, "completion_tokens", None)  # as the finish reason, not sent by all
+    return Reply(key, text or "", "length" if cut else "stop", num_tokens if isinstance(num_tokens, int) else None)
+
+
+def told_wait(headers: Any) -> float | None:
+    """Seconds for which Retry-After asks: a number, or a date."""
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(seconds, 0.0)

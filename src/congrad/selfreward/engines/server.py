@@ -1,0 +1,104 @@
+"""A server that a stage starts for itself: it is waited for, and it ends with the stage, however that ends."""
+
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from congrad.errors import UserError
+from congrad.preferences.locate import one_line, quote
+from congrad.selfreward.engines import lifeline
+from congrad.selfreward.engines.settings import Engine
+
+START_LIMIT = 1800.0  # seconds; a large model takes many minutes to load
+LEAVE_LIMIT = 20.0  # for what a killed run's server takes to end
+POLL = 0.5
+
+
+@contextmanager
+def serve(engine: Engine, path: str, *, log: Path | None = None) -> Iterator[None]:
+    """Runs `engine.command` until the end of the context, once the endpoint answers.
+
+    The command and all that it starts are in a process group of their own, held by a lifeline (`lifeline.py`).
+
+    Args:
+        path: of the model, in place of `{model}`.
+        log: the command's output is appended here.
+
+    Raises:
+        UserError: the command does not start, ends, or does not answer in time; or something else answers already.
+    """
+    arguments = split_command(engine.command or "", path)
+    deadline = time.monotonic() + LEAVE_LIMIT
+    while answers(engine.endpoint):
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"{engine.endpoint} answers already; end that server or take another port in engine.url and "
+                "engine.command, or leave engine.command out to use it"
+            )
+        time.sleep(POLL)
+    with lifeline.held(arguments, log=log) as process:
+        wait_until_up(engine, process, log)
+        yield
+
+
+def split_command(command: str, path: str) -> list[str]:
+    try:
+        arguments = [argument.replace("{model}", path) for argument in shlex.split(command)]
+    except ValueError as error:
+        raise UserError(f"engine.command {quote(command)}: {error}") from error
+    # Beside the interpreter lie the programs of an environment that is not activated.
+    beside = str(Path(sys.executable).parent)
+    program = (shutil.which(arguments[0]) or shutil.which(arguments[0], path=beside)) if arguments else None
+    if program is None:
+        raise UserError(f"engine.command {quote(command)}: no such program; install it, or give its path")
+    return [program, *arguments[1:]]
+
+
+def wait_until_up(engine: Engine, process: "subprocess.Popen[bytes]", log: Path | None) -> None:
+    deadline = time.monotonic() + START_LIMIT
+    while not answers(engine.endpoint):
+        if process.poll() is not None:
+            raise UserError(
+                f"engine.command ended with exit code {process.returncode} before {engine.endpoint} answered"
+                f"{last_line(log)}; mend it and give the same command again"
+            )
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"engine.command: {engine.endpoint} does not answer after {START_LIMIT:g} seconds{last_line(log)}; "
+                "check that it listens there"
+            )
+        time.sleep(POLL)
+
+
+def answers(endpoint: str) -> bool:
+    """Whether a server is there and ready: it lists its models (or wants a key for that), or says that it is well."""
+    parts = urlsplit(endpoint)
+    for path in (parts.path + "/models", "/health"):
+        url = urlunsplit(parts._replace(path=path))
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                if response.status == 200:
+                    return True
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code in (401, 403):
+                return True
+        except (OSError, ValueError):
+            continue
+    return False
+
+
+def last_line(log: Path | None) -> str:
+    """What a process said last, and where the rest is."""
+    if log is None or not log.is_file():
+        return ""
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return f" ({one_line(lines[-1])}; all in {log})" if lines else ""

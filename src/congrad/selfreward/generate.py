@@ -1,0 +1,283 @@
+"""The stage `generate`: prompts and a model in, several answers to every prompt out.
+
+stage.json        what the stage was begun with
+samples.jsonl     every answer as it came, by key
+responses.jsonl   prompts with their answers, in the order of the prompts, without empty and repeated ones
+server.log        what a process that the engine started had to say
+manifest.json     written last: counts of every language, and whether the model was asked in conversations (`chat`)
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from congrad.errors import UserError
+from congrad.filtering import Model
+from congrad.selfreward.engines import (
+    Engine,
+    Message,
+    Reply,
+    Request,
+    RequestRefused,
+    has_chat_template,
+    identity,
+    open_engine,
+)
+from congrad.selfreward.prompts import Prompt
+from congrad.stage import RowLog, begin, content_key, finish, forget_if_empty, write_rows
+
+OnProgress = Callable[[str, int, int], None]
+SAMPLES, RESPONSES, SERVER_LOG = "samples.jsonl", "responses.jsonl", "server.log"
+MUCH_CUT = 0.5
+
+
+@dataclass(frozen=True)
+class Generate:
+    """How answers are sampled.
+
+    Attributes:
+        samples: answers to each prompt.
+        temperature: 0 for the most probable token every time.
+        top_p: sample from the most probable tokens that together have this probability.
+        max_tokens: of an answer.
+        seed: of all samples; each has one of its own that follows from it.
+        chat: put prompts through the model's chat template; `auto`: where there is one. Without, the model goes on
+            with the prompt as plain text.
+        system: a system message for prompts that bring none.
+        engine: what answers.
+    """
+
+    samples: int = 4
+    temperature: float = 0.8
+    top_p: float = 0.95
+    max_tokens: int = 512
+    seed: int = 0
+    chat: bool | Literal["auto"] = "auto"
+    system: str | None = None
+    engine: Engine = field(default_factory=Engine)
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise UserError(f"generate.{name} {getattr(self, name)}: must be 1 or more")
+        if not 0 <= self.temperature < float("inf"):
+            raise UserError(f"generate.temperature {self.temperature}: must be 0 or more")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"generate.top_p {self.top_p}: must be more than 0, and 1 at most")
+        if self.temperature == 0 and self.samples > 1:
+            raise UserError(
+                "generate.temperature 0 makes all samples of a prompt the same; raise it, or set samples to 1"
+            )
+        if self.system is not None and (self.chat is False or not self.system.strip()):
+            mend = "leave it out" if self.chat is not False else "set generate.chat to true, or leave it out"
+            raise UserError(f"generate.system would be ignored; {mend}")
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """No progress shown."""
+
+
+def run_generate(
+    prompts: Sequence[Prompt],
+    model: Model,
+    settings: Generate,
+    output: Path,
+    *,
+    listener: OnProgress = silent,
+) -> None:
+    """Samples answers to every prompt; returns at once where that is done already.
+
+    In process, the same call ends in the same bytes however often it was killed on the way.
+
+    Args:
+        prompts: as `load_prompts` gives them.
+        model: the round's.
+        settings: how.
+        output: the stage's directory.
+        listener: told of every group of answers.
+
+    Raises:
+        UserError: the model or the endpoint cannot answer, or nothing but empty answers came.
+    """
+    if not prompts:
+        raise UserError("no prompts to answer; give some")
+    decided = {**asdict(settings), **identity(settings.engine, model), "prompts": content_key([p.key for p in prompts])}
+    forget_if_empty(output, "generate", SAMPLES, SERVER_LOG)
+    if begin(output, "generate", decided):
+        return
+    chat = settle_chat(prompts, model, settings)
+    requests = make_requests(prompts, settings, chat=chat)
+    with RowLog(output / SAMPLES) as log:
+        listener("generate", len(log.rows), len(requests))
+        if len(log.rows) < len(requests):
+            for done in answer(requests, prompts, model, settings.engine, output / SERVER_LOG, log):
+                listener("generate", done, len(requests))
+        samples = log.rows
+    responses, counts = collect(prompts, settings.samples, samples)
+    if not responses:
+        raise UserError(
+            f"all {len(samples)} answers are empty; look at {output / SAMPLES}, and try other prompts or another model"
+        )
+    write_rows(output / RESPONSES, responses)
+    finish(
+        output,
+        {
+            "model": model.name,
+            "chat": chat,
+            "prompts": len(prompts),
+            "responses": len(responses),
+            "languages": counts,
+            "warnings": warnings(counts, settings),
+        },
+    )
+
+
+# Requests
+
+
+def settle_chat(prompts: Sequence[Prompt], model: Model, settings: Generate) -> bool:
+    """Whether the chat template is used.
+
+    Raises:
+        UserError: prompts or settings ask for a template and the model has none, or forbid the one they need.
+    """
+    conversation = next((prompt for prompt in prompts if not isinstance(prompt.prompt, str)), None)
+    if settings.chat is False:
+        if conversation is not None:
+            raise UserError(
+                f"generate.chat false: row {conversation.row} (counted from 0) of the prompts is a conversation, which "
+                "needs the chat template; leave generate.chat out, or write the prompts as plain text"
+            )
+        return False
+    if has_chat_template(settings.engine, model):
+        return True
+    if settings.chat is True:
+        wanted = "generate.chat true"
+    elif settings.system is not None:
+        wanted = "generate.system"
+    elif conversation is not None:
+        wanted = f"row {conversation.row} (counted from 0) of the prompts, a conversation,"
+    else:
+        return False
+    raise UserError(
+        f"{wanted} needs a chat template and the tokenizer of {model.name} has none; set chat_template in its "
+        "tokenizer_config.json, or use a model tuned for chat"
+    )
+
+
+def as_messages(prompt: str | list[Message], system: str | None) -> list[Message]:
+    """The conversation that a prompt is for a model that is chatted with."""
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+    if system is None or messages[0]["role"] == "system":
+        return messages
+    return [{"role": "system", "content": system}, *messages]
+
+
+def make_requests(prompts: Sequence[Prompt], settings: Generate, *, chat: bool) -> list[Request]:
+    """`settings.samples` requests for every prompt, each with a seed of its own."""
+    return [
+        Request(
+            key=content_key(prompt.key, sample),
+            messages=as_messages(prompt.prompt, settings.system) if chat else None,
+            prompt=None if chat else str(prompt.prompt),
+            seed=int(content_key("generate", settings.seed, prompt.key, sample), 16) % 2**31,
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            max_tokens=settings.max_tokens,
+        )
+        for prompt in prompts
+        for sample in range(settings.samples)
+    ]
+
+
+def answer(
+    requests: Sequence[Request], prompts: Sequence[Prompt], model: Model, engine: Engine, server_log: Path, log: RowLog
+) -> Iterator[int]:
+    """Appends the replies that `log` lacks; yields how many it holds after each group."""
+    samples = len(requests) // len(prompts)
+    asked = {request.key: (prompts[i // samples], i % samples) for i, request in enumerate(requests)}
+    try:
+        with open_engine(engine, model, log=server_log) as opened:
+            for group in opened.generate(requests, log.rows.keys()):
+                log.append([sample_row(reply, *asked[reply.key]) for reply in group])
+                yield len(log.rows)
+    except RequestRefused as error:
+        prompt = asked[error.key][0]
+        raise UserError(f"row {prompt.row} (counted from 0) of the prompts, in {prompt.language}: {error}") from error
+
+
+def sample_row(reply: Reply, prompt: Prompt, sample: int) -> dict[str, Any]:
+    return {
+        "key": reply.key,
+        "prompt_key": prompt.key,
+        "sample": sample,
+        "response": reply.text,
+        "finish_reason": reply.finish_reason,
+        "num_tokens": reply.num_tokens,
+    }
+
+
+# Responses
+
+
+def collect(
+    prompts: Sequence[Prompt], samples: int, rows: Mapping[str, dict[str, Any]]
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, int]]]:
+    """The answers in the order of prompts and samples, and what became of those of every language.
+
+    An answer of nothing but white space, and one that says the same as an earlier answer to its prompt, are left out.
+
+    Returns:
+        Rows of `responses.jsonl`, and by language the counts `prompts`, `repeated_prompts` (in the input, taken once),
+        `samples`, `empty`, `repeated`, `cut` (by max_tokens, among the responses), `responses` and
+        `prompts_with_one_response` or none, which no pair can come from.
+    """
+    responses: list[dict[str, Any]] = []
+    counts: dict[str, Counter[str]] = {}
+    for prompt in prompts:
+        count = counts.setdefault(prompt.language, Counter())
+        seen: set[str] = set()
+        for sample in range(samples):
+            row = rows[content_key(prompt.key, sample)]
+            text = row["response"]
+            if not text.strip():
+                count["empty"] += 1
+            elif text in seen:
+                count["repeated"] += 1
+            else:
+                seen.add(text)
+                count["cut"] += row["finish_reason"] == "length"
+                told = {"row": prompt.row, "language": prompt.language, "prompt": prompt.prompt}
+                responses.append({"key": row["key"], "prompt_key": prompt.key, **told, **row})
+        count["prompts"] += 1
+        count["repeated_prompts"] += prompt.repeats
+        count["samples"] += samples
+        count["responses"] += len(seen)
+        count["prompts_with_one_response"] += len(seen) < 2
+    names = ("prompts", "repeated_prompts", "samples", "empty", "repeated", "cut", "responses")
+    return responses, {
+        language: {name: counts[language][name] for name in (*names, "prompts_with_one_response")}
+        for language in sorted(counts)
+    }
+
+
+def warnings(counts: Mapping[str, Mapping[str, int]], settings: Generate) -> list[str]:
+    """What a person should know of the answers before going on."""
+    found = []
+    if settings.samples > 1 and all(
+        count["repeated"] == count["samples"] - count["prompts"] for count in counts.values()
+    ):
+        found.append(
+            "all answers to a prompt are the same: the endpoint does not sample. `transformers serve` does where the "
+            "model's generation_config.json has do_sample; or set generate.engine.options to "
+            "{generation_config: '{\"do_sample\": true}'}"
+        )
+    cut = [language for language, count in counts.items() if count["cut"] > MUCH_CUT * max(count["responses"], 1)]
+    if cut:
+        found.append(f"generate.max_tokens {settings.max_tokens} cuts most answers in {', '.join(cut)}")
+    empty = [language for language, count in counts.items() if not count["responses"]]
+    if empty:
+        found.append(f"all answers in {', '.join(empty)} are empty")
+    return found
