@@ -5,22 +5,46 @@ import inspect
 import re
 
 import pytest
+from typer.main import get_command
 
+from congrad.cli import app
 from congrad.cli.filter import INDEX_OPTIONS, filter_command
 
+COMMON = ["--model", "--output", "--keep", "--limit", "--format", "--dry-run", "--quiet", "--help-all", "--help"]
 
-def test_help_fits_and_begins_with_what_is_needed_most(congrad):
+
+def options_shown(text: str) -> list[str]:
+    return re.findall(r"^\W*(--[\w-]+)", text, re.M)
+
+
+def test_help_shows_the_common_options_on_one_screen(congrad, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     done = congrad("filter", "--help")
     assert done.code == 0
-    options = re.findall(r"^\W*(--[\w-]+)", done.out, re.M)
-    assert options[:7] == ["--model", "--output", "--keep", "--limit", "--dry-run", "--quiet", "--help"]
+    assert options_shown(done.out) == COMMON
+    assert len(done.out.splitlines()) < 24
+    assert "[0.5]" in done.out  # square brackets are the default, not markup
+
+
+def test_help_all_shows_every_option_the_common_ones_first(congrad):
+    done = congrad("filter", "--help-all")
+    assert done.code == 0
+    options = options_shown(done.out)
+    assert options[: len(COMMON)] == COMMON
     titles = [done.out.index(f" {title} ") for title in ("Input", "Gradient pass", "Consensus", "Selection")]
     assert titles == sorted(titles)
-    assert "[0.5]" in done.out  # square brackets are the default, not markup
     assert "[language]" in done.out
     names = {"--" + name.replace("_", "-") for name in inspect.signature(filter_command).parameters}
     assert names - {"--source"} <= set(options)
     assert all(len(line) <= 200 for line in done.out.splitlines())
+
+
+@pytest.mark.parametrize("command", sorted(get_command(app).commands))
+def test_the_help_of_every_command_fits_a_screen(congrad, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    done = congrad(command, "--help")
+    assert done.code == 0
+    assert len(done.out.splitlines()) <= 24
 
 
 def test_every_option_of_the_index_is_one(congrad):
@@ -29,7 +53,7 @@ def test_every_option_of_the_index_is_one(congrad):
 
 def test_help_fits_a_narrow_terminal(congrad, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    done = congrad("filter", "--help")
+    done = congrad("filter", "--help-all")
     assert done.code == 0
     assert max(map(len, done.out.splitlines())) <= 80
     assert "…" not in done.out, "an option's name is cut off"
@@ -38,6 +62,29 @@ def test_help_fits_a_narrow_terminal(congrad, monkeypatch):
 def test_version(congrad):
     done = congrad("--version")
     assert (done.code, done.out) == (0, f"congrad {importlib.metadata.version('congrad')}\n")
+
+
+AS_INSTALLED = "import sys; sys.argv[0] = 'congrad'; from congrad.cli import main; main()"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shell_completion_knows_commands_and_options(start, shell):
+    """The script that is shown asks `congrad` itself what may follow."""
+    script, _ = start("-c", AS_INSTALLED, "--show-completion", shell).communicate()
+    assert "_CONGRAD_COMPLETE" in script
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [("congrad ", {"filter", "export", "env"}), ("congrad filter --agg", {"--aggregator"})],
+    ids=["commands", "options"],
+)
+def test_completion_gives_what_may_follow(monkeypatch, start, words, wanted):
+    monkeypatch.setenv("_CONGRAD_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+    out, _ = start("-c", AS_INSTALLED).communicate()
+    assert wanted <= set(out.split())
 
 
 def test_help_alone(congrad):

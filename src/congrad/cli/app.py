@@ -8,8 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from congrad.cli.env import env_command
 from congrad.cli.export import export_command
 from congrad.cli.filter import filter_command
+from congrad.cli.options import BriefHelp
 from congrad.errors import UserError
 
 app = typer.Typer(
@@ -52,8 +54,9 @@ def interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
 
 # In the order of the help page.
-app.command("filter")(interruptible(filter_command))
+app.command("filter", cls=BriefHelp)(interruptible(filter_command))
 app.command("export")(interruptible(export_command))
+app.command("env")(env_command)
 
 
 def main() -> None:

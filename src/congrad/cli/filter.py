@@ -1,15 +1,16 @@
 """`congrad filter`: preference pairs in, a run directory out."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from congrad.cli.options import option
+from congrad.cli.options import help_all, option
 from congrad.errors import UserError
 
-INPUT, PASS, CONSENSUS, SELECTION = "Input", "Gradient pass", "Consensus", "Selection"
+INPUT, PASS, CONSENSUS, SELECTION, OUTPUT = "Input", "Gradient pass", "Consensus", "Selection", "Output"
 # Settings of an index: on a run that has one they would be ignored, so they are refused there.
 INDEX_OPTIONS = (
     *("split", "language_column", "chat", "max_length", "limit", "dry_run"),
@@ -22,22 +23,21 @@ def filter_command(
     source: Annotated[
         str,
         typer.Argument(
-            help="Preference pairs (a file or folder of JSONL, Parquet or CSV, a saved dataset, a hub id), or the "
-            "directory of a finished run, to filter it anew in seconds.",
+            help="Pairs (a path, a hub id), or a run.",
             metavar="DATA|RUN",
             show_default=False,
         ),
     ],
-    model: Annotated[
-        str | None, option(None, "Policy: a directory, a hub id, gemma3-270m or smollm2-135m.", "--model", "-m")
-    ] = None,
+    model: Annotated[str | None, option(None, "Path, hub id, gemma3-270m or smollm2-135m.", "--model", "-m")] = None,
     output: Annotated[
         Path | None, option(None, "Directory of the run. [runs/NAME of the data]", "--output", "-o")
     ] = None,
     keep: Annotated[float | None, option(None, "Share of the pairs to keep. [0.5]")] = None,
-    limit: Annotated[int | None, option(None, "Take a sample of so many pairs, stratified by language.")] = None,
+    limit: Annotated[int | None, option(None, "Sample so many, stratified by language.")] = None,
+    format: Annotated[str | None, option(None, "Export for a trainer, see congrad export.", "--format", "-f")] = None,
     dry_run: Annotated[bool, option(None, "Stop at the estimate of time, memory and disk.", "--dry-run")] = False,
     quiet: Annotated[bool, option(None, "Show the result only.", "--quiet", "-q")] = False,
+    help_all: Annotated[bool, help_all()] = False,
     language_column: Annotated[str | None, option(INPUT, "Column that groups the pairs. [language]")] = None,
     split: Annotated[str | None, option(INPUT, "Split to read. [train]")] = None,
     chat: Annotated[bool | None, option(INPUT, "Put plain rows through the chat template.", "--chat")] = None,
@@ -48,7 +48,9 @@ def filter_command(
     reference: Annotated[str | None, option(PASS, "Reference model, where the policy is not its own.")] = None,
     layers: Annotated[str | None, option(PASS, "Decoder blocks: upper, or a slice such as 12: [all]")] = None,
     normalise: Annotated[str | None, option(PASS, "sum, or mean for the losses ipo and simpo. [sum]")] = None,
-    projection_size: Annotated[int | None, option(PASS, "A gradient becomes size x size. [256; 128 from 20,000 pairs]")] = None,
+    projection_size: Annotated[
+        int | None, option(PASS, "A gradient becomes size x size. [256; 128 from 20,000 pairs]")
+    ] = None,
     token_budget: Annotated[int | None, option(PASS, "Tokens in one pass. [512 on a CPU, 16384 on a GPU]")] = None,
     revision: Annotated[str | None, option(PASS, "Revision of a hub model.")] = None,
     trust_remote_code: Annotated[
@@ -75,8 +77,7 @@ def filter_command(
 ) -> None:
     """Keep the pairs whose gradient points where the languages agree.
 
-    congrad filter pairs/ --model gemma3-270m --output runs/x --keep 0.5
-
+    \bcongrad filter pairs/ --model gemma3-270m --output runs/x --keep 0.5
     congrad filter runs/x --keep 0.3
     """
     given = {name: value for name, value in locals().items() if value is not None and value is not False}
@@ -86,6 +87,9 @@ def filter_command(
 def run_filter(given: dict[str, Any]) -> None:
     """Turns the options that were given into a configuration, and filters."""
     from congrad.consensus import Consensus, Loss
+    from congrad.exports import export_run
+    from congrad.exports.export import stale_exports
+    from congrad.exports.layouts import check_format
     from congrad.filtering import FilterConfig, Input, Model, Selection, filter_preferences, refilter
     from congrad.filtering.outputs import is_run
     from congrad.gradients import PassSettings
@@ -95,6 +99,8 @@ def run_filter(given: dict[str, Any]) -> None:
         wanted = {name: name for name in names} | renamed
         return {field: given[option] for field, option in wanted.items() if option in given}
 
+    if "format" in given:
+        check_format(given["format"])
     loss = Loss(**pick("beta", "length_penalty", "label_smoothing", "target_margin", name="loss"))
     consensus = Consensus(**pick("aggregator", "accumulate", "ema_decay", "ema_batch", "cross_fit", "seed"))
     rule = pick("keep", "min_score", scope="keep_scope")
@@ -140,3 +146,12 @@ def run_filter(given: dict[str, Any]) -> None:
                 return
             result = filtered
     show_result(result, quiet=quiet)
+    if "format" in given:
+        exported = export_run(result.output, given["format"])
+        print(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")
+    for directory in stale_exports(result.output):
+        print(
+            f"congrad: {directory} holds the pairs of an earlier selection; "
+            f"congrad export {result.output} --format {directory.name} writes it anew",
+            file=sys.stderr,
+        )
