@@ -1,0 +1,135 @@
+"""Preference accuracy on held-out pairs: how often a model puts the chosen response above the rejected one, by
+
+    implicit reward   log pi(y) - log ref(y) with M0 as ref (arXiv 2305.18290, eq. 5; beta changes no order): what the
+                      rounds added. M0 itself is at 1/2 by definition, as all its rewards are 0.
+    log-probability   log pi(y), summed over tokens: what the model would rather write. Longer is less probable.
+    per token         its mean over tokens.
+
+A tie counts half. Tokens are those that the trainer sees (`congrad.preferences`), by each model's own tokenizer. All
+models are compared on the same pairs: those that every one of them can score.
+
+Shapes: N pairs.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from congrad.evaluation.intervals import Examples, Floats
+from congrad.evaluation.settings import Evaluate
+from congrad.filtering.logps import log_probabilities
+from congrad.gradients.build import triples
+from congrad.preferences import Preferences, load_preferences, sample, tokenise
+from congrad.preferences.render import explicit
+from congrad.preferences.rows import iterate
+from congrad.stage import RowLog, content_key
+
+IMPLICIT, SUMMED, PER_TOKEN = "preference-implicit", "preference-summed", "preference-per-token"
+METRICS = {
+    IMPLICIT: "Preference accuracy, implicit reward against M0",
+    SUMMED: "Preference accuracy, log-probability",
+    PER_TOKEN: "Preference accuracy, log-probability per token",
+}
+
+
+@dataclass(frozen=True)
+class PairLogps:
+    """What a model says of N pairs, NaN where it cannot score one.
+
+    Attributes:
+        logps_N2: of (chosen, rejected), summed over tokens.
+        tokens_N2: how many they are.
+    """
+
+    logps_N2: Floats
+    tokens_N2: Floats
+
+
+def held_out_pairs(settings: Evaluate) -> Preferences:
+    """The pairs that `evaluate.pairs` names, or a sample of them.
+
+    Raises:
+        UserError: whatever is wrong with them.
+    """
+    assert settings.pairs is not None
+    preferences = load_preferences(settings.pairs, split=settings.split, language_column=settings.language_column)
+    return preferences if settings.limit is None else sample(preferences, settings.limit, settings.seed)
+
+
+def measure_pairs(
+    load: Callable[[], PreTrainedModel],
+    tokenizer: PreTrainedTokenizerBase,
+    preferences: Preferences,
+    path: Path,
+    *,
+    chat: bool = False,
+    max_length: int = 1024,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> PairLogps:
+    """Log-probabilities of both sides of every pair; goes on with the rows that are in the log at `path`.
+
+    Args:
+        load: gives the model, frozen, where there is anything left to compute.
+        on_progress: told of how many pairs are done.
+    """
+    pairs = tokenise(preferences, tokenizer, chat=chat, max_length=max_length)
+    usable = [position for position, reason in enumerate(pairs.reasons) if not reason]
+    keys = [content_key(position) for position in usable]
+    with RowLog(path) as log:
+        done = [key in log.rows for key in keys]
+        counted = len(pairs) - len(usable) + sum(done)
+        on_progress(counted)
+        if not all(done):
+            for batch, logps_B2 in log_probabilities(load(), triples(pairs, usable), done):
+                rows = zip((keys[position] for position in batch), logps_B2.tolist(), strict=True)
+                counted += sum(keys[position] not in log.rows for position in batch)
+                log.append({"key": key, "logps": logps} for key, logps in rows)
+                on_progress(counted)
+        logps_N2 = np.full((len(pairs), 2), np.nan)
+        for position, key in zip(usable, keys, strict=True):
+            logps_N2[position] = [np.nan if logp is None else logp for logp in log.rows[key]["logps"]]
+    sides = zip(pairs.chosen_ids, pairs.rejected_ids, strict=True)
+    tokens = [[len(chosen), len(rejected)] for chosen, rejected in sides]
+    return PairLogps(logps_N2, np.array(tokens, dtype=float).reshape(-1, 2))
+
+
+def prompt_clusters(preferences: Preferences) -> list[str]:
+    """The same text for the pairs of one prompt."""
+    return [content_key(explicit(row)[0]) for row in iterate(preferences.dataset)]
+
+
+def accuracies(
+    found: Mapping[str, PairLogps], initial: str, preferences: Preferences
+) -> dict[str, dict[str, dict[str, Examples]]]:
+    """What `METRICS` names, by metric, model and language.
+
+    Args:
+        found: by model.
+        initial: M0's name in `found`.
+    """
+    clusters, languages = prompt_clusters(preferences), np.array(preferences.languages)
+    there_N = scored_by_all(found)
+    reference = found[initial]
+    result: dict[str, dict[str, dict[str, Examples]]] = {metric: {} for metric in METRICS}
+    for name, model in found.items():
+        for metric, side_N2 in (
+            (IMPLICIT, model.logps_N2 - reference.logps_N2),
+            (SUMMED, model.logps_N2),
+            (PER_TOKEN, model.logps_N2 / np.maximum(model.tokens_N2, 1)),
+        ):
+            right_N = (1 + np.sign(side_N2[:, 0] - side_N2[:, 1])) / 2
+            result[metric][name] = {
+                language: Examples.of(right_N[rows].tolist(), [clusters[row] for row in rows])
+                for language in sorted(set(preferences.languages))
+                if len(rows := np.flatnonzero(there_N & (languages == language)))
+            }
+    return result
+
+
+def scored_by_all(found: Mapping[str, PairLogps]) -> npt.NDArray[np.bool_]:
+    """Which pairs every model can score (N)."""
+    return np.stack([np.isfinite(model.logps_N2).all(axis=1) for model in found.values()]).all(axis=0)
