@@ -17,11 +17,9 @@ NUMBER = re.compile(
 
 def last_number(text: str) -> Decimal | None:
     """The last number in a text, None where there is none."""
-    found = None
-    for found in NUMBER.finditer(text):
-        pass
-    if found is None:
+    found = list(NUMBER.finditer(text))
+    if not found:
         return None
-    parts = found.groupdict()
+    parts = found[-1].groupdict()
     whole = parts["plain"] or "".join(digit for digit in parts["grouped"] if digit not in GROUPS)
     return Decimal(f"{'-' if parts['sign'] else ''}{whole}.{parts['decimals'] or 0}")

@@ -132,4 +132,7 @@ def accuracies(
 
 def scored_by_all(found: Mapping[str, PairLogps]) -> npt.NDArray[np.bool_]:
     """Which pairs every model can score (N)."""
-    return np.stack([np.isfinite(model.logps_N2).all(axis=1) for model in found.values()]).all(axis=0)
+    there_N: npt.NDArray[np.bool_] = np.logical_and.reduce(
+        [np.isfinite(model.logps_N2).all(axis=1) for model in found.values()]
+    )
+    return there_N
