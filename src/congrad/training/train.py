@@ -12,6 +12,7 @@ Under `torchrun` or `accelerate launch` every process calls the stage, and the f
 
 import gc
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,18 +23,16 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from datasets import Dataset
 
 from congrad.errors import UserError
 from congrad.filtering import Model
-from congrad.preferences import Preferences, load_preferences
-from congrad.preferences.columns import concatenate
+from congrad.preferences import load_preferences
 from congrad.stage import STAGE, begin, file_fingerprint, finish, is_finished, write_rows
 from congrad.training.config import REFUSALS, check_dpo_config, defaults, is_cpu, make_dpo_config, quiet, refused
+from congrad.training.pairs import by_language, check_lengths, check_template, fingerprint_pairs, read_pairs
 from congrad.training.settings import Rounds
 
 OnProgress = Callable[[str, int, int], None]
-TRL_COLUMNS = ("prompt", "chosen", "rejected", "tools", "chat_template_kwargs")
 CHECKPOINTS, LOG, TRAINED = "checkpoints", "log.jsonl", ".trained"
 MUCH_ROUNDING = 0.3
 
@@ -56,6 +55,8 @@ def train(
     listener: OnProgress = silent,
 ) -> None:
     """Trains M_t into M_{t+1} on kept pairs; returns at once where that is done already.
+
+    TRL seeds the global generators of Python, NumPy and PyTorch.
 
     Args:
         pairs_paths: `kept.jsonl` of this round, or of all rounds so far where `rounds.data` is "accumulated". A round
@@ -89,26 +90,24 @@ def train(
         args = make_dpo_config(dpo_config, str(output / CHECKPOINTS), table, cpu=cpu)
         # Where M_t is M_0, the two references are one and the same.
         reference = initial_model if rounds.reference == "initial" and initial_model != model else None
-        settings = {
-            "pairs": [fingerprint_pairs(path) for path in pairs_paths],
-            "eval": None if eval_path is None else fingerprint_pairs(eval_path),
-            "language_column": language_column,
-            "model": describe(model),
-            "reference": None if reference is None else describe(reference),
-            "length_penalty": rounds.length_penalty,
-            "lora": None if rounds.lora is None else asdict(rounds.lora),
-            "train": {**table, **dpo_config},
-            "processes": args.world_size,  # a batch is what they take in together
-        }
-        first = args.process_index == 0
-        if first:
-            begin(output, "train", settings)
-        wait(args)
-        if is_finished(output):
-            if first:
+        if args.process_index == 0:
+            settings = {
+                "pairs": [fingerprint_pairs(path) for path in pairs_paths],
+                "eval": None if eval_path is None else fingerprint_pairs(eval_path),
+                "language_column": language_column,
+                "model": describe(model),
+                "reference": None if reference is None else describe(reference),
+                "length_penalty": rounds.length_penalty,
+                "lora": None if rounds.lora is None else asdict(rounds.lora),
+                "train": {**table, **dpo_config},
+                "processes": args.world_size,  # a batch is what they take in together
+            }
+            if begin(output, "train", settings):
                 tidy(output, dpo_config)  # a kill may have come between the manifest and this
+        args.distributed_state.wait_for_everyone()
+        if is_finished(output):
             return
-        with taken_back_if_refused(output, writes=first):
+        with taken_back_if_refused(output, writes=args.process_index == 0):
             run(pairs_paths, model, reference, rounds, dpo_config, args, output, eval_path, language_column, listener)
 
 
@@ -163,7 +162,9 @@ def run(
         check_lengths(trainer, args.max_length)
         trainer.remove_callback(PrinterCallback)  # it prints every log
         trained_pairs = len(trainer.train_dataset)
-        result = trainer.train(resume_from_checkpoint=last_checkpoint(output / CHECKPOINTS))
+        trainer.train(resume_from_checkpoint=last_checkpoint(output / CHECKPOINTS))
+        if trainer.is_fsdp_enabled:  # each process would write its own part
+            trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         trainer.save_model(str(output / TRAINED))
         history, steps = trainer.state.log_history, trainer.state.global_step
         del trainer, policy, frozen
@@ -174,6 +175,7 @@ def run(
         with quiet():
             rounding = save_next(model, output / TRAINED, tokenizer, output, lora=lora)
         write_rows(output / LOG, history)
+        losses = [line["loss"] for line in history if "loss" in line]
         content = {
             "model": model.name,
             "reference": model.name if reference is None else reference.name,
@@ -182,7 +184,8 @@ def run(
             "pairs_too_long": len(pairs) - trained_pairs,
             "pairs_per_language": dict(sorted(Counter(languages).items())),
             "steps": steps,
-            "train_loss": result.training_loss,
+            "first_loss": losses[0] if losses else None,
+            "last_loss": losses[-1] if losses else None,
             "rounding": rounding,
             "warnings": [
                 f"rounding to the model's dtype lost {rounding:.0%} of the update; set model.dtype to float32, or "
@@ -193,91 +196,42 @@ def run(
         }
         finish(output, content)
         tidy(output, dpo_config)
-    wait(args)
+    args.distributed_state.wait_for_everyone()
 
 
 def tidy(output: Path, dpo_config: Mapping[str, Any]) -> None:
     """Removes what a finished stage needs no more. Checkpoints that the user asked for in `dpo_config` stay."""
     shutil.rmtree(output / TRAINED, ignore_errors=True)
-    if not {"save_strategy", "save_steps", "save_total_limit"} & set(dpo_config):
-        shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
-
-
-# Input
-
-
-def fingerprint_pairs(path: Path) -> str:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run the stage that writes it, or check the path")
-    return file_fingerprint(path)
-
-
-def describe(model: Model) -> dict[str, Any]:
-    """What decides a model's weights: its name, and for a directory the content of its files."""
-    from congrad.models.packaged import resolve
-
-    content: dict[str, Any] = {"name": model.name, "dtype": model.dtype, "revision": model.revision}
-    for key, name in (("files", model.name), ("adapter", model.adapter)):
-        directory = Path(resolve(name)) if name is not None else None
-        if directory is not None and directory.is_dir():
-            weights = sorted(
-                [*directory.glob("*.safetensors"), *directory.glob("*.bin"), *directory.glob("*config.json")]
-            )
-            content[key] = {path.name: file_fingerprint(path) for path in weights}
-    return content
-
-
-def read_pairs(paths: Sequence[Path], language_column: str) -> tuple[Dataset, list[str]]:
-    """All pairs in the order of the files, in TRL's columns alone, and their languages.
-
-    Raises:
-        UserError: there are none, or something is wrong with one.
-    """
-    filled = [path for path in paths if path.stat().st_size > 0]
-    if not filled:
-        names = ", ".join(str(path) for path in paths)
-        raise UserError(
-            f"{names or 'train'}: no pairs to train on; keep more of them (filter.keep), ask for less of a margin "
-            "(pair.min_margin) or give more prompts"
-        )
-    parts = [load_preferences(path, language_column=language_column) for path in filled]
-    dataset = concatenate([(part.sources[0], in_trl_columns(part.dataset)) for part in parts])
-    return dataset, [language for part in parts for language in part.languages]
-
-
-def by_language(preferences: Preferences) -> dict[str, Dataset]:
-    """The rows of each language, languages in order."""
-    rows: dict[str, list[int]] = {}
-    for number, language in enumerate(preferences.languages):
-        rows.setdefault(language, []).append(number)
-    dataset = in_trl_columns(preferences.dataset)
-    return {language: dataset.select(rows[language]) for language in sorted(rows)}
-
-
-def in_trl_columns(dataset: Dataset) -> Dataset:
-    return dataset.select_columns([column for column in TRL_COLUMNS if column in dataset.column_names])
-
-
-def check_template(dataset: Dataset, tokenizer: Any, name: str) -> None:
-    if not isinstance(dataset[0]["chosen"], str) and tokenizer.chat_template is None:
-        raise UserError(
-            f"the pairs are conversations and the tokenizer of {name} has no chat template: set chat_template in its "
-            "tokenizer_config.json, use a model tuned for chat, or give plain text"
-        )
-
-
-def check_lengths(trainer: Any, max_length: int | None) -> None:
-    """Raises:
-    UserError: TRL dropped every pair, or all of a language's held-out ones, since their prompts fill the limit.
-    """
-    parts = {"": trainer.train_dataset, **(trainer.eval_dataset or {})}
-    for language, dataset in parts.items():
-        if not len(dataset):
-            which = f"held-out pair of {language}" if language else "pair"
-            raise UserError(f"train.max_length {max_length}: no {which} has a prompt shorter than that; raise it")
+    if {"save_strategy", "save_steps", "save_total_limit"} & set(dpo_config):
+        return
+    directory = output / CHECKPOINTS
+    for path in directory.glob("checkpoint-*"):
+        shutil.rmtree(path, ignore_errors=True)
+    (directory / "README.md").unlink(missing_ok=True)  # TRL's card of the checkpoints
+    if directory.is_dir() and not any(directory.iterdir()):  # a tracker may keep its log there
+        directory.rmdir()
 
 
 # The course of a run
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """What decides a model's weights: a directory's files, wherever it lies, or the name on the hub."""
+    from congrad.models.packaged import resolve
+
+    def files(name: str) -> Any:
+        directory = Path(resolve(name))
+        if not directory.is_dir():
+            return name
+        found = sorted(path for end in ("*.safetensors", "*.bin", "*config.json") for path in directory.glob(end))
+        return {path.name: file_fingerprint(path) for path in found}
+
+    return {
+        "weights": files(model.name),
+        "adapter": None if model.adapter is None else files(model.adapter),
+        "dtype": model.dtype,
+        "revision": model.revision,
+    }
 
 
 @contextmanager
@@ -289,7 +243,7 @@ def processes(cpu: bool) -> Iterator[None]:
     """
     from accelerate.state import AcceleratorState, PartialState
 
-    if not cpu and torch.cuda.device_count() > 1 and not dist.is_torchelastic_launched():
+    if not cpu and torch.cuda.device_count() > 1 and "LOCAL_RANK" not in os.environ:
         raise UserError(
             f"{torch.cuda.device_count()} GPUs and one process: start with `accelerate launch -m congrad ...` to use "
             "them all, or set CUDA_VISIBLE_DEVICES to one"
@@ -304,19 +258,13 @@ def processes(cpu: bool) -> Iterator[None]:
             AcceleratorState._reset_state(reset_partial_state=True)
 
 
-def wait(args: Any) -> None:
-    """Returns when every process has come here."""
-    if args.world_size > 1:
-        dist.barrier()
-
-
 @contextmanager
 def taken_back_if_refused(output: Path, *, writes: bool) -> Iterator[None]:
     """A stage refused before its first checkpoint is as if it had not begun, since the mended settings will differ."""
     try:
         yield
     except UserError:
-        if writes and last_checkpoint(output / CHECKPOINTS) is None:
+        if writes and last_checkpoint(output / CHECKPOINTS) is None and not (output / TRAINED).exists():
             shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
             for name in (LOG, STAGE):
                 (output / name).unlink(missing_ok=True)

@@ -1,0 +1,70 @@
+"""The pairs as TRL takes them: its own columns alone, and what would stop it said before it starts."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from congrad.errors import UserError
+from congrad.preferences import Preferences, load_preferences
+from congrad.preferences.columns import concatenate
+from congrad.stage import file_fingerprint
+
+TRL_COLUMNS = ("prompt", "chosen", "rejected", "tools", "chat_template_kwargs")
+
+
+def fingerprint_pairs(path: Path) -> str:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the stage that writes it, or check the path")
+    return file_fingerprint(path)
+
+
+def read_pairs(paths: Sequence[Path], language_column: str) -> tuple[Dataset, list[str]]:
+    """All pairs in the order of the files, in TRL's columns alone, and their languages.
+
+    Raises:
+        UserError: there are none, or something is wrong with one.
+    """
+    filled = [path for path in paths if path.stat().st_size > 0]
+    if not filled:
+        names = ", ".join(str(path) for path in paths)
+        raise UserError(
+            f"{names or 'train'}: no pairs to train on; keep more of them (filter.keep), ask for less of a margin "
+            "(pair.min_margin) or give more prompts"
+        )
+    parts = [load_preferences(path, language_column=language_column) for path in filled]
+    dataset = concatenate([(part.sources[0], in_trl_columns(part.dataset)) for part in parts])
+    return dataset, [language for part in parts for language in part.languages]
+
+
+def by_language(preferences: Preferences) -> dict[str, Dataset]:
+    """The rows of each language, languages in order."""
+    rows: dict[str, list[int]] = {}
+    for number, language in enumerate(preferences.languages):
+        rows.setdefault(language, []).append(number)
+    dataset = in_trl_columns(preferences.dataset)
+    return {language: dataset.select(rows[language]) for language in sorted(rows)}
+
+
+def in_trl_columns(dataset: Dataset) -> Dataset:
+    return dataset.select_columns([column for column in TRL_COLUMNS if column in dataset.column_names])
+
+
+def check_template(dataset: Dataset, tokenizer: Any, name: str) -> None:
+    if not isinstance(dataset[0]["chosen"], str) and tokenizer.chat_template is None:
+        raise UserError(
+            f"the pairs are conversations and the tokenizer of {name} has no chat template: set chat_template in its "
+            "tokenizer_config.json, use a model tuned for chat, or give plain text"
+        )
+
+
+def check_lengths(trainer: Any, max_length: int | None) -> None:
+    """Raises:
+    UserError: TRL dropped every pair, or all of a language's held-out ones, since their prompts fill the limit.
+    """
+    parts = {"": trainer.train_dataset, **(trainer.eval_dataset or {})}
+    for language, dataset in parts.items():
+        if not len(dataset):
+            which = f"held-out pair of {language}" if language else "pair"
+            raise UserError(f"train.max_length {max_length}: no {which} has a prompt shorter than that; raise it")
