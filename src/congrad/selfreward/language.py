@@ -1,0 +1,200 @@
+"""Language identity: is an answer in the language that its prompt's row names? Told by lingua, where it can be told.
+
+Only what is beyond doubt is called off target. An answer too short to tell, a language that lingua does not know, and
+a doubtful case are none of them wrong. Languages of one ISO 639-3 macrolanguage that lingua hardly tells apart
+(Bosnian, Croatian, Serbian; Bokmål, Nynorsk; Indonesian, Malay) count as one; Chinese is one in all its scripts.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from congrad.errors import UserError
+
+if TYPE_CHECKING:
+    from lingua import Language
+
+# What models answer in although nobody asked for it, beside the languages of the prompts themselves.
+COMMON = ("ar", "de", "en", "es", "fr", "hi", "id", "it", "ja", "ko", "pt", "ru", "zh")
+ALIKE = (frozenset({"bs", "hr", "sr"}), frozenset({"nb", "nn"}), frozenset({"id", "ms"}))
+OTHER_NAMES = {
+    "bokmål": "nb",
+    "farsi": "fa",
+    "filipino": "fil",
+    "kiswahili": "sw",
+    "mandarin": "zh",
+    "norwegian": "no",
+    "norwegian bokmål": "nb",
+    "norwegian nynorsk": "nn",
+    "slovenian": "sl",
+}
+SCRIPTS = {"Latn": "latin", "Cyrl": "cyrillic", "Arab": "arabic", "Deva": "devanagari"}
+
+MIN_LETTERS = 20
+CONFIDENCE = 0.9
+BATCH = 1000
+# A word is two of these, or five or six letters.
+IDEOGRAPHS = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
+NOT_PROSE = re.compile(
+    r"```.*?(?:```|\Z)|`[^`\n]*`|</?[A-Za-z][^<>\n]{0,200}>|\b(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+\.[\w.-]+",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is known of an answer's language.
+
+    Attributes:
+        detected: the language it is in, or most probably in, as a BCP 47 tag; None where that is in doubt.
+        off_target: it is in another language than its row names; None: that cannot be told.
+    """
+
+    detected: str | None
+    off_target: bool | None
+
+
+@cache
+def known() -> "dict[str, Language]":
+    """Lingua's languages by BCP 47 tag (`de`, `fil`, `nb`).
+
+    Raises:
+        UserError: lingua or langcodes is not installed.
+    """
+    try:
+        import langcodes
+        from lingua import Language
+    except ImportError as error:
+        raise UserError("telling an answer's language needs lingua: pip install 'congrad[loop]'") from error
+    return {str(langcodes.Language.get(each.iso_code_639_1.name).language): each for each in Language.all()}
+
+
+@cache
+def accepted(name: str) -> frozenset[str]:
+    """The tags of the languages that an answer to a row of this language may be in; empty where none is known.
+
+    Args:
+        name: as a data set writes it: ISO 639-1 or 639-3 (`de`, `deu`), with script and region or not (`pt-BR`,
+            `zho_Hans`), or in English (`German`, `Chinese (Simplified)`). With a script that lingua does not read
+            the language in (`hi-Latn`) it is unknown.
+    """
+    languages = known()
+    from langcodes import Language as Tag
+    from langcodes.tag_parser import LanguageTagError
+    from lingua import Language
+
+    word = re.sub(r"\(.*", "", name).strip().lower()
+    names = {language.name.lower(): tag for tag, language in languages.items()} | OTHER_NAMES
+    try:
+        tag = Tag.get(names.get(word) or re.split("[.@]", name.strip())[0])
+    except LanguageTagError:
+        return frozenset()
+    found = {"nb", "nn"} if tag.language == "no" else {tag.language or "", tag.prefer_macrolanguage().language or ""}
+    found &= languages.keys()
+    found |= {other for group in ALIKE if group & found for other in group}
+    if tag.script in SCRIPTS:
+        readable = getattr(Language, f"all_with_{SCRIPTS[tag.script]}_script")()
+        if not any(languages[each] in readable for each in found):
+            return frozenset()
+    return frozenset(found)
+
+
+def identify_languages(
+    texts: Sequence[str], languages: Sequence[str], on_progress: Callable[[int], None] = lambda done: None
+) -> list[Verdict]:
+    """A verdict on each text, given the language that its row names.
+
+    Lingua chooses among the languages that the rows name and the most common ones: of so few it is surer than of all
+    75, and takes a tenth of the memory.
+
+    Args:
+        texts: answers.
+        languages: of each, as the data set writes it.
+        on_progress: told how many are done.
+
+    Raises:
+        UserError: lingua is not installed.
+    """
+    choices = set(COMMON).union(*(accepted(language) for language in set(languages)))
+    verdicts: list[Verdict] = []
+    for shares in _shares([prose(text) for text in texts], choices):
+        verdicts.append(decide(shares, accepted(languages[len(verdicts)])))
+        if len(verdicts) % BATCH == 0:
+            on_progress(len(verdicts))
+    return verdicts
+
+
+def _shares(texts: Sequence[str], choices: set[str]) -> Iterator[dict[str, float]]:
+    """Lingua's confidence in each language, by tag; empty for texts too short to tell."""
+    from lingua import LanguageDetectorBuilder
+
+    tags = {known()[tag]: tag for tag in choices}
+    detector = LanguageDetectorBuilder.from_languages(*tags).build()
+    for start in range(0, len(texts), BATCH):
+        batch = texts[start : start + BATCH]
+        long_enough = [number for number, text in enumerate(batch) if num_letters(text) >= MIN_LETTERS]
+        found = detector.compute_language_confidence_values_in_parallel([batch[number] for number in long_enough])
+        shares = {
+            number: {tags[each.language]: each.value for each in values}
+            for number, values in zip(long_enough, found, strict=True)
+        }
+        yield from (shares.get(number, {}) for number in range(len(batch)))
+
+
+def decide(shares: dict[str, float], wanted: frozenset[str]) -> Verdict:
+    """The verdict on an answer.
+
+    Args:
+        shares: lingua's confidence by tag, which sums to 1; empty or all 0 where it cannot tell.
+        wanted: tags of the languages that the answer may be in; none are known where it is empty.
+    """
+    top = max(shares, key=lambda tag: shares[tag], default=None)
+    if top is None or not shares[top]:
+        return Verdict(None, None)
+    if not wanted:
+        return Verdict(top if shares[top] >= CONFIDENCE else None, None)
+    right = sum(share for tag, share in shares.items() if tag in wanted)
+    if top in wanted or right > 1 - CONFIDENCE:
+        return Verdict(top, False) if right >= 0.5 else Verdict(None, None)
+    return Verdict(top, True)
+
+
+def prose(text: str) -> str:
+    """A text without code, tags, links and addresses, which are in no language."""
+    return NOT_PROSE.sub(" ", text).encode("utf-8", "replace").decode()
+
+
+def num_letters(text: str) -> int:
+    """Letters; a Chinese character, a kana and a Hangul syllable count as three."""
+    return sum(unicodedata.category(c).startswith("L") for c in text) + 2 * len(IDEOGRAPHS.findall(text))
+
+
+def language_report(verdicts: Sequence[Verdict], languages: Sequence[str]) -> dict[str, Any]:
+    """How often answers are off target, by the language that their rows name.
+
+    Returns:
+        `languages`: by name `answers`, `told` (the rest was too short or in doubt), `off_target`, `off_target_rate`
+        (of those told; None where none was) and `instead` (how many were in which language); `unknown`: names of
+        languages that cannot be checked.
+    """
+    names = sorted(set(languages))
+    told: dict[str, list[Verdict]] = {name: [] for name in names}
+    for verdict, name in zip(verdicts, languages, strict=True):
+        if verdict.off_target is not None:
+            told[name].append(verdict)
+    counts = Counter(languages)
+    report = {}
+    for name in names:
+        off = [verdict for verdict in told[name] if verdict.off_target]
+        report[name] = {
+            "answers": counts[name],
+            "told": len(told[name]),
+            "off_target": len(off),
+            "off_target_rate": round(len(off) / len(told[name]), 4) if told[name] else None,
+            "instead": dict(sorted(Counter(str(verdict.detected) for verdict in off).items())),
+        }
+    return {"languages": report, "unknown": [name for name in names if not accepted(name)]}
