@@ -6,8 +6,9 @@ products of sketches are those of gradients on average, with the variance of den
 signed sum of runs of d instead of a matrix product, so that a wide sketch costs hardly more than a narrow one.
 
 The hash that picks the bucket: coordinates are cut into runs as long as there are buckets, and each run is rotated by a
-random shift. No two coordinates of a run ever meet, a vector shorter than the sketch is kept whole, and coordinates at
-equal places of several attention heads meet no more often than others.
+random shift. No two coordinates of a run ever meet, and a vector shorter than the sketch is kept whole. Coordinates at
+equal places of several attention heads meet no more often than others; nor do equal coordinates of two layers, which
+matters where all layers read a residual stream with the same few large coordinates.
 
 Shapes: T tokens, N coordinates, p = size.
 """
@@ -40,9 +41,8 @@ class CountSketch:
 
     def by_adding(self, values_TN: torch.Tensor) -> torch.Tensor:
         """Run by run: what suits a CPU's cache."""
-        first_TR, *others = (values_TN.float() * self.sign_N).split(self.size, dim=1)
-        buckets_Tp = F.pad(first_TR, (0, self.size - first_TR.shape[1]))
-        for run_TR, shift in zip(others, self.shifts[1:], strict=True):
+        buckets_Tp = torch.zeros(len(values_TN), self.size, device=values_TN.device)
+        for run_TR, shift in zip((values_TN.float() * self.sign_N).split(self.size, dim=1), self.shifts, strict=True):
             before = min(run_TR.shape[1], self.size - shift)
             buckets_Tp[:, shift : shift + before] += run_TR[:, :before]
             if before < run_TR.shape[1]:
@@ -73,8 +73,7 @@ def count_sketch(name: str, side: str, num_coordinates: int, size: int, seed: in
     words = generator.random_raw((num_coordinates + 63) // 64).astype("<u8")
     bits = np.unpackbits(words.view(np.uint8), count=num_coordinates)
     num_runs = -(-num_coordinates // size)
-    # The first run stays where it is: only where runs lie to one another matters.
-    shifts = [0, *(int(word % size) for word in generator.random_raw(num_runs - 1).astype("<u8"))]
+    shifts = [int(word % size) for word in generator.random_raw(num_runs).astype("<u8")]
     sign_N = torch.from_numpy(bits.astype(np.int8) * 2 - 1).to(device=device, dtype=torch.float32)
     return CountSketch(sign_N, shifts, size)
 
