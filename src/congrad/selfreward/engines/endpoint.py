@@ -129,16 +129,16 @@ class Endpoint:
         """
         import anyio
 
-        failures = 0
+        failures, answered = 0, self.answered
         while True:
             while (wait := self.open_at - time.monotonic()) > 0:
                 await anyio.sleep(wait)
-            before = self.answered
             try:
                 reply = await self.attempt(client, request)
             except Passing as failure:
                 # Too much is asked at a time: while others get through, the endpoint is not away.
-                failures = 1 if failure.busy and self.answered > before else failures + 1
+                failures = 1 if failure.busy and self.answered > answered else failures + 1
+                answered = self.answered
                 if failures > self.engine.retries or (failure.wait or 0) > LONGEST_TOLD_WAIT:
                     raise UserError(
                         f"{self.url} stays away: {failure} ({failures} tries); what is done is safe: once it answers, "

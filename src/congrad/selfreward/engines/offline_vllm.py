@@ -17,12 +17,10 @@ from typing import Any
 from congrad.errors import UserError
 from congrad.filtering import Model
 from congrad.models.packaged import resolve
+from congrad.selfreward.engines import vllm_worker
 from congrad.selfreward.engines.interface import Reply, Request
 from congrad.selfreward.engines.server import last_line
 from congrad.selfreward.engines.settings import Engine
-from congrad.selfreward.engines.vllm_worker import NOT_INSTALLED
-
-WORKER = "congrad.selfreward.engines.vllm_worker"
 
 
 @contextmanager
@@ -55,7 +53,7 @@ class OfflineVLLM:
             return
         with self.log.open("ab") if self.log else open(os.devnull, "ab") as log:
             worker = subprocess.Popen(
-                [sys.executable, "-P", "-m", WORKER],
+                [sys.executable, "-P", vllm_worker.__file__],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -86,7 +84,7 @@ class OfflineVLLM:
             worker.wait()
 
     def failure(self, code: int) -> UserError:
-        if code == NOT_INSTALLED:
+        if code == vllm_worker.NOT_INSTALLED:
             return UserError("an engine of kind vllm needs vLLM: pip install 'congrad[vllm]'")
         return UserError(
             f"vLLM ended with exit code {code}{last_line(self.log)}; mend engine.options or the model and give "

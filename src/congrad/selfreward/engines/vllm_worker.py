@@ -1,4 +1,7 @@
-"""The worker that `offline_vllm` starts: a model and requests on standard input, replies on standard output."""
+"""The worker that `offline_vllm` starts: a model and requests on standard input, replies on standard output.
+
+A program of its own that imports nothing of congrad, so that the GPU is vLLM's alone.
+"""
 
 import json
 import os
