@@ -1,0 +1,255 @@
+"""Local tasks for the alignment tax: JSON Lines in, items to measure out, and what an answer is worth.
+
+    perplexity       every token of a text predicted once, in windows; the token before a window is its only context
+    multiple-choice  the choice whose log-probability after the prompt is highest, as it is and per character
+    exact-match      an answer written greedily, compared by its last number or as a whole
+
+Windows, the split of prompt and choice, and the division by characters are those of lm-evaluation-harness, so that its
+figures on the same text are the same.
+"""
+
+import glob
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from congrad.errors import UserError
+from congrad.evaluation.numbers import last_number
+from congrad.evaluation.settings import PLACEHOLDER, LocalTask
+from congrad.filtering.logps import Triple
+from congrad.preferences.locate import quote
+from congrad.stage import content_key
+
+CONNECTORS = {  # because, so: what XCOPA's premise and choice are joined by, as lm-evaluation-harness has them
+    "en": ("because", "so"),
+    "et": ("sest", "seetõttu"),
+    "ht": ("poukisa", "donk sa"),
+    "id": ("karena", "maka"),
+    "it": ("perché", "quindi"),
+    "qu": ("imataq", "chaymi"),
+    "sw": ("kwa sababu", "kwa hiyo"),
+    "ta": ("காரணமாக", "எனவே"),
+    "th": ("เพราะ", "ดังนั้น"),
+    "tr": ("çünkü", "bu yüzden"),
+    "vi": ("bởi vì", "vì vậy"),
+    "zh": ("因为", "所以"),
+}
+RELATIONS = ("cause", "effect")
+END_OF_SENTENCE = re.compile(r"[.!?。！？…।]$")
+MGSM_PROMPT, MGSM_STOP = "Question: {question}\nAnswer:", ("\nQuestion:",)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to measure.
+
+    Attributes:
+        key: made of its place and content.
+        where: file and line.
+        prompt: what the model goes on with; empty for a text.
+        options: the text, or the choices with the space before them.
+        answer: position of the right choice, or the right answer; None for a text.
+    """
+
+    key: str
+    where: str
+    language: str
+    prompt: str
+    options: tuple[str, ...]
+    answer: int | str | None
+
+
+def load_task(task: LocalTask) -> list[Item]:
+    """The items of a task, in the order of files and lines.
+
+    Raises:
+        UserError: no file, or a row that is none of the task's, by file, line and column.
+    """
+    items: list[Item] = []
+    taken: Counter[str] = Counter()
+    for path in files_of(task):
+        for where, row in read_lines(path):
+            language = language_of(task, path, row, where)
+            taken[language] += 1
+            if task.limit is None or taken[language] <= task.limit:
+                prompt, options, answer = content(task, row, language, where)
+                key = content_key(len(items), language, prompt, options, answer)
+                items.append(Item(key, where, language, prompt, options, answer))
+    if not items:
+        raise UserError(f"{task.path}: no rows for the task {task.name}; fill the file or leave the task out")
+    return items
+
+
+def files_of(task: LocalTask) -> list[Path]:
+    path = Path(task.path)
+    if path.is_dir():
+        files = sorted(path.glob("*.jsonl"))
+    else:
+        files = [path] if path.is_file() else sorted(map(Path, glob.glob(task.path)))
+    if not files:
+        raise UserError(f"{task.path}: no JSON Lines there for the task {task.name}; check the path")
+    return files
+
+
+def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of a file, each with its place."""
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: not JSON ({error}); mend the line or remove it") from error
+        if not isinstance(row, dict):
+            raise UserError(f"{path}:{number}: {quote(row)} is no JSON object; write one {{...}} per line")
+        yield f"{path}:{number}", row
+
+
+def language_of(task: LocalTask, path: Path, row: Mapping[str, Any], where: str) -> str:
+    if row.get(task.language_column) is not None:
+        return text_of(row, task.language_column, where)
+    return path.stem.rpartition("_")[2]
+
+
+def content(task: LocalTask, row: Mapping[str, Any], language: str, where: str) -> tuple[str, tuple[str, ...], Any]:
+    """Prompt, options and answer of a row."""
+    if task.layout == "xcopa":
+        return xcopa(row, language, where)
+    if task.kind == "perplexity":
+        return "", (text_of(row, task.text_column, where),), None
+    template = task.prompt or MGSM_PROMPT
+    prompt = PLACEHOLDER.sub(lambda match: text_of(row, match[1], where), template)
+    if task.kind == "multiple-choice":
+        options = choices(task, row, where)
+        label = row.get(task.label_column)
+        return prompt, tuple(f" {option}" for option in options), check_label(label, task.label_column, options, where)
+    answer = text_of(row, task.answer_column, where)
+    if task.rule == "last-number" and last_number(answer) is None:
+        raise UserError(f"{where}: column {task.answer_column!r} holds {quote(answer)}, no number; set rule to text")
+    return prompt, (), answer
+
+
+def xcopa(row: Mapping[str, Any], language: str, where: str) -> tuple[str, tuple[str, ...], int]:
+    """Premise without its full stop, a connector, and the choices with a small first letter."""
+    if language not in CONNECTORS:
+        raise UserError(
+            f"{where}: the layout xcopa knows no connectors for {quote(language)}, only for {', '.join(CONNECTORS)}; "
+            "write the task with kind, prompt and choices"
+        )
+    relation = row.get("question")
+    if relation not in RELATIONS:
+        raise UserError(f"{where}: column 'question' holds {quote(relation)}; it must be cause or effect")
+    premise = END_OF_SENTENCE.sub("", text_of(row, "premise", where).strip())
+    options = [text_of(row, name, where) for name in ("choice1", "choice2")]
+    prompt = f"{premise} {CONNECTORS[language][RELATIONS.index(relation)]}"
+    lowered = tuple(f" {option[0].lower()}{option[1:]}" for option in options)
+    return prompt, lowered, check_label(row.get("label"), "label", options, where)
+
+
+def choices(task: LocalTask, row: Mapping[str, Any], where: str) -> list[str]:
+    """The choices, from a column each or from one that lists them."""
+    listed = row.get(task.choices[0]) if len(task.choices) == 1 else None
+    if isinstance(listed, list) and all(isinstance(option, str) and option for option in listed):
+        options = [str(option) for option in listed]
+    else:
+        options = [text_of(row, column, where) for column in task.choices]
+    if len(options) < 2:
+        raise UserError(f"{where}: {len(options)} choice; there must be two or more")
+    return options
+
+
+def check_label(label: object, column: str, options: list[str], where: str) -> int:
+    if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < len(options):
+        raise UserError(
+            f"{where}: column {column!r} holds {quote(label)}; it must be the right choice's position, "
+            f"0 to {len(options) - 1}"
+        )
+    return label
+
+
+def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
+    """A column's text; a number is written out."""
+    value = row.get(column)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or not value.strip():
+        told = "there is none" if value is None else f"it holds {quote(value)}"
+        raise UserError(f"{where}: column {column!r} must hold text, and {told}")
+    return value
+
+
+# Likelihoods
+
+
+def first_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """What stands before a text's first token, so that it can be predicted: BOS, else EOS."""
+    token = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    assert isinstance(token, int)
+    return token
+
+
+def windows(text: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Triple]:
+    """A text in runs of at most `max_length` tokens after one token of context."""
+    ids = [first_token(tokenizer), *tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]]
+    found = []
+    for start in range(1, len(ids), max_length):
+        response = np.array(ids[start : start + max_length], dtype=np.int32)
+        found.append((np.array(ids[start - 1 : start], dtype=np.int32), response, response))
+    return found
+
+
+def continuation(prompt: str, option: str, tokenizer: PreTrainedTokenizerBase, max_length: int) -> Triple:
+    """The tokens of a prompt and of what follows it: those after the longest start that they share.
+
+    A prompt that leaves no room loses its first tokens.
+    """
+    whole = tokenizer(prompt + option, verbose=False)["input_ids"]
+    alone = tokenizer(prompt, verbose=False)["input_ids"]
+    shared = next((i for i, pair in enumerate(zip(whole, alone, strict=False)) if pair[0] != pair[1]), len(alone))
+    shared = min(shared, len(whole) - 1)
+    context, response = whole[:shared] or [first_token(tokenizer)], whole[shared:][-max_length:]
+    context = context[max(len(context) + len(response) - max_length, 0) :] or context[-1:]
+    ids = np.array(response, dtype=np.int32)
+    return np.array(context, dtype=np.int32), ids, ids
+
+
+def right_choices(items: list[Item], logps: list[list[float]]) -> dict[str, list[float]]:
+    """1 for an item whose right choice comes first, by `raw` log-probability and by `normalised`, per character.
+
+    Of equally probable choices the first is taken.
+    """
+    raw, normalised = [], []
+    for item, values in zip(items, logps, strict=True):
+        raw.append(float(int(np.argmax(values)) == item.answer))
+        lengths = [len(option) - 1 for option in item.options]  # without the space before it
+        normalised.append(float(int(np.argmax(np.array(values) / lengths)) == item.answer))
+    return {"raw": raw, "normalised": normalised}
+
+
+# Exact match
+
+
+def cut(text: str, stop: tuple[str, ...]) -> str:
+    """The text before the first of some marks."""
+    return text[: min((text.find(mark) for mark in stop if mark in text), default=len(text))]
+
+
+def is_match(task: LocalTask, item: Item, text: str) -> bool:
+    """Whether a written answer is the right one."""
+    stop = task.stop or (MGSM_STOP if task.layout == "mgsm" else ())
+    written = cut(text, stop)
+    assert isinstance(item.answer, str)
+    if task.rule == "last-number":
+        return last_number(written) == last_number(item.answer)
+    return written.strip() == item.answer.strip()
