@@ -1,4 +1,4 @@
-"""lm-evaluation-harness: a task of one's own, its figures beside ours on the same text, mistakes, and what it returns."""
+"""lm-evaluation-harness: its figures beside ours on the same text, mistakes, and what it returns."""
 
 import json
 import math
@@ -52,8 +52,8 @@ def folder(tmp_path) -> Path:
     return tmp_path
 
 
-def run(folder: Path, directory: Path, tasks: tuple[str, ...], **options):
-    settings = Harness(tasks, include_path=str(folder / "tasks"))
+def run(folder: Path, directory: Path, tasks: tuple[str, ...], include_path: str | None = None, **options):
+    settings = Harness(tasks, include_path=include_path or str(folder / "tasks"))
     tokenizer = load_tokenizer(str(directory))
     return run_harness(lambda: load_model(str(directory)), tokenizer, settings, folder / "log.jsonl", **options)
 
@@ -71,9 +71,9 @@ def test_the_harness_and_the_local_tasks_agree(folder, tiny_directory):
     )
     items = load_task(quiz)
     triples = [continuation(item.prompt, option, tokenizer, 1000) for item in items for option in item.options]
-    logps = dict(
-        pair for batch, found_B2 in log_probabilities(model, triples) for pair in zip(batch, found_B2[:, 0].tolist())
-    )
+    logps = {}
+    for batch, logps_B2 in log_probabilities(model, triples):
+        logps |= dict(zip(batch, logps_B2[:, 0].tolist(), strict=True))
     right = right_choices(items, [[logps[2 * n], logps[2 * n + 1]] for n in range(len(items))])
     assert [pair[0] for pair in measures["acc"]["values"]] == right["raw"]
     assert [pair[0] for pair in measures["acc_norm"]["values"]] == right["normalised"]
@@ -100,16 +100,12 @@ def test_the_harness_and_the_local_tasks_agree(folder, tiny_directory):
 
 def test_a_task_that_is_none(folder, tiny_directory):
     pytest.importorskip("lm_eval")
-    (folder / "tasks" / "broken.yaml").write_text(
-        QUIZ.replace("task: quiz", "task: broken").replace("FILE", "/none.jsonl")
-    )
+    broken = QUIZ.replace("task: quiz", "task: broken").replace("FILE", "/none.jsonl")
+    (folder / "tasks" / "broken.yaml").write_text(broken)
     with pytest.raises(UserError, match=r"evaluate.lm_eval.tasks: 'broken' cannot be run \(.*none.jsonl"):
         run(folder, tiny_directory, ("broken",))
-    with pytest.raises(UserError, match=r"include_path /none: no such folder"):
-        settings = Harness(("quiz",), include_path="/none")
-        run_harness(
-            lambda: load_model(str(tiny_directory)), load_tokenizer(str(tiny_directory)), settings, folder / "l"
-        )
+    with pytest.raises(UserError, match="include_path /none: no such folder"):
+        run(folder, tiny_directory, ("quiz",), include_path="/none")
 
 
 def stand_in() -> dict:

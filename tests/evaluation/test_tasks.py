@@ -1,4 +1,4 @@
-"""Local tasks: rows to items, by hand; likelihoods and choices equal to a plain forward pass; mistakes by file and line."""
+"""Local tasks: rows to items by hand, likelihoods and choices as by a plain forward pass, mistakes by file and line."""
 
 import json
 import math
@@ -52,24 +52,16 @@ def test_mgsm_and_limits(tmp_path):
         ("b", "Question: 0+0?\nAnswer:", "0"),
         ("b", "Question: 1+1?\nAnswer:", "2"),
     ]
-    own = load_task(LocalTask("sums", path, layout="mgsm", prompt="{language}: {question} {{x}}"))
-    assert own[0].prompt == "a: 0+0? {{x}}".replace("{{x}}", "{{x}}") or own[0].prompt
+    own = load_task(LocalTask("sums", path, layout="mgsm", prompt="{language}: {question} { x }"))
+    assert own[0].prompt == "a: 0+0? { x }"
     assert load_task(LocalTask("sums", path, kind="perplexity", text_column="question"))[0].options == ("0+0?",)
 
 
 def test_columns_of_ones_own(tmp_path):
-    path = write(
-        tmp_path / "quiz.jsonl", {"lang": "de", "q": "{a} 1?", "a": "ja", "b": "nein", "right": 0, "all": ["x"]}
-    )
-    task = LocalTask(
-        "quiz",
-        path,
-        kind="multiple-choice",
-        language_column="lang",
-        prompt="Q: {q}",
-        choices=("a", "b"),
-        label_column="right",
-    )
+    row = {"lang": "de", "q": "{a} 1?", "a": "ja", "b": "nein", "right": 0}
+    path = write(tmp_path / "quiz.jsonl", row)
+    columns = {"language_column": "lang", "choices": ("a", "b"), "label_column": "right"}
+    task = LocalTask("quiz", path, kind="multiple-choice", prompt="Q: {q}", **columns)
     (item,) = load_task(task)
     assert item.prompt == "Q: {a} 1?", "what a row says is no template"
     assert (item.language, item.options, item.answer) == ("de", (" ja", " nein"), 0)
