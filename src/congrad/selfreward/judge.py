@@ -1,0 +1,277 @@
+"""The stage `judge`: responses in, a score of each out, and figures that say what the scores are worth.
+
+stage.json         what the stage was begun with
+raw.jsonl          every reply of the judge (or log-probability) as it came, by key
+judgements.jsonl   every judgement with its text and its score, in the order of the responses; null where there is none
+scores.jsonl       every response's score: the mean over its judgements that gave one; null where none did
+hygiene.json       parse rate, ties, entropy, agreement and length, by language
+server.log         what a process that the engine started had to say
+manifest.json      written last
+
+A judgement that cannot be read is missing data, never a score: a score of 0 would make its response the rejected one.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from congrad.errors import UserError
+from congrad.files import write_json
+from congrad.filtering import Model
+from congrad.preferences.locate import quote
+from congrad.selfreward.engines import (
+    Engine,
+    Reply,
+    Request,
+    RequestRefused,
+    has_chat_template,
+    identity,
+    open_engine,
+)
+from congrad.selfreward.generate import SERVER_LOG, OnProgress, silent
+from congrad.selfreward.hygiene import hygiene_warnings, measure_hygiene
+from congrad.selfreward.responses import RAW, SCORES, Judgements, Responses, read_responses
+from congrad.selfreward.rubric import as_text, ends_open, fill, read_score, read_template
+from congrad.stage import RowLog, begin, content_key, finish, forget_if_empty, write_rows
+
+Kind = Literal["llm", "implicit-reward"]
+JUDGEMENTS, HYGIENE = "judgements.jsonl", "hygiene.json"
+# A base model cannot be told to end with a line, only to go on with one.
+PLAIN_ENDING = "\nScore:"
+
+
+@dataclass(frozen=True)
+class Judge:
+    """How responses get their scores.
+
+    Attributes:
+        kind: `llm` asks a model with a rubric. `implicit-reward` asks nobody: it is what DPO has taught the round's
+            model, beta (log pi(y|x) - log ref(y|x)) against the reference (arXiv 2305.18290, eq. 5).
+        samples: judgements of each response, whose mean is its score.
+        temperature: 0 for the most probable token every time.
+        top_p: sample from the most probable tokens that together have this probability.
+        max_tokens: of a judgement.
+        seed: of all judgements; each has one of its own that follows from it.
+        chat: put the template through the judge's chat template; `auto`: where there is one.
+        template: a file of the user's with `{prompt}`, `{response}` and perhaps `{language}`, that asks for a line
+            `Score: N`, 0 to 5. Where it ends with `Score:` the judge writes nothing but the number. None: the packaged
+            rubric.
+        engine: what judges; None: what generates.
+        model: the judge; None: the round's own model, or the one that an endpoint in `engine` names.
+        beta: of the implicit reward.
+    """
+
+    kind: Kind = "llm"
+    samples: int = 3
+    temperature: float = 0.7
+    top_p: float = 0.95
+    max_tokens: int = 512
+    seed: int = 0
+    chat: bool | Literal["auto"] = "auto"
+    template: str | None = None
+    engine: Engine | None = None
+    model: str | None = None
+    beta: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise UserError(f"judge.kind {self.kind!r}: choose llm or implicit-reward")
+        for each in fields(self):
+            used = each.name != "beta" if self.kind == "llm" else each.name in ("kind", "seed", "beta")
+            if not used and getattr(self, each.name) != each.default:
+                raise UserError(f"judge.{each.name}: a judge of kind {self.kind} has no use for it; leave it out")
+        for name in ("samples", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise UserError(f"judge.{name} {getattr(self, name)}: must be 1 or more")
+        if not 0 <= self.temperature < math.inf:
+            raise UserError(f"judge.temperature {self.temperature}: must be 0 or more")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"judge.top_p {self.top_p}: must be more than 0, and 1 at most")
+        if self.temperature == 0 and self.samples > 1:
+            raise UserError("judge.temperature 0 makes all judgements of a response the same; set judge.samples to 1")
+        if not 0 < self.beta < math.inf:
+            raise UserError(f"judge.beta {self.beta}: must be more than 0")
+
+
+def run_judge(
+    generated: Path,
+    model: Model,
+    settings: Judge,
+    output: Path,
+    *,
+    engine: Engine | None = None,
+    reference: Model | None = None,
+    listener: OnProgress = silent,
+) -> None:
+    """Scores the responses of a finished `generate`; returns at once where that is done already.
+
+    In process, the same call ends in the same bytes however often it was killed on the way.
+
+    Args:
+        generated: directory of `generate`.
+        model: the round's.
+        settings: how.
+        output: the stage's directory.
+        engine: what generated, for settings that name no engine.
+        reference: of the implicit reward; None: the one that `model` names.
+        listener: told of every group of judgements.
+
+    Raises:
+        UserError: the judge cannot be asked, or never gives a score that can be read.
+    """
+    responses = read_responses(generated)
+    if settings.kind == "llm":
+        judgements = ask_judge(responses, model, settings, output, engine or Engine(), listener)
+    else:
+        from congrad.selfreward.implicit import implicit_rewards
+
+        judgements = implicit_rewards(responses, model, reference, settings.beta, output, listener)
+    if judgements is None:
+        return
+    scores = [[row["score"] for row in own] for own in judgements]
+    if all(score is None for own in scores for score in own):
+        raise UserError(never_parsed([row for own in judgements for row in own], settings, output))
+    write_rows(output / JUDGEMENTS, (row for own in judgements for row in own))
+    write_rows(
+        output / SCORES,
+        (
+            {"key": row["key"], "score": mean(own), "scores": own}
+            for row, own in zip(responses.rows, scores, strict=True)
+        ),
+    )
+    hygiene = measure_hygiene(responses.rows, scores, rubric=settings.kind == "llm")
+    write_json(output / HYGIENE, hygiene)
+    warnings = hygiene_warnings(hygiene)
+    finish(output, {"responses": len(scores), "scored": hygiene["all"]["scored"], "warnings": warnings})
+
+
+def mean(scores: Sequence[float | None]) -> float | None:
+    """Of those that are there."""
+    found = [score for score in scores if score is not None]
+    return math.fsum(found) / len(found) if found else None
+
+
+def never_parsed(judgements: list[dict[str, Any]], settings: Judge, output: Path) -> str:
+    """What is said of a judge whose every judgement is missing, with an example."""
+    if settings.kind == "implicit-reward":
+        return f"no log-probability of a response is finite; set model.dtype to float32, remove {output} and run again"
+    row = next((row for row in judgements if row["text"].strip()), judgements[0])
+    cut = sum(row["finish_reason"] == "length" for row in judgements)
+    mend = (
+        "name a judge.model or a judge.engine that follows instructions, or a judge.template that is easier to follow"
+    )
+    if cut:
+        mend = f"raise judge.max_tokens, which cut {cut} of them, or {mend}"
+    return (
+        f"none of the {len(judgements)} judgements gives a score that can be read; one says "
+        f"{quote(row['text'].strip(), 120)}; {mend}, then remove {output} and run again"
+    )
+
+
+# Asking a model
+
+
+def who_judges(settings: Judge, engine: Engine, model: Model) -> tuple[Engine, Model]:
+    """The engine and the model that judge.
+
+    Args:
+        engine: what generated.
+        model: the round's.
+
+    Raises:
+        UserError: both the settings and their engine name a model.
+    """
+    own = settings.engine or engine
+    named = own.model if own.command is None else None  # beside a command it is the name of whatever that serves
+    if settings.model is not None:
+        if named is not None:
+            raise UserError(f"judge.model would be ignored: the endpoint is asked for {named!r}; leave one of them out")
+        return own, replace(model, name=settings.model, adapter=None, reference=None, revision=None)
+    if settings.engine is not None and named is not None:
+        return own, Model(named, device=model.device)
+    return own, model
+
+
+def ask_judge(
+    responses: Responses, model: Model, settings: Judge, output: Path, engine: Engine, listener: OnProgress
+) -> Judgements | None:
+    """Asks for every judgement that is not there; None where the stage is finished."""
+    engine, model = who_judges(settings, engine, model)
+    template = read_template(settings.template)
+    decided = {
+        **asdict(settings),
+        **identity(engine, model),
+        "template": content_key(template),
+        "responses": responses.fingerprint,
+    }
+    forget_if_empty(output, "judge", RAW, SERVER_LOG)
+    if begin(output, "judge", decided):
+        return None
+    chat = has_chat_template(engine, model) if settings.chat == "auto" else settings.chat
+    if not chat and settings.template is None:
+        template += PLAIN_ENDING
+    requests = make_requests(responses, settings, template, chat=chat)
+    with RowLog(output / RAW) as log:
+        listener("judge", len(log.rows), len(requests))
+        if len(log.rows) < len(requests):
+            for done in ask(requests, responses, model, engine, output / SERVER_LOG, log):
+                listener("judge", done, len(requests))
+        replies = [log.rows[request.key] for request in requests]
+    opened = ends_open(template)
+    rows = [
+        {
+            "key": reply["key"],
+            "response_key": responses.rows[number // settings.samples]["key"],
+            "sample": number % settings.samples,
+            **reply,
+            "score": read_score(reply["text"], cut=reply["finish_reason"] == "length", opened=opened),
+        }
+        for number, reply in enumerate(replies)
+    ]
+    return [rows[start : start + settings.samples] for start in range(0, len(rows), settings.samples)]
+
+
+def make_requests(responses: Responses, settings: Judge, template: str, *, chat: bool) -> list[Request]:
+    """`settings.samples` requests for every response, each with a seed of its own."""
+    requests = []
+    for row in responses.rows:
+        prompt = as_text(responses.prompt(row))
+        text = fill(template, prompt=prompt, response=row["response"], language=row["language"])
+        requests += [
+            Request(
+                key=content_key("judge", row["key"], sample),
+                messages=[{"role": "user", "content": text}] if chat else None,
+                prompt=None if chat else text,
+                seed=int(content_key("judge", settings.seed, row["key"], sample), 16) % 2**31,
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                max_tokens=settings.max_tokens,
+            )
+            for sample in range(settings.samples)
+        ]
+    return requests
+
+
+def ask(
+    requests: Sequence[Request], responses: Responses, model: Model, engine: Engine, server_log: Path, log: RowLog
+) -> Iterator[int]:
+    """Appends the replies that `log` lacks; yields how many it holds after each group."""
+    samples = len(requests) // len(responses.rows)
+    try:
+        with open_engine(engine, model, log=server_log) as opened:
+            for group in opened.generate(requests, log.rows.keys()):
+                log.append([reply_row(reply) for reply in group])
+                yield len(log.rows)
+    except RequestRefused as error:
+        number = next(number for number, request in enumerate(requests) if request.key == error.key)
+        row = responses.rows[number // samples]
+        place = (
+            f"response {row['sample']} to row {row['row']} (both counted from 0) of the prompts, in {row['language']}"
+        )
+        raise UserError(f"judging {place}: {error}") from error
+
+
+def reply_row(reply: Reply) -> dict[str, Any]:
+    return {"key": reply.key, "text": reply.text, "finish_reason": reply.finish_reason}

@@ -1,0 +1,74 @@
+"""What the stages `judge` and `pair` read: the responses of a finished `generate`, and their scores."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from congrad.errors import UserError
+from congrad.selfreward.engines import Message
+from congrad.selfreward.generate import RESPONSES, as_messages
+from congrad.stage import MANIFEST, file_fingerprint, is_finished, read_json, read_rows
+
+RAW, SCORES = "raw.jsonl", "scores.jsonl"
+
+Judgements = list[list[dict[str, Any]]]
+"""By response, in order, rows of `judgements.jsonl`."""
+
+
+@dataclass(frozen=True)
+class Responses:
+    """The responses of a round.
+
+    Attributes:
+        rows: of `responses.jsonl`, in its order: prompt by prompt.
+        chat: whether the model was asked in conversations.
+        system: the system message that prompts without one were given.
+        fingerprint: of all that.
+    """
+
+    rows: list[dict[str, Any]]
+    chat: bool
+    system: str | None
+    fingerprint: list[Any]
+
+    def prompt(self, row: dict[str, Any]) -> str | list[Message]:
+        """The prompt as the model was given it: a conversation, or the text that it went on with."""
+        return as_messages(row["prompt"], self.system) if self.chat else row["prompt"]
+
+
+def read_responses(directory: Path) -> Responses:
+    """Reads what `generate` left.
+
+    Raises:
+        UserError: the stage is not finished, or damaged.
+    """
+    manifest = finished(directory, "generate")
+    path, chat, system = directory / RESPONSES, bool(manifest["chat"]), manifest["settings"]["system"]
+    return Responses(list(read_rows(path)), chat, system, [file_fingerprint(path), chat, system])
+
+
+def read_scores(directory: Path, responses: Responses) -> list[float | None]:
+    """The score of each response, None where it has none.
+
+    Raises:
+        UserError: `judge` is not finished there, is damaged, or judged other responses.
+    """
+    finished(directory, "judge")
+    rows = list(read_rows(directory / SCORES))
+    if [row["key"] for row in rows] != [row["key"] for row in responses.rows]:
+        raise UserError(f"{directory} holds scores of other responses; judge these first")
+    return [row["score"] for row in rows]
+
+
+def finished(directory: Path, name: str) -> dict[str, Any]:
+    """The manifest of a finished stage.
+
+    Raises:
+        UserError: it is not finished, or another one.
+    """
+    if not is_finished(directory):
+        raise UserError(f"{directory} holds no finished stage {name}; give the command that makes it first")
+    manifest = read_json(directory / MANIFEST)
+    if manifest.get("stage") != name:
+        raise UserError(f"{directory} holds the stage {manifest.get('stage')!r}, not {name!r}; name the right one")
+    return manifest
