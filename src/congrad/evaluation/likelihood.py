@@ -1,0 +1,102 @@
+"""What a model says of the items of likelihood tasks, and what follows from it for every language."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from congrad.evaluation.intervals import Examples
+from congrad.evaluation.settings import LocalTask
+from congrad.evaluation.tasks import Item, continuation, right_choices, windows
+from congrad.filtering.logps import Triple, log_probabilities
+from congrad.stage import RowLog, content_key
+
+
+@dataclass(frozen=True)
+class ItemLogps:
+    """Of one item: log-probability and length in tokens of each of its choices, or of each window of its text."""
+
+    logps: list[float]
+    tokens: list[int]
+
+    @property
+    def finite(self) -> bool:
+        return all(map(math.isfinite, self.logps))
+
+
+def measure_items(
+    load: Callable[[], PreTrainedModel],
+    tokenizer: PreTrainedTokenizerBase,
+    task: LocalTask,
+    items: Sequence[Item],
+    path: Path,
+    *,
+    max_length: int = 1024,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> list[ItemLogps]:
+    """Log-probabilities for every item; goes on with those that are in the log at `path`.
+
+    Args:
+        load: gives the model, frozen, where there is anything left to compute.
+        max_length: tokens of a window, or of prompt and choice.
+        on_progress: told of how many choices and windows are done, as a share of the items.
+    """
+    parts: list[list[Triple]] = [
+        windows(item.options[0], tokenizer, max_length)
+        if task.kind == "perplexity"
+        else [continuation(item.prompt, option, tokenizer, max_length) for option in item.options]
+        for item in items
+    ]
+    keys = [[content_key(item.key, part) for part in range(len(own))] for item, own in zip(items, parts, strict=True)]
+    flat, flat_keys = [part for own in parts for part in own], [key for own in keys for key in own]
+    with RowLog(path) as log:
+
+        def tell() -> None:
+            on_progress(len(items) * len(log.rows) // max(len(flat), 1))
+
+        tell()
+        done = [key in log.rows for key in flat_keys]
+        if not all(done):
+            for batch, logps_B2 in log_probabilities(load(), flat, done):
+                rows = zip(batch, logps_B2[:, 0].tolist(), strict=True)
+                log.append({"key": flat_keys[position], "logp": logp} for position, logp in rows)
+                tell()
+        found = []
+        for own, own_keys in zip(parts, keys, strict=True):
+            logps = [log.rows[key]["logp"] for key in own_keys]
+            found.append(
+                ItemLogps([math.nan if logp is None else logp for logp in logps], [len(part[1]) for part in own])
+            )
+        return found
+
+
+def likelihood_examples(
+    task: LocalTask, items: Sequence[Item], found: Mapping[str, Sequence[ItemLogps]]
+) -> dict[str, dict[str, dict[str, Examples]]]:
+    """By measure, model and language: `bits-per-byte` and `per-token` (nats; of a text), or `accuracy` and
+    `accuracy-normalised`. Items that any model gives no finite log-probability are left out for all."""
+    there = [all(own[number].finite for own in found.values()) for number in range(len(items))]
+    numbers: dict[str, list[int]] = {}
+    for number, item in enumerate(items):
+        if there[number]:
+            numbers.setdefault(item.language, []).append(number)
+    measures: dict[str, dict[str, dict[str, Examples]]] = {}
+    for name, own in found.items():
+        for language, those in sorted(numbers.items()):
+            for measure, examples in of_language(task, [items[n] for n in those], [own[n] for n in those]).items():
+                measures.setdefault(measure, {}).setdefault(name, {})[language] = examples
+    return measures
+
+
+def of_language(task: LocalTask, items: Sequence[Item], found: Sequence[ItemLogps]) -> dict[str, Examples]:
+    if task.kind == "perplexity":
+        nats = [-sum(each.logps) for each in found]
+        sizes = [float(len(item.options[0].encode("utf-8", "surrogatepass"))) for item in items]
+        return {
+            "bits-per-byte": Examples.of_ratio([each / math.log(2) for each in nats], sizes),
+            "per-token": Examples.of_ratio(nats, [float(sum(each.tokens)) for each in found]),
+        }
+    right = right_choices(list(items), [each.logps for each in found])
+    return {"accuracy": Examples.of(right["raw"]), "accuracy-normalised": Examples.of(right["normalised"])}

@@ -1,0 +1,214 @@
+"""Every part of the evaluation on one model after the other, and the contests between their answers."""
+
+import gc
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from congrad.evaluation.answers import collect_replies
+from congrad.evaluation.harness import run_harness
+from congrad.evaluation.likelihood import ItemLogps, measure_items
+from congrad.evaluation.preference import PairLogps, measure_pairs
+from congrad.evaluation.settings import Evaluate, LocalTask
+from congrad.evaluation.tasks import Item, is_match
+from congrad.evaluation.winrate import Answer, Judged, answer_prompts, judge_answers
+from congrad.filtering import Model
+from congrad.filtering.ranks import pick_device
+from congrad.preferences import Preferences
+from congrad.selfreward.engines import Engine, OpenEngine, Request, has_chat_template, open_engine
+from congrad.selfreward.prompts import Prompt
+from congrad.stage import content_key
+
+OnProgress = Callable[[str, int, int], None]
+PARTS = "parts"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is measured, read and checked."""
+
+    pairs: Preferences | None
+    tasks: dict[str, tuple[LocalTask, list[Item]]]
+    prompts: list[Prompt] = field(default_factory=list)
+
+
+@dataclass
+class Found:
+    """What was measured, by model."""
+
+    pairs: dict[str, PairLogps] = field(default_factory=dict)
+    items: dict[str, dict[str, list[ItemLogps]]] = field(default_factory=dict)
+    matches: dict[str, dict[str, list[bool]]] = field(default_factory=dict)
+    harness: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
+    answers: dict[str, list[Answer]] = field(default_factory=dict)
+    judged: dict[tuple[str, str], list[Judged]] = field(default_factory=dict)
+
+
+class Counter:
+    """Adds up what the parts have done."""
+
+    def __init__(self, listener: OnProgress, total: int) -> None:
+        self.listener, self.total = listener, total
+        self.done: dict[str, int] = {}
+
+    def of(self, *part: str) -> Callable[[int], None]:
+        def tell(done: int) -> None:
+            self.done["/".join(part)] = done
+            self.listener("evaluate", sum(self.done.values()), self.total)
+
+        return tell
+
+
+def file_name(name: str) -> str:
+    """A name that every file system takes, of its own for every model and task."""
+    return f"{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')[:40]}-{content_key(name)[:6]}".lstrip("-")
+
+
+def part_path(output: Path, *part: str) -> Path:
+    return output / PARTS / f"{'.'.join(map(file_name, part))}.jsonl"
+
+
+def the_judge(models: Mapping[str, Model], settings: Evaluate) -> tuple[Model, Engine]:
+    """The model that judges, and its engine."""
+    assert settings.win_rate is not None
+    initial = next(iter(models.values()))
+    named = settings.win_rate.judge_model
+    judge = initial if named is None else Model(named, dtype=initial.dtype, device=initial.device)
+    return judge, settings.win_rate.judge or settings.engine
+
+
+@contextmanager
+def loaded_when_asked(model: Model) -> Iterator[Callable[[], PreTrainedModel]]:
+    """A function that gives the model, loaded the first time; its memory is free when the block ends."""
+    from congrad.models.load import load_model
+
+    held: list[PreTrainedModel] = []
+
+    def load() -> PreTrainedModel:
+        if not held:
+            options: dict[str, Any] = {"revision": model.revision, "trust_remote_code": model.trust_remote_code}
+            device = pick_device(model.device)
+            held.append(load_model(model.name, dtype=model.dtype, device=device, adapter=model.adapter, **options))
+        return held[0]
+
+    try:
+        yield load
+    finally:
+        if held:
+            held.clear()
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+@contextmanager
+def opened_when_asked(engine: Engine, model: Model, log: Path) -> Iterator[Callable[[], OpenEngine]]:
+    """A function that gives the open engine, opened the first time."""
+    with ExitStack() as stack:
+        held: list[OpenEngine] = []
+
+        def get() -> OpenEngine:
+            if not held:
+                held.append(stack.enter_context(open_engine(engine, model, log=log)))
+            return held[0]
+
+        yield get
+
+
+def measure_model(
+    name: str, model: Model, settings: Evaluate, inputs: Inputs, output: Path, found: Found, counter: Counter
+) -> None:
+    """All parts of one model: first those that look at its probabilities, then those in which it writes."""
+    from congrad.models.load import load_tokenizer
+
+    tokenizer = load_tokenizer(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
+    found.items[name], found.matches[name] = {}, {}
+    with loaded_when_asked(model) as load:
+        if inputs.pairs is not None:
+            found.pairs[name] = measure_pairs(
+                load,
+                tokenizer,
+                inputs.pairs,
+                part_path(output, "pairs", name),
+                chat=settings.chat,
+                max_length=settings.max_length,
+                on_progress=counter.of("pairs", name),
+            )
+        for title, (task, items) in inputs.tasks.items():
+            if task.kind != "exact-match":
+                path, tell = part_path(output, "task", title, name), counter.of("task", title, name)
+                found.items[name][title] = measure_items(
+                    load, tokenizer, task, items, path, max_length=settings.max_length, on_progress=tell
+                )
+        if settings.lm_eval is not None:
+            path, tell = part_path(output, "lm-eval", name), counter.of("lm-eval", name)
+            found.harness[name] = run_harness(
+                load, tokenizer, settings.lm_eval, path, seed=settings.seed, on_progress=tell
+            )
+    with opened_when_asked(settings.engine, model, output / "server.log") as engine:
+        for title, (task, items) in inputs.tasks.items():
+            if task.kind == "exact-match":
+                path, tell = part_path(output, "task", title, name), counter.of("task", title, name)
+                found.matches[name][title] = match_items(engine, model, settings, task, items, path, tell)
+        if settings.win_rate is not None:
+            path, tell = part_path(output, "answers", name), counter.of("answers", name)
+            found.answers[name] = answer_prompts(
+                engine, inputs.prompts, model, settings.win_rate, settings.engine, path, tell
+            )
+
+
+def match_items(
+    engine: Callable[[], OpenEngine],
+    model: Model,
+    settings: Evaluate,
+    task: LocalTask,
+    items: Sequence[Item],
+    path: Path,
+    tell: Callable[[int], None],
+) -> list[bool]:
+    """Which items of an exact-match task a model answers rightly."""
+    chat = has_chat_template(settings.engine, model) if task.chat == "auto" else task.chat
+    where = {item.key: item.where for item in items}
+    requests = [
+        Request(
+            key=item.key,
+            messages=[{"role": "user", "content": item.prompt}] if chat else None,
+            prompt=None if chat else item.prompt,
+            temperature=0.0,
+            max_tokens=task.max_tokens,
+        )
+        for item in items
+    ]
+    replies = collect_replies(engine, requests, path, where.__getitem__, tell)
+    return [is_match(task, item, replies[item.key]["text"]) for item in items]
+
+
+def judge_contests(
+    models: Mapping[str, Model],
+    settings: Evaluate,
+    inputs: Inputs,
+    contests: Sequence[tuple[str, str]],
+    output: Path,
+    found: Found,
+    counter: Counter,
+) -> None:
+    assert settings.win_rate is not None
+    judge, engine_settings = the_judge(models, settings)
+    with opened_when_asked(engine_settings, judge, output / "judge-server.log") as engine:
+        found.judged = judge_answers(
+            engine,
+            judge,
+            engine_settings,
+            inputs.prompts,
+            found.answers,
+            contests,
+            settings.win_rate,
+            part_path(output, "verdicts"),
+            counter.of("verdicts"),
+        )

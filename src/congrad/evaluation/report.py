@@ -1,0 +1,212 @@
+"""From what was measured to the figures of the table."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from congrad.evaluation.harness import harness_figures, is_accuracy
+from congrad.evaluation.intervals import Examples, Figure, constant, figure, mean
+from congrad.evaluation.likelihood import likelihood_examples
+from congrad.evaluation.measure import Found, Inputs
+from congrad.evaluation.preference import IMPLICIT, METRICS, accuracies, scored_by_all
+from congrad.evaluation.settings import Evaluate
+from congrad.evaluation.table import Languages, Metric, Unit, escape, figure_content, metric_content
+from congrad.evaluation.winrate import by_language, describe_contest, win_examples
+from congrad.filtering import Model
+
+Drawn = Callable[[Mapping[str, Mapping[str, Examples]]], dict[str, dict[str, Figure]]]
+"""Examples by model and language into figures."""
+
+
+def make_report(models: Mapping[str, Model], settings: Evaluate, inputs: Inputs, found: Found) -> dict[str, Any]:
+    """What evaluation.json holds."""
+    initial, languages = next(iter(models)), Languages(settings.seen, settings.unseen)
+    draws, confidence = settings.draws, settings.confidence
+
+    def drawn(examples: Mapping[str, Mapping[str, Examples]]) -> dict[str, dict[str, Figure]]:
+        return {
+            name: {
+                language: figure(each, seed=settings.seed, name=language, draws=draws) for language, each in own.items()
+            }
+            for name, own in examples.items()
+        }
+
+    metrics: list[Metric] = []
+    if inputs.pairs is not None:
+        for key, examples in accuracies(found.pairs, initial, inputs.pairs).items():
+            metrics.append(Metric(key, METRICS[key], "preference", "percent", True, drawn(examples)))
+    metrics += win_metrics(found, initial, settings, drawn)
+    accuracy: dict[str, list[Figure]] = {name: [] for name in models}
+    bits: dict[str, list[Figure]] = {name: [] for name in models}
+    for metric, tax in task_metrics(inputs, found, drawn):
+        metrics.append(metric)
+        if tax is not None:
+            for name, own in metric.figures.items():
+                (accuracy if tax == "accuracy" else bits)[name].append(mean(list(own.values()), draws))
+    for metric, in_tax in harness_metrics(found, settings):
+        metrics.append(metric)
+        if in_tax:
+            for name, own in metric.figures.items():
+                accuracy[name].append(mean(list(own.values()), draws))
+    contents = [metric_content(each, languages, initial, confidence=confidence, draws=draws) for each in metrics]
+    return {
+        "congrad": 1,
+        "models": list(models),
+        "initial": initial,
+        "seen": list(settings.seen),
+        "unseen": list(settings.unseen),
+        "confidence": confidence,
+        "draws": draws,
+        "headline": headline(metrics, initial),
+        "metrics": contents,
+        "tax": {
+            "accuracy": tax_content(accuracy, initial, confidence, draws),
+            "bits_per_byte": tax_content(bits, initial, confidence, draws),
+        },
+        "contests": contest_content(found),
+        "notes": notes(settings, inputs, found, contents),
+    }
+
+
+def headline(metrics: Sequence[Metric], initial: str) -> str | None:
+    """The metric of the first table: preferences, else the win rate against M0."""
+    keys = [metric.key for metric in metrics]
+    return next((key for key in (IMPLICIT, win_key(initial)) if key in keys), None)
+
+
+def win_key(opponent: str) -> str:
+    return f"win-rate/{opponent}"
+
+
+def win_metrics(
+    found: Found,
+    initial: str,
+    settings: Evaluate,
+    drawn: Drawn,
+) -> list[Metric]:
+    """A win rate for every opponent. M0's own row is 1/2 against itself, and what is left of the other's against M0."""
+    metrics = []
+    for opponent in dict.fromkeys(other for _, other in found.judged):
+        examples = {name: win_examples(judged) for (name, other), judged in found.judged.items() if other == opponent}
+        figures = drawn(examples)
+        if opponent == initial:
+            there = {language for own in figures.values() for language in own}
+            half = {language: constant(0.5, settings.draws) for language in there}
+            figures = {initial: half, **figures}
+        elif (opponent, initial) in found.judged:
+            reverse = win_examples(found.judged[(opponent, initial)], reverse=True)
+            figures = {**drawn({initial: reverse}), **figures}
+        title = f"Win rate against {escape(opponent)}"
+        metrics.append(Metric(win_key(opponent), title, "win-rate", "percent", True, figures))
+    return metrics
+
+
+def task_metrics(
+    inputs: Inputs,
+    found: Found,
+    drawn: Drawn,
+) -> list[tuple[Metric, str | None]]:
+    """Metrics of the local tasks, each with the tax that it enters."""
+    result: list[tuple[Metric, str | None]] = []
+    for title, (task, items) in inputs.tasks.items():
+        shown, key = escape(title), f"task/{title}"
+        if task.kind == "exact-match":
+            examples = {
+                name: {
+                    language: Examples.of(
+                        [float(own[title][n]) for n, item in enumerate(items) if item.language == language]
+                    )
+                    for language in sorted({item.language for item in items})
+                }
+                for name, own in found.matches.items()
+            }
+            metric = Metric(f"{key}/exact-match", f"{shown}, exact match", "task", "percent", True, drawn(examples))
+            result.append((metric, "accuracy"))
+            continue
+        measures = likelihood_examples(task, items, {name: own[title] for name, own in found.items.items()})
+        figures = {measure: drawn(examples) for measure, examples in measures.items()}
+        kinds: list[tuple[str, str, Unit, bool, str | None]] = [
+            ("bits-per-byte", "bits per byte", "bits", False, "bits"),
+            ("per-token", "perplexity per token", "plain", False, None),
+            ("accuracy", "accuracy", "percent", True, "accuracy"),
+            ("accuracy-normalised", "accuracy per character", "percent", True, None),
+        ]
+        for measure, words, unit, higher, tax in kinds:
+            if measure in figures:
+                own = figures[measure]
+                if measure == "per-token":
+                    own = {name: {lang: each.map(np.exp) for lang, each in by.items()} for name, by in own.items()}
+                result.append((Metric(f"{key}/{measure}", f"{shown}, {words}", "task", unit, higher, own), tax))
+    return result
+
+
+def harness_metrics(found: Found, settings: Evaluate) -> list[tuple[Metric, bool]]:
+    """Metrics of the harness; of every task the first accuracy enters the tax."""
+    result: list[tuple[Metric, bool]] = []
+    for task in settings.lm_eval.tasks if settings.lm_eval is not None else ():
+        figures = {
+            name: harness_figures(name, own[task], seed=settings.seed, draws=settings.draws)
+            for name, own in found.harness.items()
+        }
+        first = next(iter(found.harness.values()))[task]
+        taken = False
+        for metric in dict.fromkeys(each["metric"] for each in first):
+            share = all(is_accuracy(own[task], metric) for own in found.harness.values())
+            higher = next(each["higher_is_better"] for each in first if each["metric"] == metric)
+            own = {name: {task: by[metric]} for name, by in figures.items() if metric in by}
+            unit: Unit = "percent" if share else "plain"
+            shown = f"{escape(task)}, {escape(metric)}"
+            result.append(
+                (Metric(f"lm-eval/{task}/{metric}", shown, "lm-eval", unit, higher, own), share and not taken)
+            )
+            taken = taken or share
+    return result
+
+
+def tax_content(
+    figures: Mapping[str, Sequence[Figure]], initial: str, confidence: float, draws: int
+) -> dict[str, dict[str, Any]]:
+    """The mean over tasks of every model; its delta is the tax."""
+    means = {name: mean(own, draws) for name, own in figures.items() if own}
+    return {
+        name: figure_content(own, None if name == initial else means.get(initial), confidence)
+        for name, own in means.items()
+    }
+
+
+def contest_content(found: Found) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": model,
+            "opponent": opponent,
+            "total": describe_contest(judged),
+            "languages": {language: describe_contest(own) for language, own in by_language(judged).items()},
+        }
+        for (model, opponent), judged in found.judged.items()
+    ]
+
+
+def notes(settings: Evaluate, inputs: Inputs, found: Found, contents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a person should know before believing a figure."""
+    said = []
+    there = {language for each in contents if each["part"] != "lm-eval" for language in each["languages"]}
+    for key in ("seen", "unseen"):
+        if missing := [language for language in getattr(settings, key) if language not in there]:
+            said.append(f"evaluate.{key} names {', '.join(missing)}, of which there is nothing to measure")
+    if (settings.seen or settings.unseen) and (rest := sorted(there - {*settings.seen, *settings.unseen})):
+        said.append(f"{', '.join(rest)}: in no mean, as neither evaluate.seen nor evaluate.unseen names them")
+    if inputs.pairs is not None:
+        lost = len(inputs.pairs) - int(scored_by_all(found.pairs).sum())
+        if lost:
+            said.append(
+                f"{lost} of {len(inputs.pairs)} held-out pairs cannot be scored by every model and are left out"
+            )
+    for (model, opponent), judged in found.judged.items():
+        total = describe_contest(judged)
+        if total["missing"]:
+            said.append(
+                f"{model} against {opponent}: {total['missing']} of {total['prompts']} prompts are missing, as the "
+                "judge gave no verdict that could be read in both orders"
+            )
+    return said

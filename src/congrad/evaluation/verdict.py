@@ -1,0 +1,82 @@
+"""What the judge of two answers is asked, and how its verdict is read: a template in, a verdict or nothing out."""
+
+import re
+import unicodedata
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from congrad.errors import UserError
+
+Verdict = Literal["first", "second", "tie"]
+PLACEHOLDER = re.compile(r"\{(prompt|first|second|language)\}")
+PLAIN_ENDING = "\nVerdict:"  # for a model that is not chatted with: the verdict is all that is left to write
+OPEN_TOKENS = 16  # room for one, where it is all that is left
+MEANING: dict[str, Verdict] = {"a": "first", "b": "second", "tie": "tie"}
+VERDICT = re.compile(r"verdict\s*[:=]\s*(.*)", re.IGNORECASE)
+VALUE = re.compile(r"(?:(?:answer|assistant|response)\s+)?(a|b|tie)\s*[.!,;]?", re.IGNORECASE)
+AROUND = str.maketrans(dict.fromkeys("*_`#>\"'“”„«»[]{}()<|~$", " "))  # what Markdown, JSON and quotation put around
+
+
+def read_template(path: str | None) -> str:
+    """The judge's template: a file of the user's, or the packaged one.
+
+    Raises:
+        UserError: it cannot be read, or lacks the request or one of the answers.
+    """
+    if path is None:
+        return files("congrad.evaluation").joinpath("judge_pair.txt").read_text(encoding="utf-8")
+    try:
+        template = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"evaluate.win_rate.template {path}: cannot be read ({error}); check the file") from error
+    for name in ("prompt", "first", "second"):
+        if f"{{{name}}}" not in template:
+            raise UserError(
+                f"evaluate.win_rate.template {path}: no {{{name}}} in it; write {{prompt}}, {{first}} and {{second}} "
+                "where the request and the two answers are to stand"
+            )
+    if not re.search(r"verdict\s*[:=]", template, re.IGNORECASE):
+        raise UserError(
+            f"evaluate.win_rate.template {path}: it asks for no line like 'Verdict: A', which is what is read; add it"
+        )
+    return template
+
+
+def fill(template: str, *, prompt: str, first: str, second: str, language: str) -> str:
+    """The template with its placeholders replaced, all in one go: braces in what they stand for mean nothing."""
+    values = {"prompt": prompt, "first": first, "second": second, "language": language}
+    return PLACEHOLDER.sub(lambda match: values[match[1]], template)
+
+
+def ends_open(text: str) -> bool:
+    """Whether a text stops after `Verdict:`, so that A, B or tie is all that is left to write."""
+    return re.search(r"verdict\s*[:=]\s*\Z", text, re.IGNORECASE) is not None
+
+
+def read_verdict(text: str, *, cut: bool = False, opened: bool = False) -> Verdict | None:
+    """The verdict that a judgement ends in, None where it ends in none.
+
+    The last `Verdict:` decides, and `A`, `B` or `tie` alone may follow on its line (or on the next): anything else,
+    and a verdict in reasoning that never ended, is missing data.
+
+    Args:
+        text: what the judge wrote.
+        cut: the length limit ended it, so a verdict at its very end may lack the rest of a word.
+        opened: the judge was given a text that stops after `Verdict:`, so that its first line is the verdict.
+    """
+    text = text.rpartition("</think>")[2]
+    if "<think>" in text:
+        return None
+    text = unicodedata.normalize("NFKC", f"Verdict: {text.lstrip()}" if opened else text).translate(AROUND)
+    lines = [line for line in text.splitlines() if line.strip()]
+    places = [(number, match[1]) for number, line in enumerate(lines) if (match := VERDICT.search(line))]
+    if not places:
+        return None
+    number, value = places[0] if opened else places[-1]
+    if not value.strip() and number + 1 < len(lines):
+        number, value = number + 1, lines[number + 1]
+    match = VALUE.fullmatch(value.strip())
+    if match is None or (cut and number == len(lines) - 1 and not text.endswith(("\n", "\r"))):
+        return None
+    return MEANING[match[1].lower()]
