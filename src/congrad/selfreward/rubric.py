@@ -19,7 +19,9 @@ HIGHEST = 5.0
 AROUND = str.maketrans(dict.fromkeys("*_`#>\"'“”„«»[]{}()<|~$", " "))
 # "Score:" at the start of a line or of a sentence. "Relevance score:" is another one.
 SCORE = re.compile(
-    r"(?:^(?:[-+•]\s+)?|[.!?。:;]\s+|\s[-–—]\s+)(?:(?:my|the|so|final|total|overall|judgement|judgment)[,\s]+)*score\s*[:=]",
+    r"(?:^(?:[-+•]\s+)?|[.!?。:;]\s+|\s[-–—]\s+)"
+    r"(?:(?:my|the|so|final|total|overall|judgement|judgment)[,\s]+)*"
+    r"score\s*(?:(?:0\s*[-–—]\s*5|/\s*5|out of 5)\s*)?[:=]",
     re.IGNORECASE,
 )
 VALUE = re.compile(r"(\d(?:[.,]\d)?)(?:\s*(?:/|out of|of)\s*5(?:[.,]0)?)?(?:\s*points?)?\s*[.。!,;]?", re.IGNORECASE)

@@ -1,0 +1,265 @@
+"""The stage `pair`: scored responses in, preference pairs in TRL's layout out.
+
+stage.json      what the stage was begun with
+language.json   how many responses are in another language than their prompt's, by language
+pairs.jsonl     prompt, chosen, rejected, language; scores, lengths and languages of both sides in further columns
+manifest.json   written last: what became of the prompts of every language
+
+A response ranks by its score, less what its language and its length take away:
+
+    s(y) = score(y) - language_penalty [y is in another language] - length_control (|y| - mean |y|) / sd |y|
+
+with lengths in characters, and mean and standard deviation over the prompt's own scored responses.
+"""
+
+import math
+import random
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from congrad.errors import UserError
+from congrad.files import write_json
+from congrad.selfreward.generate import OnProgress, silent
+from congrad.selfreward.language import Verdict, identify_languages, language_report
+from congrad.selfreward.responses import SCORES, Responses, read_responses, read_scores
+from congrad.stage import begin, file_fingerprint, finish, forget_if_empty, write_rows
+
+Method = Literal["best-worst", "all", "best-random"]
+Language = Literal["off", "penalise", "drop"]
+PAIRS, LANGUAGE = "pairs.jsonl", "language.json"
+DIGITS = 9  # closer than this two numbers are a tie that arithmetic blurred
+
+# What became of a prompt, the first that holds.
+PAIRED, SINGLE, MISSING, DROPPED, TIE, MARGIN = OUTCOMES = (
+    "paired",
+    "single_response",
+    "missing_scores",
+    "dropped_for_language",
+    "ties",
+    "below_min_margin",
+)
+IN_WORDS = {
+    SINGLE: "have a single response",
+    MISSING: "lack scores",
+    DROPPED: "lost their responses for their language",
+    TIE: "are ties",
+    MARGIN: "lie within pair.min_margin",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How scored responses become pairs. Ties never do, and a response without a score is in no pair.
+
+    Attributes:
+        method: `best-worst`: the best response against the worst. `all`: every two. `best-random`: the best against
+            one of those that lie more than `min_margin` below it, at random. Of several best (or worst) the earliest
+            sample is taken.
+        min_margin: pairs whose ranking scores differ by this or less are left out.
+        language: what becomes of a response in another language than its prompt's row names: `off` nothing, `penalise`
+            its ranking score is lowered, `drop` it is in no pair.
+        language_penalty: of `penalise`, in points.
+        length_control: what a length of one standard deviation above the mean of the prompt's responses costs, in
+            points.
+        seed: of `best-random`.
+    """
+
+    method: Method = "best-worst"
+    min_margin: float = 0.0
+    language: Language = "off"
+    language_penalty: float = 1.0
+    length_control: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in get_args(Method):
+            raise UserError(f"pair.method {self.method!r}: choose one of {', '.join(get_args(Method))}")
+        if self.language not in get_args(Language):
+            raise UserError(f"pair.language {self.language!r}: choose one of {', '.join(get_args(Language))}")
+        for name in ("min_margin", "language_penalty", "length_control"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"pair.{name} {getattr(self, name)}: must be 0 or more")
+        if self.language != "penalise" and self.language_penalty != 1:
+            raise UserError(f"pair.language_penalty would be ignored: pair.language is {self.language}; leave it out")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A response with what its ranking depends on."""
+
+    row: dict[str, Any]
+    score: float | None
+    verdict: Verdict
+
+
+def run_pair(generated: Path, judged: Path, settings: Pair, output: Path, *, listener: OnProgress = silent) -> None:
+    """Makes pairs of scored responses; returns at once where that is done already.
+
+    Args:
+        generated: directory of `generate`.
+        judged: directory of `judge`.
+        settings: how.
+        output: the stage's directory.
+        listener: told of responses whose language is known.
+
+    Raises:
+        UserError: no pair is left, or an input is unfinished.
+    """
+    responses = read_responses(generated)
+    scores = read_scores(judged, responses)
+    inputs = {"responses": responses.fingerprint, "scores": file_fingerprint(judged / SCORES)}
+    forget_if_empty(output, "pair", PAIRS, LANGUAGE)
+    if begin(output, "pair", {**asdict(settings), **inputs}):
+        return
+    languages = [row["language"] for row in responses.rows]
+    total = len(languages)
+    listener("pair", 0, total)
+    verdicts = identify_languages(
+        [row["response"] for row in responses.rows], languages, lambda done: listener("pair", done, total)
+    )
+    report = language_report(verdicts, languages)
+    write_json(output / LANGUAGE, report)
+    candidates = [Candidate(*each) for each in zip(responses.rows, scores, verdicts, strict=True)]
+    pairs: list[dict[str, Any]] = []
+    outcomes: dict[str, Counter[str]] = {language: Counter() for language in sorted(set(languages))}
+    for _, group in groupby(candidates, key=lambda each: each.row["prompt_key"]):
+        own = list(group)
+        found, outcome = choose(own, settings)
+        outcomes[own[0].row["language"]][outcome] += 1
+        pairs += [pair_row(better, worse, margin, responses) for better, worse, margin in found]
+    if not pairs:
+        raise UserError(f"no pairs are left: {in_words(sum(outcomes.values(), Counter()))}")
+    write_rows(output / PAIRS, pairs)
+    counts = Counter(row["language"] for row in pairs)
+    finish(
+        output,
+        {
+            "pairs": len(pairs),
+            "languages": {
+                language: {"pairs": counts[language], "prompts": own.total()} | {name: own[name] for name in OUTCOMES}
+                for language, own in outcomes.items()
+            },
+            "warnings": warnings(outcomes, settings, report),
+        },
+    )
+    listener("pair", total, total)
+
+
+# The rules, prompt by prompt
+
+
+def choose(candidates: Sequence[Candidate], settings: Pair) -> tuple[list[tuple[Candidate, Candidate, float]], str]:
+    """The pairs of one prompt.
+
+    Args:
+        candidates: its responses, in the order of their samples.
+
+    Returns:
+        Better response, worse response and by how much, for every pair; and what became of the prompt, of `OUTCOMES`.
+    """
+    scored = [each for each in candidates if each.score is not None]
+    left = [each for each in scored if not (settings.language == "drop" and each.verdict.off_target)]
+    if len(left) < 2:
+        return [], SINGLE if len(candidates) < 2 else MISSING if len(scored) < 2 else DROPPED
+    rank = dict(zip(map(id, left), ranking_scores(left, settings), strict=True))
+
+    def margin(better: Candidate, worse: Candidate) -> float:
+        return round(rank[id(better)] - rank[id(worse)], DIGITS)
+
+    best = max(left, key=lambda each: rank[id(each)])
+    worst = min(left, key=lambda each: rank[id(each)])
+    if margin(best, worst) <= settings.min_margin:
+        return [], TIE if margin(best, worst) == 0 else MARGIN
+    if settings.method == "best-worst":
+        couples = [(best, worst)]
+    elif settings.method == "all":
+        couples = [(one, other) for one in left for other in left if margin(one, other) > settings.min_margin]
+    else:
+        below = [each for each in left if margin(best, each) > settings.min_margin]
+        draw = random.Random(f"{settings.seed} {best.row['prompt_key']}")
+        couples = [(best, draw.choice(below))]
+    return [(better, worse, margin(better, worse)) for better, worse in couples], PAIRED
+
+
+def ranking_scores(candidates: Sequence[Candidate], settings: Pair) -> list[float]:
+    """s(y) of responses that all have a score."""
+    lengths = [len(each.row["response"]) for each in candidates]
+    mean = sum(lengths) / len(lengths)
+    deviation = math.sqrt(sum((length - mean) ** 2 for length in lengths) / len(lengths))
+    ranking = []
+    for each, length in zip(candidates, lengths, strict=True):
+        assert each.score is not None
+        score = each.score
+        if settings.language == "penalise" and each.verdict.off_target:
+            score -= settings.language_penalty
+        if settings.length_control and deviation:
+            score -= settings.length_control * (length - mean) / deviation
+        ranking.append(score)
+    return ranking
+
+
+def pair_row(better: Candidate, worse: Candidate, margin: float, responses: Responses) -> dict[str, Any]:
+    """A row of `pairs.jsonl`: conversations where the model was asked in conversations, so that TRL renders what was
+    sampled; else text."""
+    row = better.row
+    sides = {"chosen": better, "rejected": worse}
+
+    def side(text: str) -> Any:
+        return [{"role": "assistant", "content": text}] if responses.chat else text
+
+    return {
+        "prompt": responses.prompt(row),
+        **{name: side(each.row["response"]) for name, each in sides.items()},
+        "language": row["language"],
+        "margin": margin,
+        **{f"{name}_score": each.score for name, each in sides.items()},
+        **{f"{name}_length": len(each.row["response"]) for name, each in sides.items()},
+        **{f"{name}_tokens": each.row["num_tokens"] for name, each in sides.items()},
+        **{f"{name}_language": each.verdict.detected for name, each in sides.items()},
+        **{f"{name}_key": each.row["key"] for name, each in sides.items()},
+        "prompt_key": row["prompt_key"],
+        "row": row["row"],
+    }
+
+
+# What is said of it
+
+
+def in_words(outcome: Counter[str]) -> str:
+    """What became of the prompts, and the mend."""
+    told = ", ".join(f"{outcome[name]} {words}" for name, words in IN_WORDS.items() if outcome[name])
+    mends = {
+        SINGLE: "raise generate.samples or generate.temperature",
+        MISSING: "see the judge's hygiene.json",
+        DROPPED: f"see {LANGUAGE} and set pair.language to penalise or off",
+        TIE: "raise judge.samples or name a judge that tells responses apart",
+        MARGIN: "lower pair.min_margin",
+    }
+    worst = max(mends, key=lambda name: outcome[name])
+    return f"of {outcome.total()} prompts {told}; {mends[worst]}"
+
+
+def warnings(outcomes: dict[str, Counter[str]], settings: Pair, report: dict[str, Any]) -> list[str]:
+    """What a person should know of the pairs before going on."""
+    found = [
+        f"{language} gets no pairs: {in_words(outcome)}"
+        for language, outcome in outcomes.items()
+        if not outcome[PAIRED]
+    ]
+    if report["unknown"]:
+        names = ", ".join(report["unknown"])
+        found.append(f"the language of responses cannot be checked in {names}: lingua knows no language of that name")
+    if settings.language == "off":
+        off = {
+            language: row["off_target_rate"]
+            for language, row in report["languages"].items()
+            if (row["off_target_rate"] or 0) >= 0.1
+        }
+        if off:
+            rates = ", ".join(f"{language} ({rate:.0%})" for language, rate in off.items())
+            found.append(f"responses are in another language than their prompt's in {rates}; see pair.language")
+    return found
