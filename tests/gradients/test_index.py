@@ -8,8 +8,7 @@ import torch
 
 from congrad.errors import UserError
 from congrad.files import write_atomically
-from congrad.gradients import open_index
-from congrad.gradients.build import PassSettings, build_index
+from congrad.gradients import PassSettings, build_index, open_index
 from congrad.gradients.index import encode, shards_of, write_tensors
 
 

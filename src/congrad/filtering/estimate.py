@@ -3,13 +3,17 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
 
 from congrad.gradients import PassSettings
-from congrad.gradients.build import Pairs, packed_lengths, pass_sketcher, triples
 from congrad.gradients.packing import pack
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from congrad.gradients.build import Pairs
 
 FLOAT16_BYTES, ROW_BYTES = 2, 12  # of a sketch's entries; of its scale and two log-probabilities
 
@@ -34,8 +38,10 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def estimate(model: PreTrainedModel, pairs: Pairs, settings: PassSettings, world_size: int = 1) -> Estimate:
+def estimate(model: "PreTrainedModel", pairs: "Pairs", settings: PassSettings, world_size: int = 1) -> Estimate:
     """Runs the longest pack, which shows at once whether memory suffices, and scales its time by tokens."""
+    from congrad.gradients.build import packed_lengths, pass_sketcher, triples
+
     lengths = packed_lengths(pairs)
     num_pairs, num_tokens = int((lengths > 0).sum()), int(lengths.sum())
     settings = settings.resolved(num_pairs, model.device)

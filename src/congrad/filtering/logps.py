@@ -14,9 +14,10 @@ import torch
 from transformers import PreTrainedModel
 
 from congrad.errors import UserError
-from congrad.gradients.build import MAX_CHECKED, default_token_budget, packs_of
+from congrad.gradients.build import MAX_CHECKED, packs_of
 from congrad.gradients.check import check_model
 from congrad.gradients.packing import IntArray, num_packed_tokens, pack
+from congrad.gradients.settings import default_token_budget
 from congrad.gradients.sketch import scorer
 
 Triple = tuple[IntArray, IntArray, IntArray]

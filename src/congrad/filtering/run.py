@@ -19,7 +19,7 @@ from congrad.filtering.fidelity import estimate_fidelity
 from congrad.filtering.outputs import check_output, is_run, write_outputs
 from congrad.filtering.ranks import pick_device, ranks, wait_for_all
 from congrad.filtering.score import ScoredRows, score
-from congrad.gradients import GradientIndex, PassSettings, Progress, Rank, build_index, open_index
+from congrad.gradients import GradientIndex, PassSettings, Progress, Rank, open_index
 from congrad.gradients.index import is_finished
 from congrad.preferences import Preferences, TokenisedPairs, load_preferences, sample, tokenise
 from congrad.selection import check_rule, guards, reasons, select
@@ -156,6 +156,7 @@ def make_index(
     dry_run: bool,
 ) -> GradientIndex | None:
     """Loads the model and sketches what is not sketched yet; None after a dry run."""
+    from congrad.gradients import build_index
     from congrad.models.load import fingerprint, load_model, load_tokenizer
 
     model = config.model

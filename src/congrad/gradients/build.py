@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,13 +33,13 @@ from congrad.gradients.index import (
     shards_of,
     write_tensors,
 )
-from congrad.gradients.packing import IntArray, Normalise, Pack, num_packed_tokens, pack
+from congrad.gradients.packing import IntArray, Pack, num_packed_tokens, pack
+from congrad.gradients.settings import PassSettings, Progress, Rank
 from congrad.gradients.sketch import PairSketches, scorer, sketcher
-from congrad.gradients.space import gradient_space, layer_slice
+from congrad.gradients.space import gradient_space
 
 MIN_SHARD_PAIRS = 32  # on a CPU about a minute's work: what a kill may cost
 NUM_SHARDS = 256
-MANY_PAIRS = 20_000  # from here on a pair takes 32 KB instead of 128: 100,000 of them 3.3 GB
 MAX_CHECKED = 8  # pairs tried until the model gives one a finite log-probability
 
 
@@ -58,72 +58,6 @@ class Pairs(Protocol):
     def rejected_ids(self) -> Sequence[IntArray]: ...
     @property
     def reasons(self) -> Sequence[str]: ...
-
-
-@dataclass(frozen=True)
-class PassSettings:
-    """What decides the content of an index, beside the model and the pairs.
-
-    Attributes:
-        projection_size: p; a pair takes p x p numbers, whatever the model. None for `default_projection_size`.
-        seed: of the projections.
-        layers: which decoder blocks count (`congrad.gradients.space.parse_layers`); None for all.
-        normalise: `sum` for losses on summed log-probabilities, `mean` for length-normalised ones (IPO, SimPO).
-        token_budget: tokens in one pass; None for what suits the device.
-    """
-
-    projection_size: int | None = None
-    seed: int = 0
-    layers: str | None = None
-    normalise: Normalise = "sum"
-    token_budget: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.projection_size is not None and self.projection_size < 1:
-            raise UserError(f"--projection-size {self.projection_size}: must be 1 or more")
-        if self.normalise not in ("sum", "mean"):
-            raise UserError(f"--normalise {self.normalise!r}: must be 'sum' or 'mean'")
-        if self.token_budget is not None and self.token_budget < 1:
-            raise UserError(f"--token-budget {self.token_budget}: must be 1 or more")
-        if self.layers not in (None, "upper"):
-            layer_slice(self.layers)
-
-    def resolved(self, num_pairs: int, device: torch.device) -> "PassSettings":
-        """The same with a number for what suits the data and the device."""
-        return replace(
-            self,
-            projection_size=self.projection_size or default_projection_size(num_pairs),
-            token_budget=self.token_budget or default_token_budget(device),
-        )
-
-
-@dataclass(frozen=True)
-class Rank:
-    """This process among those that build the index together."""
-
-    number: int = 0
-    world_size: int = 1
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where this rank's pass is: `done` of `total` packed tokens, which take the time, and `pairs` of `num_pairs`."""
-
-    stage: str
-    done: int
-    total: int
-    pairs: int
-    num_pairs: int
-
-
-def default_projection_size(num_pairs: int) -> int:
-    """Wide sketches for few pairs, whose scores lie close together; 32 KB a pair for many (docs/performance.md)."""
-    return 256 if num_pairs < MANY_PAIRS else 128
-
-
-def default_token_budget(device: torch.device) -> int:
-    """Tokens in one pass: larger packs are no faster on a CPU and leave its cache; small ones leave a GPU idle."""
-    return 512 if device.type == "cpu" else 16384
 
 
 def triples(pairs: Pairs, positions: Sequence[int]) -> list[tuple[IntArray, IntArray, IntArray]]:
@@ -283,12 +217,12 @@ def build_index(
     model: PreTrainedModel,
     pairs: Pairs,
     directory: str | Path,
-    settings: PassSettings = PassSettings(),
+    settings: PassSettings | None = None,
     *,
     model_fingerprint: str | None = None,
     reference: Callable[[], PreTrainedModel] | None = None,
     reference_fingerprint: str | None = None,
-    rank: Rank = Rank(),
+    rank: Rank | None = None,
     barrier: Callable[[], None] = lambda: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> GradientIndex:
@@ -301,11 +235,11 @@ def build_index(
         model: a frozen causal language model in evaluation mode.
         pairs: tokenised pairs, as `congrad.preferences.tokenise` gives them.
         directory: of the index; made where it is missing.
-        settings: what decides the content of the index.
+        settings: what decides the content of the index; None for the defaults.
         model_fingerprint: identity of the model; computed from its weights where it is None.
         reference: loads the reference model, where the policy is not its own reference.
         reference_fingerprint: its identity; required with `reference`.
-        rank: this process among those that build the index together, all on one shared file system.
+        rank: this process among those that build the index together, all on one shared file system; None: alone.
         barrier: waits for all ranks.
         on_progress: called after every pack.
 
@@ -315,7 +249,7 @@ def build_index(
     """
     from congrad.models.load import fingerprint
 
-    directory = Path(directory)
+    directory, settings, rank = Path(directory), settings or PassSettings(), rank or Rank()
     lengths = packed_lengths(pairs)
     plan = make_plan(
         pairs,

@@ -4,7 +4,6 @@ These are the linear layers in the decoder blocks (`nn.Linear`, GPT-2's `Conv1D`
 per adapted layer and nothing else. Embeddings, the LM head, norms and biases stay out.
 """
 
-import re
 from dataclasses import dataclass
 
 from torch import nn
@@ -12,6 +11,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from congrad.errors import UserError
+from congrad.gradients.settings import layer_slice
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,6 @@ def parse_layers(layers: str | None, num_blocks: int) -> range:
     if not blocks:
         raise UserError(f"--layers {layers!r} selects none of the model's {num_blocks} decoder blocks")
     return blocks
-
-
-def layer_slice(layers: str) -> slice:
-    """The slice that a text such as `12:` or `4:10` writes.
-
-    Raises:
-        UserError: the text is no such slice.
-    """
-    match = re.fullmatch(r"((?:-?\d+)?):((?:-?\d+)?)", layers)
-    if match is None:
-        raise UserError(f"--layers {layers!r} is neither 'upper' nor a slice such as '12:' or '4:10'")
-    start, stop = (int(text) if text else None for text in match.groups())
-    return slice(start, stop)
 
 
 def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[SpaceLayer]:

@@ -9,17 +9,19 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 import numpy as np
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
 
 from congrad.errors import UserError
 from congrad.preferences.locate import one_line, quote
 from congrad.preferences.render import as_chat, explicit, is_empty
 from congrad.preferences.rows import BATCH, Preferences, iterate
+
+if TYPE_CHECKING:  # filtering anew needs no tokenizer, and spares the seconds that transformers takes
+    from transformers import PreTrainedTokenizerBase
 
 Ids = NDArray[np.int32]
 TEMPLATE_ERRORS = (jinja2.TemplateError, ValueError, TypeError, KeyError)
@@ -58,7 +60,7 @@ class TokenisedPairs:
 
 def tokenise(
     preferences: Preferences,
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: "PreTrainedTokenizerBase",
     *,
     chat: bool = False,
     max_length: int = 1024,
@@ -106,7 +108,7 @@ def tokenise(
     return pairs
 
 
-def _check_tokenizer(preferences: Preferences, tokenizer: PreTrainedTokenizerBase, chat: bool) -> None:
+def _check_tokenizer(preferences: Preferences, tokenizer: "PreTrainedTokenizerBase", chat: bool) -> None:
     if chat and preferences.conversational:
         raise UserError("chat: the rows are conversations already, so it would change nothing; leave it out")
     if chat or preferences.conversational:
@@ -117,11 +119,11 @@ def _check_tokenizer(preferences: Preferences, tokenizer: PreTrainedTokenizerBas
         raise UserError(f"{_name(tokenizer)}: the tokenizer has no EOS token to end a response; set one")
 
 
-def _name(tokenizer: PreTrainedTokenizerBase) -> str:
+def _name(tokenizer: "PreTrainedTokenizerBase") -> str:
     return tokenizer.name_or_path or type(tokenizer).__name__
 
 
-def _tokenise_text(sides: list[tuple[str, str, str]], tokenizer: PreTrainedTokenizerBase) -> list[list[Ids]]:
+def _tokenise_text(sides: list[tuple[str, str, str]], tokenizer: "PreTrainedTokenizerBase") -> list[list[Ids]]:
     """Ids of prompt, prompt + chosen and prompt + rejected; an EOS token ends each response that has none yet."""
     eos = tokenizer.eos_token
     prompts, chosen, rejected = zip(*sides, strict=True)
@@ -136,7 +138,7 @@ def _tokenise_text(sides: list[tuple[str, str, str]], tokenizer: PreTrainedToken
 def _tokenise_conversations(
     sides: list[tuple[Any, Any, Any]],
     arguments: list[dict[str, Any]],
-    tokenizer: PreTrainedTokenizerBase,
+    tokenizer: "PreTrainedTokenizerBase",
     where: Callable[[int], str],
 ) -> list[list[Ids]]:
     """Ids of the prompt as the template renders it for an answer, of prompt + chosen and of prompt + rejected.
