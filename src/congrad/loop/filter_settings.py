@@ -14,8 +14,8 @@ from congrad.errors import UserError
 from congrad.filtering import Selection
 from congrad.gradients import PassSettings
 
-METHODS = ("congrad", "none", "random", "reward-margin", "loss")
-"""The method, and the baselines that every result needs (`congrad.filtering.baselines`)."""
+METHODS = ("none", "random", "reward-margin", "loss", "congrad")
+"""The baselines that every result needs (`congrad.filtering.baselines`), and the method; in the evaluation's order."""
 
 OPTION = re.compile(r"--([a-z][a-z-]+)")
 

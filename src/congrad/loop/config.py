@@ -1,0 +1,113 @@
+"""A run's configuration: one YAML file, with dotted overrides, into checked settings; and back into the run.
+
+A section is the dataclass of the stage that reads it, so whatever a stage takes can be said here, by the same name.
+`train` alone is TRL's: a mapping that passes untouched to its `DPOConfig`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from congrad.errors import UserError
+from congrad.evaluation.settings import Evaluate
+from congrad.filtering import Model
+from congrad.loop.build import Source, build, located, shown
+from congrad.loop.filter_settings import Filter
+from congrad.loop.yaml_file import KeyPath, dump_yaml, parse_yaml, read_yaml
+from congrad.selfreward.generate import Generate
+from congrad.selfreward.judge import Judge
+from congrad.selfreward.pair import Pair
+from congrad.selfreward.prompts import Prompts
+from congrad.training.settings import Rounds
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run. Only `model` and `prompts` have no default."""
+
+    model: Model
+    prompts: Prompts
+    generate: Generate = field(default_factory=Generate)
+    judge: Judge = field(default_factory=Judge)
+    pair: Pair = field(default_factory=Pair)
+    filter: Filter = field(default_factory=Filter)
+    train: dict[str, Any] = field(default_factory=dict)
+    rounds: Rounds = field(default_factory=Rounds)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+
+
+def read_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+    """The configuration of a file with overrides; without a file, of the overrides alone.
+
+    Args:
+        overrides: `generate.temperature=0.5`: a dotted key and a value as YAML writes it.
+
+    Raises:
+        UserError: what is wrong, by file, line and key, with the nearest name for an unknown one.
+    """
+    values, lines = read_yaml(path) if path else ({}, {})
+    source = Source(str(path or ""), lines, override(values, overrides))
+    config = build(RunConfig, values, (), source)
+    if config.train:  # TRL takes seconds to import, and there is nothing to check without
+        check_train(config, source)
+    return config
+
+
+def override(values: dict[str, Any], words: Sequence[str]) -> dict[KeyPath, str]:
+    """Puts overrides into `values`, in place.
+
+    Returns:
+        Which word gave the value of each path.
+
+    Raises:
+        UserError: a word is no `KEY=VALUE`, or its key lies beneath a value.
+    """
+    given: dict[KeyPath, str] = {}
+    for word in words:
+        key, sign, text = word.partition("=")
+        path = tuple(key.strip().split("."))
+        if not sign or not all(path):
+            raise UserError(f"{word!r} is no override; write KEY=VALUE, for instance generate.temperature=0.5")
+        inner: Any = values
+        for number, name in enumerate(path[:-1], 1):
+            if inner.get(name) is None:
+                inner[name] = {}
+            inner = inner[name]
+            if not isinstance(inner, dict):
+                raise UserError(f"{word!r}: {'.'.join(path[:number])} is {shown(inner)} and has no keys; set it whole")
+        inner[path[-1]] = parse_yaml(text, word)
+        given[path] = word
+    return given
+
+
+def check_train(config: RunConfig, source: Source) -> None:
+    """Raises:
+    UserError: TRL is not installed, or a key or value of `train` is none of its.
+    """
+    from congrad.training.config import check_dpo_config
+
+    try:
+        check_dpo_config(config.train, config.rounds)
+    except ImportError as error:
+        raise UserError("training needs TRL: pip install 'congrad[loop]'") from error
+    except UserError as error:
+        raise located(error, ("train",), source) from error
+
+
+def resolved(config: RunConfig) -> dict[str, Any]:
+    """All settings with their defaults, as plain values that YAML and JSON take."""
+    return {key: plain(value) for key, value in asdict(config).items()}
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def as_yaml(config: RunConfig) -> str:
+    """The resolved configuration as a file that `congrad run` takes."""
+    return dump_yaml(resolved(config))

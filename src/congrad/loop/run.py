@@ -1,0 +1,414 @@
+"""The loop: rounds M0 -> M1 -> M2, each of which generates, judges, pairs, filters and trains; then an evaluation.
+
+Every stage is a function that reads directories and writes one, returns at once where it is finished, and goes on
+where it was killed. So the loop keeps no state: to go on is to call it again.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from congrad.errors import UserError
+from congrad.filtering import Input, Listener, Model
+from congrad.filtering.ranks import ranks, wait_for_all
+from congrad.loop.config import RunConfig
+from congrad.evaluation.run import opponents, row_name, run_evaluate
+from congrad.loop.filter import filter_config, filter_round, max_length
+from congrad.loop.filter_settings import METHODS
+from congrad.loop.growth import check_new, take_config
+from congrad.loop.plan import INDEXED, NOT_FROM_PAIRS, Layout, Stage, Step, layout, steps_until
+from congrad.loop.take_pairs import PAIRS, take_pairs
+from congrad.selfreward.generate import run_generate
+from congrad.selfreward.judge import run_judge
+from congrad.selfreward.pair import run_pair
+from congrad.selfreward.prompts import load_prompts
+from congrad.training.train import train
+
+TOGETHER = ("filter", "train")  # what all processes of a launcher do together; the rest is the first one's
+LOCK, HELD_OUT = ".lock", "held-out"
+INITIAL = "M0"
+
+
+@dataclass(frozen=True)
+class RunListener:
+    """What is told to a person on the way. Every part does nothing by default."""
+
+    on_note: Callable[[str], None] = lambda note: None
+    on_step: Callable[[Step], None] = lambda step: None
+    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None
+    on_filter: Listener = field(default_factory=Listener)
+    on_finished: Callable[[Step], None] = lambda step: None
+
+
+def run_loop(
+    config: RunConfig, output: str | Path, *, until: Stage | None = None, listener: RunListener | None = None
+) -> None:
+    """Runs all stages of all rounds, or goes on with them.
+
+    Args:
+        output: the run's directory.
+        until: stop as soon as this stage is finished in the first round in which it is not yet.
+        listener: told of everything.
+
+    Raises:
+        UserError: whatever stops the run, in one line. What is done stays done.
+    """
+    output = Path(output)
+    check(config)
+    first = is_first()
+    listener = listener if listener is not None and first else RunListener()
+    with only_run(output) if first else nullcontext():
+        with ranks():
+            if first:
+                for note in take_config(config, output):
+                    listener.on_note(note)
+            wait_for_all()
+            steps = steps_until(list(layout(config, output).steps(config.rounds.count)), until)
+            finished = [step.finished for step in steps]
+            wait_for_all()  # else the first process might finish one while another looks
+        for step, was_finished in zip(steps, finished, strict=True):
+            listener.on_step(step)
+            if step.stage in TOGETHER:
+                STAGE_RUNNERS[step.stage](config, layout(config, output), step, listener)
+            else:
+                with ranks():
+                    if first:
+                        STAGE_RUNNERS[step.stage](config, layout(config, output), step, listener)
+                    wait_for_all()
+            if not was_finished or step.stage == "evaluate":
+                listener.on_finished(step)
+
+
+def is_first() -> bool:
+    """Whether this is the first process of its launcher, or has none."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def only_run(output: Path) -> Iterator[None]:
+    """Holds the run's lock. The kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        UserError: another process has it, or something else lies in `output`.
+    """
+    if not (output / LOCK).exists():
+        check_new(output)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(output / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(
+            f"{output}: another congrad is at work there; wait for it, or choose another --output"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{output} cannot be written ({error.strerror}); choose another --output") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check(config: RunConfig) -> None:
+    """Finds, before anything is done, what could not work in a later stage.
+
+    Raises:
+        UserError: by key.
+    """
+    from congrad.models.load import parse_dtype
+
+    parse_dtype(config.model.dtype)
+    if config.model.reference is not None:
+        raise UserError("model.reference: a run's reference is rounds.reference, previous or initial; leave it out")
+    if config.prompts.source is None and config.rounds.count > 1:
+        raise UserError(
+            f"rounds.count {config.rounds.count}: rounds after the first generate from prompts.source, which is "
+            "missing; name prompts, or set rounds.count to 1"
+        )
+    if config.judge.kind == "implicit-reward" and config.prompts.pairs is None:
+        raise UserError(
+            "judge.kind implicit-reward: in round 1 the model is its own reference, so every reward would be 0; start "
+            "from preference pairs (prompts.pairs), or set judge.kind to llm"
+        )
+    for method in config.filter.methods:
+        filter_config(config, method, Path(PAIRS), config.model).check()
+    if wants_held_out(config) and config.evaluate.pairs is None:
+        raise UserError("train.eval_strategy: there are no pairs to evaluate on; name evaluate.pairs, or leave it out")
+
+
+def policy(config: RunConfig, place: Layout, round: int, arm: str | None) -> Model:
+    """M_{round - 1}: the model that a round starts from, and M_0 for round 1."""
+    if round == 1:
+        return config.model
+    trained = place.step("train", round - 1, arm).directory / "model"
+    return replace(config.model, name=str(trained), adapter=None, revision=None)
+
+
+def generate_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+    model = policy(config, place, step.round, step.arm)
+    run_generate(load_prompts(config.prompts), model, config.generate, step.directory, listener=listener.on_progress)
+
+
+def judge_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+    run_judge(
+        place.step("generate", step.round, step.arm).directory,
+        policy(config, place, step.round, step.arm),
+        config.judge,
+        step.directory,
+        engine=config.generate.engine,
+        reference=reference(config, place, step.round, step.arm),
+        listener=listener.on_progress,
+    )
+
+
+def reference(config: RunConfig, place: Layout, round: int, arm: str | None) -> Model:
+    """What M_{round - 1} was trained against, which its implicit reward is measured by; M_0 itself for round 1."""
+    return policy(config, place, max(round - 1, 1) if config.rounds.reference == "previous" else 1, arm)
+
+
+def pair_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+    if place.starts_from_pairs and step.round == 1:
+        prompts = config.prompts
+        assert prompts.pairs is not None
+        source = Input(prompts.pairs, prompts.split, prompts.language_column, limit=prompts.limit, seed=prompts.seed)
+        take_pairs(source, step.directory)
+        return
+    generated, judged = (place.step(stage, step.round, step.arm).directory for stage in NOT_FROM_PAIRS)
+    run_pair(generated, judged, config.pair, step.directory, listener=listener.on_progress)
+
+
+def filter_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+    method = step.arm or place.arms[0]
+    index = None
+    if step.round == 1 and method != INDEXED and INDEXED in place.arms:  # later on each arm has its own model
+        index = place.step("filter", 1, INDEXED).directory / "index"
+    filter_round(
+        config,
+        method,
+        place.step("pair", step.round, step.arm).directory / PAIRS,
+        policy(config, place, step.round, step.arm),
+        step.directory,
+        index=index,
+        on_filter=listener.on_filter,
+        on_progress=listener.on_progress,
+    )
+
+
+def train_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+    held_out = None
+    if wants_held_out(config):
+        wanted = config.evaluate
+        assert wanted.pairs is not None
+        source = Input(wanted.pairs, wanted.split, wanted.language_column, limit=wanted.limit, seed=wanted.seed)
+        with ranks():
+            if is_first():
+                take_pairs(source, place.output / HELD_OUT)
+            wait_for_all()
+        held_out = place.output / HELD_OUT / PAIRS
+    first = 1 if config.rounds.data == "accumulated" else step.round
+    kept = [place.step("filter", round, step.arm).directory / "kept.jsonl" for round in range(first, step.round + 1)]
+    train(
+        kept,
+        policy(config, place, step.round, step.arm),
+        config.model,
+        config.rounds,
+        config.train,
+        step.directory,
+        eval_path=held_out,
+        max_length=max_length(config.train),
+        listener=listener.on_progress,
+    )
+
+
+def wants_held_out(config: RunConfig) -> bool:
+    """Whether the trainer is to evaluate on `evaluate.pairs` on its way."""
+    return bool(config.train.get("eval_strategy", "no") != "no")
+
+
+def evaluate_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+    rounds = evaluated_rounds(config)
+    models = {INITIAL: config.model}
+    for method in sorted(place.arms, key=METHODS.index):
+        for number in rounds:
+            models[row_name(method, number)] = policy(config, place, number + 1, method)
+    against = opponents(place.arms, rounds)
+    run_evaluate(models, config.evaluate, step.directory, against=against, listener=listener.on_progress)
+
+
+def evaluated_rounds(config: RunConfig) -> list[int]:
+    """Every round of a single filter; of several, which are compared with each other, the last."""
+    last = config.rounds.count
+    return list(range(1, last + 1)) if len(config.filter.methods) == 1 else [last]
+
+
+STAGE_RUNNERS[step.stage](config, layout(config, output), step, listener)
+            else:
+                with ranks():
+                    if first:
+                        STAGE_RUNNERS[step.stage](config, layout(config, output), step, listener)
+                    wait_for_all()
+            if not was_finished or step.stage == "evaluate":
+                listener.on_finished(step)
+
+
+def is_first() -> bool:
+    """Whether this is the first process of its launcher, or has none."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def only_run(output: Path) -> Iterator[None]:
+    """Holds the run's lock. The kernel lets go of it when the process ends, however it ends.
+
+    Raises:
+        UserError: another process has it, or something else lies in `output`.
+    """
+    if not (output / LOCK).exists():
+        check_new(output)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(output / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(
+            f"{output}: another congrad is at work there; wait for it, or choose another --output"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{output} cannot be written ({error.strerror}); choose another --output") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check(config: RunConfig) -> None:
+    """Finds, before anything is done, what could not work in a later stage.
+
+    Raises:
+        UserError: by key.
+    """
+    from congrad.models.load import parse_dtype
+
+    parse_dtype(config.model.dtype)
+    if config.model.reference is not None:
+        raise UserError("model.reference: a run's reference is rounds.reference, previous or initial; leave it out")
+    if config.prompts.source is None and config.rounds.count > 1:
+        raise UserError(
+            f"rounds.count {config.rounds.count}: rounds after the first generate from prompts.source, which is "
+            "missing; name prompts, or set rounds.count to 1"
+        )
+    if config.judge.kind == "implicit-reward" and config.prompts.pairs is None:
+        raise UserError(
+            "judge.kind implicit-reward: in round 1 the model is its own reference, so every reward would be 0; start "
+            "from preference pairs (prompts.pairs), or set judge.kind to llm"
+        )
+    for method in config.filter.methods:
+        filter_config(config, method, Path(PAIRS), config.model).check()
+    if wants_held_out(config) and config.evaluate.pairs is None:
+        raise UserError("train.eval_strategy: there are no pairs to evaluate on; name evaluate.pairs, or leave it out")
+
+
+def policy(config: RunConfig, place: Layout, round: int, arm: str | None) -> Model:
+    """M_{round - 1}: the model that a round starts from, and M_0 for round 1."""
+    if round == 1:
+        return config.model
+    trained = place.step("train", round - 1, arm).directory / "model"
+    return replace(config.model, name=str(trained), adapter=None, revision=None)
+
+
+def generate_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+    model = policy(config, place, step.round, step.arm)
+    run_generate(load_prompts(config.prompts), model, config.generate, step.directory, listener=listener.on_progress)
+
+
+def judge_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+    run_judge(
+        place.step("generate", step.round, step.arm).directory,
+        policy(config, place, step.round, step.arm),
+        config.judge,
+        step.directory,
+        engine=config.generate.engine,
+        reference=reference(config, place, step.round, step.arm),
+        listener=listener.on_progress,
+    )
+
+
+def reference(config: RunConfig, place: Layout, round: int, arm: str | None) -> Model:
+    """What M_{round - 1} was trained against, which its implicit reward is measured by; M_0 itself for round 1."""
+    return policy(config, place, max(round - 1, 1) if config.rounds.reference == "previous" else 1, arm)
+
+
+def pair_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+    if place.starts_from_pairs and step.round == 1:
+        prompts = config.prompts
+        assert prompts.pairs is not None
+        source = Input(prompts.pairs, prompts.split, prompts.language_column, limit=prompts.limit, seed=prompts.seed)
+        take_pairs(source, step.directory)
+        return
+    generated, judged = (place.step(stage, step.round, step.arm).directory for stage in NOT_FROM_PAIRS)
+    run_pair(generated, judged, config.pair, step.directory, listener=listener.on_progress)
+
+
+def filter_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+    method = step.arm or place.arms[0]
+    index = None
+    if step.round == 1 and method != INDEXED and INDEXED in place.arms:  # later on each arm has its own model
+        index = place.step("filter", 1, INDEXED).directory / "index"
+    filter_round(
+        config,
+        method,
+        place.step("pair", step.round, step.arm).directory / PAIRS,
+        policy(config, place, step.round, step.arm),
+        step.directory,
+        index=index,
+        on_filter=listener.on_filter,
+        on_progress=listener.on_progress,
+    )
+
+
+def train_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+    held_out = None
+    if wants_held_out(config):
+        wanted = config.evaluate
+        assert wanted.pairs is not None
+        source = Input(wanted.pairs, wanted.split, wanted.language_column, limit=wanted.limit, seed=wanted.seed)
+        with ranks():
+            if is_first():
+                take_pairs(source, place.output / HELD_OUT)
+            wait_for_all()
+        held_out = place.output / HELD_OUT / PAIRS
+    first = 1 if config.rounds.data == "accumulated" else step.round
+    kept = [place.step("filter", round, step.arm).directory / "kept.jsonl" for round in range(first, step.round + 1)]
+    train(
+        kept,
+        policy(config, place, step.round, step.arm),
+        config.model,
+        config.rounds,
+        config.train,
+        step.directory,
+        eval_path=held_out,
+        max_length=max_length(config.train),
+        listener=listener.on_progress,
+    )
+
+
+def wants_held_out(config: RunConfig) -> bool:
+    """Whether the trainer is to evaluate on `evaluate.pairs` on its way."""
+    return bool(config.train.get("eval_strategy", "no") != "no")
+
+
+def evaluate_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None: ...
+
+
+STAGE_RUNNERS: dict[Stage, Callable[[RunConfig, Layout, Step, RunListener], None]] = {
+    "generate": generate_step,
+    "judge": judge_step,
+    "pair": pair_step,
+    "filter": filter_step,
+    "train": train_step,
+    "evaluate": evaluate_step,
+}
