@@ -28,6 +28,7 @@ FILES = {
     "dropped.jsonl",
     "languages.json",
     "manifest.json",
+    "report.html",
 }
 COLUMNS = ["row", "language", "group", "score", "keep", "reason", "chosen_logp", "rejected_logp"]
 COLUMNS += ["chosen_tokens", "rejected_tokens"]

@@ -37,6 +37,7 @@ def filter_command(
     format: Annotated[str | None, option(None, "Export for a trainer, see congrad export.", "--format", "-f")] = None,
     dry_run: Annotated[bool, option(None, "Stop at the estimate of time, memory and disk.", "--dry-run")] = False,
     quiet: Annotated[bool, option(None, "Show the result only.", "--quiet", "-q")] = False,
+    no_report: Annotated[bool, option(OUTPUT, "Leave report.html out.", "--no-report")] = False,
     help_all: Annotated[bool, help_all()] = False,
     language_column: Annotated[str | None, option(INPUT, "Column that groups the pairs. [language]")] = None,
     split: Annotated[str | None, option(INPUT, "Split to read. [train]")] = None,
@@ -93,7 +94,7 @@ def run_filter(given: dict[str, Any]) -> None:
     from congrad.filtering import FilterConfig, Input, Model, Selection, filter_preferences, refilter
     from congrad.filtering.outputs import is_run
     from congrad.gradients import PassSettings
-    from congrad.report.screen import screen_listener, show_result
+    from congrad.report.screen import screen_listener, show_report, show_result
 
     def pick(*names: str, **renamed: str) -> dict[str, Any]:
         wanted = {name: name for name in names} | renamed
@@ -146,6 +147,8 @@ def run_filter(given: dict[str, Any]) -> None:
                 return
             result = filtered
     show_result(result, quiet=quiet)
+    if "no_report" not in given:
+        show_report(result.output, quiet=quiet)
     if "format" in given:
         exported = export_run(result.output, given["format"])
         print(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")

@@ -1,6 +1,7 @@
 """The terminal: estimate before, progress during, a table per language and the next command after."""
 
 import shlex
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from congrad.errors import UserError
 from congrad.filtering.estimate import Estimate
 from congrad.filtering.run import FilterResult, Listener
 from congrad.gradients import Progress as PassProgress
@@ -144,3 +146,20 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
         kept_file = Path(result.output) / "kept.jsonl"
         console.print(f"next: train on {escape(str(kept_file))}, or try another share in seconds:", soft_wrap=True)
         console.print(f"  congrad filter {escape(directory)} --keep 0.3", soft_wrap=True)
+
+
+def show_report(directory: Path, *, quiet: bool) -> None:
+    """Writes the page on a finished run and names it on standard error; the run is whole if that fails."""
+    from congrad.report.html import write_report
+
+    try:
+        path = write_report(directory)
+    except Exception as error:
+        if not isinstance(error, UserError):
+            traceback.print_exc()
+        console.print(
+            f"[yellow]warning:[/yellow] no report ({escape(str(error))}); the run itself is whole", soft_wrap=True
+        )
+        return
+    if not quiet:
+        console.print(f"report: {escape(str(path))}", soft_wrap=True)

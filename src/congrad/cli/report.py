@@ -1,0 +1,34 @@
+"""`congrad report`: the page on a finished run, and its figures for a paper."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from congrad.cli.options import option
+
+
+def report_command(
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Directory of a finished run of the filter, or of a loop.", metavar="RUN", show_default=False
+        ),
+    ],
+    output: Annotated[Path | None, option(None, "The page. [RUN/report.html]", "--output", "-o")] = None,
+    figures: Annotated[
+        Path | None, option(None, "Directory to save the figures in, as SVG and PNG.", metavar="DIR")
+    ] = None,
+) -> None:
+    """Write one HTML file that shows what a run found; it opens offline.
+
+    congrad report runs/x
+    """
+    from congrad.report.html import write_report
+
+    print(f"report: {write_report(run, output)}")
+    if figures is not None:
+        from congrad.report.figures import write_figures
+
+        for path in write_figures(run, figures):
+            print(f"figure: {path}")

@@ -1,0 +1,290 @@
+"""The report's charts as Vega-Lite specifications, the same for the page and for `--figures`.
+
+Vega (vega.github.io) was chosen because it is one library for both: the page holds its bundle (0.9 MB; Plotly's is
+4.5 MB) and runs it under a policy that forbids eval, and vl-convert draws the same charts to SVG and PNG without a
+browser. Colours are named by their role; a theme says which they are.
+
+No text of the dataset is part of a specification, where Vega would make expressions of it: it is in the rows alone, and
+their order is that of the axes.
+"""
+
+from typing import Any
+
+Spec = dict[str, Any]
+
+NUM_BINS = 48
+ALL, KEPT, DROPPED = "all pairs", "kept", "dropped"
+HEATMAPS = {"cosine": "as measured", "corrected": "noise taken out", "after": "after surgery"}
+
+SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+.2~f')"
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
+
+
+def _theme(
+    *, ink: str, quiet: str, line: str, empty: str, on_strong: str, kept: str, dropped: str, diverging: list[str]
+) -> Spec:
+    text = {"labelColor": quiet, "titleColor": quiet, "labelFont": FONT, "titleFont": FONT}
+    return {
+        "background": "transparent",
+        "font": FONT,
+        "aria": False,  # the page describes its charts, and shows their numbers in tables
+        "view": {"stroke": None},
+        "axis": {
+            **text,
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "titleFontWeight": "normal",
+            "domainColor": line,
+            "tickColor": line,
+            "gridColor": line,
+            "gridOpacity": 0.6,
+        },
+        "legend": {**text, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
+        "header": {**text, "labelFontSize": 12, "titleFontSize": 12},
+        "text": {"color": ink, "font": FONT},
+        "rule": {"color": ink},
+        "style": {
+            "empty": {"color": empty},
+            "flag": {"color": ink},
+            "span": {"color": quiet},
+            "on-weak": {"color": ink},
+            "on-strong": {"color": on_strong},
+        },
+        "range": {"category": [kept, dropped, quiet], "diverging": diverging},
+    }
+
+
+# Blue and orange stay apart for every kind of colour blindness, and differ in the same way from the middle.
+THEMES: dict[str, Spec] = {
+    "light": _theme(
+        ink="#1b1f24",
+        quiet="#57606a",
+        line="#d8dce1",
+        empty="#eceef1",
+        on_strong="#ffffff",
+        kept="#2166ac",
+        dropped="#f0a35e",
+        diverging=["#a64b00", "#e08b3e", "#f8d8b4", "#f6f6f4", "#b9d5ec", "#5197cf", "#12569b"],
+    ),
+    "dark": _theme(
+        ink="#e8eaed",
+        quiet="#a2abb5",
+        line="#3a4048",
+        empty="#262b31",
+        on_strong="#14171a",
+        kept="#6cb0f0",
+        dropped="#a85f24",
+        diverging=["#ffb066", "#cc7427", "#6a4220", "#2c3036", "#21486b", "#3580bd", "#83c4ff"],
+    ),
+}
+
+
+def heatmap(*, limit: float, step: float, numbers: bool) -> Spec:
+    """Cosines of the language gradients; an outline where two conflict clear of noise.
+
+    Rows: `row`, `column`, `value` (null on the diagonal and where unknown), `strong` (its colour is near the end of the
+    scale), `conflict`, and for the tooltip `couple`, `interval`, `pairs`, `verdict`.
+
+    Args:
+        limit: the cosine of the strongest colour.
+        step: pixels of a cell.
+        numbers: whether they stand in the cells.
+    """
+    axis = {"title": None, "labelLimit": 110, "ticks": False, "domain": False, "labelPadding": 6}
+    position = {
+        "x": {"field": "column", "type": "ordinal", "sort": None, "axis": {**axis, "labelAngle": -50}},
+        "y": {"field": "row", "type": "ordinal", "sort": None, "axis": axis},
+    }
+    tooltip = [
+        {"field": "couple", "title": "title"},
+        {"field": "value", "type": "quantitative", "format": "+.3f", "title": "cosine"},
+        {"field": "interval", "title": "95% interval, as measured"},
+        {"field": "pairs", "title": "pairs"},
+        {"field": "verdict", "title": "verdict"},
+    ]
+    known = [{"filter": "isValid(datum.value)"}]
+    layer: list[Spec] = [
+        {"mark": {"type": "rect", "style": "empty", "cornerRadius": 2}, "encoding": {}},
+        {
+            "transform": known,
+            "mark": {"type": "rect", "cornerRadius": 2},
+            "encoding": {
+                "color": {
+                    "field": "value",
+                    "type": "quantitative",
+                    "scale": {"domain": [-limit, limit], "range": "diverging", "clamp": True, "interpolate": "lab"},
+                    "legend": {
+                        "title": "cosine: orange pulls apart, blue together",
+                        "orient": "bottom",
+                        "direction": "horizontal",
+                        "gradientLength": 240,
+                        "gradientThickness": 10,
+                        "labelExpr": SIGNED,
+                        "titleLimit": 320,
+                        "tickCount": 5,
+                    },
+                },
+                "tooltip": tooltip,
+            },
+        },
+        {
+            "transform": [{"filter": "datum.conflict"}],
+            "mark": {"type": "rect", "style": "flag", "filled": False, "strokeWidth": 2.5, "cornerRadius": 2},
+            "encoding": {"tooltip": tooltip},
+        },
+    ]
+    if numbers:
+        layer += [
+            {
+                "transform": [*known, {"filter": f"datum.strong == {strong}"}],
+                "mark": {"type": "text", "style": style, "fontSize": 10, "tooltip": None},
+                "encoding": {"text": {"field": "value", "type": "quantitative", "format": "+.2f"}},
+            }
+            for strong, style in (("true", "on-strong"), ("false", "on-weak"))
+        ]
+    return {
+        "data": {"name": "cells"},
+        "width": {"step": step},
+        "height": {"step": step},
+        "encoding": position,
+        "layer": layer,
+        "config": {"scale": {"bandPaddingInner": 0.06}},
+    }
+
+
+def distributions(*, width: float, height: float = 34) -> Spec:
+    """Histograms of the scores, a row for each language, kept above dropped by colour.
+
+    Rows: `language`, `from`, `to`, `side` (kept or dropped), `count`, `cut` (lowest kept score of the language).
+    """
+    return {
+        "data": {"name": "bins"},
+        "facet": {
+            "row": {
+                "field": "language",
+                "type": "ordinal",
+                "sort": None,
+                "header": {
+                    "title": None,
+                    "labelAngle": 0,
+                    "labelAlign": "left",
+                    "labelPadding": 8,
+                    "labelLimit": 90,
+                    "labelOrient": "left",
+                },
+            }
+        },
+        "spacing": 4,
+        "resolve": {"scale": {"y": "independent"}},
+        "spec": {
+            "width": width,
+            "height": height,
+            "layer": [
+                {
+                    "mark": {"type": "bar", "binSpacing": 0.5},
+                    "encoding": {
+                        "x": {
+                            "field": "from",
+                            "type": "quantitative",
+                            "bin": "binned",
+                            "scale": {"nice": False},
+                            "axis": {
+                                "title": "score: cosine with the consensus",
+                                "grid": False,
+                                "labelExpr": SIGNED,
+                                "labelOverlap": True,
+                                "tickCount": max(4, int(width / 80)),
+                            },
+                        },
+                        "x2": {"field": "to"},
+                        "y": {"field": "count", "type": "quantitative", "stack": True, "axis": None},
+                        "color": {
+                            "field": "side",
+                            "type": "nominal",
+                            "scale": {"domain": [KEPT, DROPPED], "range": "category"},
+                            "legend": {"title": None, "orient": "top", "symbolType": "square"},
+                        },
+                        "order": {"field": "side", "type": "nominal", "sort": "descending"},
+                        "tooltip": [
+                            {"field": "language", "title": "title"},
+                            {"field": "span", "title": "score"},
+                            {"field": "side", "title": "these are"},
+                            {"field": "count", "type": "quantitative", "title": "pairs", "format": ","},
+                        ],
+                    },
+                },
+                {
+                    "mark": {"type": "rule", "strokeDash": [2, 3], "opacity": 0.5},
+                    "encoding": {"x": {"datum": 0, "type": "quantitative"}},
+                },
+                {
+                    "mark": {"type": "rule", "strokeWidth": 1.5},
+                    "encoding": {"x": {"field": "cut", "aggregate": "min", "type": "quantitative"}},
+                },
+            ],
+        },
+    }
+
+
+def lengths(*, width: float, columns: int = 2, step: float = 20) -> Spec:
+    """Mean tokens of the responses in each language: all pairs, and the kept ones.
+
+    Rows: `language`, `answer` (chosen or rejected), `set` (all pairs or kept), `tokens`.
+    """
+    position = {
+        "y": {
+            "field": "language",
+            "type": "ordinal",
+            "sort": None,
+            "axis": {"title": None, "ticks": False, "domain": False, "grid": True, "labelLimit": 90},
+        },
+        "x": {
+            "field": "tokens",
+            "type": "quantitative",
+            "scale": {"zero": False, "nice": True},
+            "axis": {"title": "mean tokens", "grid": False, "tickCount": 5},
+        },
+    }
+    return {
+        "data": {"name": "lengths"},
+        "facet": {
+            "field": "answer",
+            "type": "nominal",
+            "header": {"title": None, "labelFontWeight": "bold", "labelFontSize": 13, "labelAnchor": "start"},
+        },
+        "columns": columns,
+        "resolve": {"axis": {"x": "independent", "y": "independent"}},
+        "spec": {
+            "width": width,
+            "height": {"step": step},
+            "encoding": position,
+            "layer": [
+                {
+                    "mark": {"type": "line", "style": "span", "strokeWidth": 2, "opacity": 0.6},
+                    "encoding": {"detail": {"field": "language", "type": "nominal"}},
+                },
+                {
+                    "mark": {"type": "point", "filled": True, "size": 80, "opacity": 1},
+                    "encoding": {
+                        "color": {
+                            "field": "set",
+                            "type": "nominal",
+                            "scale": {"domain": [KEPT, DROPPED, ALL], "range": "category"},
+                            "legend": {"title": None, "orient": "top", "values": [KEPT, ALL]},
+                        },
+                        "shape": {
+                            "field": "set",
+                            "type": "nominal",
+                            "scale": {"domain": [KEPT, DROPPED, ALL], "range": ["circle", "square", "diamond"]},
+                        },
+                        "tooltip": [
+                            {"field": "language", "title": "title"},
+                            {"field": "set", "title": "pairs"},
+                            {"field": "answer", "title": "answer"},
+                            {"field": "tokens", "type": "quantitative", "format": ".1f", "title": "mean tokens"},
+                        ],
+                    },
+                },
+            ],
+        },
+    }

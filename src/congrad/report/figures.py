@@ -1,0 +1,133 @@
+"""The report's charts as SVG and PNG, drawn by vl-convert without a browser, and the page's bundle of Vega.
+
+`python -m congrad.report.figures` bundles Vega anew, from the vl-convert that is installed.
+
+Shapes: N input rows, L languages.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from congrad.errors import UserError
+from congrad.files import write_atomically
+from congrad.report import charts
+from congrad.report.agreement import conflicts, similarity_order
+from congrad.report.html import LIBRARY, bin_edges, visible
+from congrad.report.read import Array, Run, read_run
+
+SCALE = 3  # of the PNGs: 216 points an inch
+
+
+def write_figures(run: str | Path, directory: Path) -> list[Path]:
+    """Saves every chart of a run as NAME.svg and NAME.png and returns the paths.
+
+    Raises:
+        UserError: vl-convert is not installed, the run is unfinished, or the place cannot be written.
+    """
+    try:
+        import vl_convert
+    except ImportError as error:
+        raise UserError("--figures needs the figures extra; pip install 'congrad[figures]'") from error
+    paths = []
+    found = read_run(Path(run))
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--figures {directory} cannot be made ({error.strerror}); name another directory") from error
+    for name, spec in figures(found):
+        config = charts.THEMES["light"] | {"background": "white"}
+        svg = vl_convert.vegalite_to_svg(spec, config=config)
+        png = vl_convert.vegalite_to_png(spec, config=config, scale=SCALE)
+        for suffix, content in (("svg", svg.encode()), ("png", png)):
+            path = directory / f"{name}.{suffix}"
+            write_atomically(path, content)
+            paths.append(path)
+    return paths
+
+
+def figures(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The charts with their data, by name."""
+    order = similarity_order(run.cosine_LL)
+    matrices = {"cosine": run.cosine_LL, "corrected": run.corrected_LL, "after": run.after_surgery_LL}
+    if len(run.languages) > 1:
+        for key, title in charts.HEATMAPS.items():
+            if np.isfinite(matrices[key]).any():
+                rows, limit = heatmap_rows(run, matrices[key], order)
+                spec = charts.heatmap(limit=limit, step=34, numbers=True)
+                yield f"conflicts-{title.replace(' ', '-')}", spec | {"datasets": {"cells": rows}}
+    yield "scores", charts.distributions(width=620) | {"datasets": {"bins": bin_rows(run)}}
+    yield "lengths", charts.lengths(width=300) | {"datasets": {"lengths": length_rows(run)}}
+
+
+def heatmap_rows(run: Run, matrix_LL: Array, order: Array) -> tuple[list[dict[str, Any]], float]:
+    """The cells of `charts.heatmap`, and the largest cosine off the diagonal."""
+    conflict_LL = conflicts(run)
+    off_LL = np.where(np.eye(len(order), dtype=bool), np.nan, matrix_LL)
+    limit = float(min(1.0, np.nanmax(np.abs(off_LL), initial=0.05)))
+    rows = [
+        {
+            "row": visible(run.languages[i]),
+            "column": visible(run.languages[j]),
+            "value": None if np.isnan(off_LL[i, j]) else float(off_LL[i, j]),
+            "strong": bool(abs(off_LL[i, j]) > 0.6 * limit),
+            "conflict": bool(conflict_LL[i, j]),
+        }
+        for i in order
+        for j in order
+    ]
+    return rows, limit
+
+
+def bin_rows(run: Run) -> list[dict[str, Any]]:
+    """The bars of `charts.distributions`."""
+    low, width = bin_edges(run.score_N)
+    edges = low + width * np.arange(charts.NUM_BINS + 1)
+    edges[-1] = max(edges[-1], np.nanmax(run.score_N, initial=low))  # whatever rounding did
+    rows = []
+    for language, name in enumerate(run.languages):
+        own = (run.language_N == language) & ~np.isnan(run.score_N)
+        cut = float(run.score_N[own & run.keep_N].min()) if (own & run.keep_N).any() else None
+        for side, mask in ((charts.KEPT, own & run.keep_N), (charts.DROPPED, own & ~run.keep_N)):
+            for start, count in zip(edges, np.histogram(run.score_N[mask], edges)[0].tolist(), strict=False):
+                if count:
+                    rows.append(
+                        {
+                            "language": visible(name),
+                            "from": float(start),
+                            "to": float(start + width),
+                            "side": side,
+                            "count": count,
+                            "cut": cut,
+                        }
+                    )
+    return rows
+
+
+def length_rows(run: Run) -> list[dict[str, Any]]:
+    """The points of `charts.lengths`."""
+    rows = []
+    for language, name in enumerate(run.languages):
+        own = run.language_N == language
+        for answer, tokens_N in (("chosen", run.chosen_N), ("rejected", run.rejected_N)):
+            for kind, mask in ((charts.ALL, own), (charts.KEPT, own & run.keep_N)):
+                if mask.any():
+                    mean = float(tokens_N[mask].mean())
+                    rows.append({"language": visible(name), "answer": answer, "set": kind, "tokens": mean})
+    return rows
+
+
+def bundled_vega() -> str:
+    """Vega, Vega-Lite and Vega-Embed with all that they need, as a script that defines `vegaEmbed` (some seconds)."""
+    import vl_convert
+
+    bundle: str = vl_convert.javascript_bundle("globalThis.vegaEmbed = vegaEmbed;")
+    assert "</script" not in bundle.lower()
+    assert "<!--" not in bundle
+    return bundle
+
+
+if __name__ == "__main__":
+    (Path(__file__).parent / "page" / LIBRARY).write_text(bundled_vega(), encoding="utf-8")
