@@ -103,7 +103,7 @@ def run_generate(
     """
     if not prompts:
         raise UserError("no prompts to answer; give some")
-    decided = {**asdict(settings), **identity(settings.engine, model), "prompts": content_key([p.key for p in prompts])}
+    decided = {**asdict(settings), **identity(settings.engine, model), "prompts": fingerprint(prompts)}
     forget_if_empty(output, "generate", SAMPLES, SERVER_LOG)
     if begin(output, "generate", decided):
         return
@@ -132,6 +132,10 @@ def run_generate(
             "warnings": warnings(counts, settings),
         },
     )
+
+
+def fingerprint(prompts: Sequence[Prompt]) -> str:
+    return content_key([[prompt.key, prompt.row] for prompt in prompts])
 
 
 # Requests

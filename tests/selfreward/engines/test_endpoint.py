@@ -215,6 +215,17 @@ def test_a_missing_key_is_said_to_be_missing(endpoint):
     assert "no key, for want of the environment variable MY_KEY" in message
 
 
+def test_a_key_that_no_header_holds_is_refused_and_not_shown(endpoint, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY + "\n")
+    ask(endpoint, asked(1))
+    assert endpoint.asked[0]["headers"]["authorization"] == f"Bearer {KEY}"
+    for key in (f"{KEY}\n{KEY}", f"{KEY}é"):
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+        message = complaint(endpoint, asked(1))
+        assert "the key in the environment variable OPENAI_API_KEY holds a character" in message
+        assert KEY not in message
+
+
 def test_it_works_beside_an_event_loop_that_runs(endpoint):
     """As in a notebook."""
 

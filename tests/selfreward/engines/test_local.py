@@ -16,6 +16,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from congrad.errors import UserError
 from congrad.filtering import Model
 from congrad.selfreward.engines import Engine, Request, RequestRefused, open_engine
 from congrad.selfreward.engines.local import LocalEngine, Tokenised
@@ -158,6 +159,13 @@ def test_the_space_that_a_reply_begins_with_stays():
     engine.tokenizer, engine.end_ids = tokenizer, [0]
     reply = engine.reply(Tokenised(Request("a", prompt="one"), [1]), [2, 0, 1])
     assert (reply.text, reply.finish_reason, reply.num_tokens) == (" two", "stop", 2)
+
+
+def test_logits_that_are_no_numbers_are_said(tiny_directory):
+    with open_engine(Engine(), Model(str(tiny_directory))) as engine, torch.no_grad():
+        engine.model.lm_head.weight.fill_(torch.nan)
+        with pytest.raises(UserError, match=r"not numbers; load it with another model\.dtype"):
+            next(engine.generate(requests()))
 
 
 def test_memory_is_free_when_the_engine_is_closed(tiny_directory):

@@ -41,7 +41,7 @@ def open_endpoint(engine: Engine, model: Model, *, log: Path | None = None) -> I
     except ImportError as error:
         raise UserError("an engine of kind openai needs its client: pip install 'congrad[loop]'") from error
     path = resolve(model.name)
-    endpoint = Endpoint(engine, engine.model or path, os.environ.get(engine.api_key_env) or KEYLESS)
+    endpoint = Endpoint(engine, engine.model or path, read_key(engine.api_key_env))
     if engine.command is None:
         yield endpoint
         return
@@ -49,6 +49,18 @@ def open_endpoint(engine: Engine, model: Model, *, log: Path | None = None) -> I
 
     with serve(engine, path, log=log):
         yield endpoint
+
+
+def read_key(name: str) -> str:
+    """The key in an environment variable; KEYLESS where there is none.
+
+    Raises:
+        UserError: no header can hold it. Libraries would say so by quoting it.
+    """
+    key = os.environ.get(name, "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise UserError(f"the key in the environment variable {name} holds a character that no key has; set it again")
+    return key or KEYLESS
 
 
 class Passing(Exception):
@@ -202,7 +214,7 @@ class Endpoint:
             return Passing(f"HTTP {status} ({said})", wait=told_wait(error.response.headers), busy=status == BUSY)
         if status in (401, 403):
             name = self.engine.api_key_env
-            state = "the key in" if os.environ.get(name) else "no key, for want of"
+            state = "the key in" if self.key != KEYLESS else "no key, for want of"
             return UserError(
                 f"{self.url} refuses {state} the environment variable {name} (HTTP {status}); set it and give the same "
                 "command again"

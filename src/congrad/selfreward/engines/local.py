@@ -147,6 +147,8 @@ class Take(LogitsProcessor):  # type: ignore[misc]
         self.uniform_BT, self.width, self.temperature, self.top_p = uniform_BT, width, temperature, top_p
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if bool(scores.isnan().any()):
+            raise UserError("the model's logits are not numbers; load it with another model.dtype, or mend its weights")
         uniform_B = self.uniform_BT[:, input_ids.shape[1] - self.width]
         token_B = draw(scores, uniform_B, temperature=self.temperature, top_p=self.top_p)
         return torch.full_like(scores, -torch.inf).scatter_(1, token_B[:, None], 0.0)

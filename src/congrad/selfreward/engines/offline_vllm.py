@@ -73,6 +73,8 @@ class OfflineVLLM:
                 replies = [Reply(**reply) for reply in json.loads(line)]
                 missing -= len(replies)
                 yield replies
+                if not missing:
+                    break  # what it started may hold its output open for longer
             if missing:
                 raise self.failure(worker.wait())
         finally:
