@@ -13,6 +13,7 @@ from congrad.cli.export import export_command
 from congrad.cli.filter import filter_command
 from congrad.cli.options import BriefHelp
 from congrad.cli.report import report_command
+from congrad.cli.run import run_command
 from congrad.errors import UserError
 
 app = typer.Typer(
@@ -58,6 +59,7 @@ def interruptible(command: Callable[..., None]) -> Callable[..., None]:
 app.command("filter", cls=BriefHelp)(interruptible(filter_command))
 app.command("report")(interruptible(report_command))
 app.command("export")(interruptible(export_command))
+app.command("run")(interruptible(run_command))
 app.command("env")(env_command)
 
 

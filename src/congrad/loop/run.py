@@ -13,13 +13,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from congrad.errors import UserError
+from congrad.evaluation.run import opponents, row_name, run_evaluate
 from congrad.filtering import Input, Listener, Model
 from congrad.filtering.ranks import ranks, wait_for_all
 from congrad.loop.config import RunConfig
-from congrad.evaluation.run import opponents, row_name, run_evaluate
 from congrad.loop.filter import filter_config, filter_round, max_length
 from congrad.loop.filter_settings import METHODS
-from congrad.loop.growth import check_new, take_config
+from congrad.loop.growth import CONFIG, check_new, take_config
 from congrad.loop.plan import INDEXED, NOT_FROM_PAIRS, Layout, Stage, Step, layout, steps_until
 from congrad.loop.take_pairs import PAIRS, take_pairs
 from congrad.selfreward.generate import run_generate
@@ -72,15 +72,24 @@ def run_loop(
             wait_for_all()  # else the first process might finish one while another looks
         for step, was_finished in zip(steps, finished, strict=True):
             listener.on_step(step)
-            if step.stage in TOGETHER:
-                STAGE_RUNNERS[step.stage](config, layout(config, output), step, listener)
-            else:
-                with ranks():
-                    if first:
-                        STAGE_RUNNERS[step.stage](config, layout(config, output), step, listener)
-                    wait_for_all()
+            try:
+                run_step(config, layout(config, output), step, listener)
+            except UserError as error:
+                raise UserError(f"{step.title}: {error}") from error
             if not was_finished or step.stage == "evaluate":
                 listener.on_finished(step)
+
+
+def run_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+    """One stage, by all processes of a launcher or by the first while the others wait."""
+    run = STAGE_RUNNERS[step.stage]
+    if step.stage in TOGETHER:
+        run(config, place, step, listener)
+        return
+    with ranks():
+        if is_first():
+            run(config, place, step, listener)
+        wait_for_all()
 
 
 def is_first() -> bool:
@@ -95,7 +104,7 @@ def only_run(output: Path) -> Iterator[None]:
     Raises:
         UserError: another process has it, or something else lies in `output`.
     """
-    if not (output / LOCK).exists():
+    if not (output / CONFIG).is_file():
         check_new(output)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -128,6 +137,12 @@ def check(config: RunConfig) -> None:
         raise UserError(
             f"rounds.count {config.rounds.count}: rounds after the first generate from prompts.source, which is "
             "missing; name prompts, or set rounds.count to 1"
+        )
+    engine = config.generate.engine
+    if config.rounds.count > 1 and engine.kind == "openai" and engine.model is not None and engine.command is None:
+        raise UserError(
+            f"generate.engine.model {engine.model}: the endpoint would answer with this model in every round; leave it "
+            "out, so that each round's model is asked for by its path, or give generate.engine.command to start it"
         )
     if config.judge.kind == "implicit-reward" and config.prompts.pairs is None:
         raise UserError(
@@ -172,13 +187,17 @@ def reference(config: RunConfig, place: Layout, round: int, arm: str | None) -> 
 
 def pair_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
     if place.starts_from_pairs and step.round == 1:
-        prompts = config.prompts
-        assert prompts.pairs is not None
-        source = Input(prompts.pairs, prompts.split, prompts.language_column, limit=prompts.limit, seed=prompts.seed)
-        take_pairs(source, step.directory)
+        take_pairs(given_pairs(config), step.directory)
         return
     generated, judged = (place.step(stage, step.round, step.arm).directory for stage in NOT_FROM_PAIRS)
     run_pair(generated, judged, config.pair, step.directory, listener=listener.on_progress)
+
+
+def given_pairs(config: RunConfig) -> Input:
+    """The preference dataset that round 1 starts from."""
+    prompts = config.prompts
+    assert prompts.pairs is not None
+    return Input(prompts.pairs, prompts.split, prompts.language_column, limit=prompts.limit, seed=prompts.seed)
 
 
 def filter_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
@@ -243,165 +262,6 @@ def evaluated_rounds(config: RunConfig) -> list[int]:
     """Every round of a single filter; of several, which are compared with each other, the last."""
     last = config.rounds.count
     return list(range(1, last + 1)) if len(config.filter.methods) == 1 else [last]
-
-
-STAGE_RUNNERS[step.stage](config, layout(config, output), step, listener)
-            else:
-                with ranks():
-                    if first:
-                        STAGE_RUNNERS[step.stage](config, layout(config, output), step, listener)
-                    wait_for_all()
-            if not was_finished or step.stage == "evaluate":
-                listener.on_finished(step)
-
-
-def is_first() -> bool:
-    """Whether this is the first process of its launcher, or has none."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-@contextmanager
-def only_run(output: Path) -> Iterator[None]:
-    """Holds the run's lock. The kernel lets go of it when the process ends, however it ends.
-
-    Raises:
-        UserError: another process has it, or something else lies in `output`.
-    """
-    if not (output / LOCK).exists():
-        check_new(output)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(output / LOCK)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(
-            f"{output}: another congrad is at work there; wait for it, or choose another --output"
-        ) from error
-    except OSError as error:
-        raise UserError(f"{output} cannot be written ({error.strerror}); choose another --output") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def check(config: RunConfig) -> None:
-    """Finds, before anything is done, what could not work in a later stage.
-
-    Raises:
-        UserError: by key.
-    """
-    from congrad.models.load import parse_dtype
-
-    parse_dtype(config.model.dtype)
-    if config.model.reference is not None:
-        raise UserError("model.reference: a run's reference is rounds.reference, previous or initial; leave it out")
-    if config.prompts.source is None and config.rounds.count > 1:
-        raise UserError(
-            f"rounds.count {config.rounds.count}: rounds after the first generate from prompts.source, which is "
-            "missing; name prompts, or set rounds.count to 1"
-        )
-    if config.judge.kind == "implicit-reward" and config.prompts.pairs is None:
-        raise UserError(
-            "judge.kind implicit-reward: in round 1 the model is its own reference, so every reward would be 0; start "
-            "from preference pairs (prompts.pairs), or set judge.kind to llm"
-        )
-    for method in config.filter.methods:
-        filter_config(config, method, Path(PAIRS), config.model).check()
-    if wants_held_out(config) and config.evaluate.pairs is None:
-        raise UserError("train.eval_strategy: there are no pairs to evaluate on; name evaluate.pairs, or leave it out")
-
-
-def policy(config: RunConfig, place: Layout, round: int, arm: str | None) -> Model:
-    """M_{round - 1}: the model that a round starts from, and M_0 for round 1."""
-    if round == 1:
-        return config.model
-    trained = place.step("train", round - 1, arm).directory / "model"
-    return replace(config.model, name=str(trained), adapter=None, revision=None)
-
-
-def generate_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
-    model = policy(config, place, step.round, step.arm)
-    run_generate(load_prompts(config.prompts), model, config.generate, step.directory, listener=listener.on_progress)
-
-
-def judge_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
-    run_judge(
-        place.step("generate", step.round, step.arm).directory,
-        policy(config, place, step.round, step.arm),
-        config.judge,
-        step.directory,
-        engine=config.generate.engine,
-        reference=reference(config, place, step.round, step.arm),
-        listener=listener.on_progress,
-    )
-
-
-def reference(config: RunConfig, place: Layout, round: int, arm: str | None) -> Model:
-    """What M_{round - 1} was trained against, which its implicit reward is measured by; M_0 itself for round 1."""
-    return policy(config, place, max(round - 1, 1) if config.rounds.reference == "previous" else 1, arm)
-
-
-def pair_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
-    if place.starts_from_pairs and step.round == 1:
-        prompts = config.prompts
-        assert prompts.pairs is not None
-        source = Input(prompts.pairs, prompts.split, prompts.language_column, limit=prompts.limit, seed=prompts.seed)
-        take_pairs(source, step.directory)
-        return
-    generated, judged = (place.step(stage, step.round, step.arm).directory for stage in NOT_FROM_PAIRS)
-    run_pair(generated, judged, config.pair, step.directory, listener=listener.on_progress)
-
-
-def filter_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
-    method = step.arm or place.arms[0]
-    index = None
-    if step.round == 1 and method != INDEXED and INDEXED in place.arms:  # later on each arm has its own model
-        index = place.step("filter", 1, INDEXED).directory / "index"
-    filter_round(
-        config,
-        method,
-        place.step("pair", step.round, step.arm).directory / PAIRS,
-        policy(config, place, step.round, step.arm),
-        step.directory,
-        index=index,
-        on_filter=listener.on_filter,
-        on_progress=listener.on_progress,
-    )
-
-
-def train_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
-    held_out = None
-    if wants_held_out(config):
-        wanted = config.evaluate
-        assert wanted.pairs is not None
-        source = Input(wanted.pairs, wanted.split, wanted.language_column, limit=wanted.limit, seed=wanted.seed)
-        with ranks():
-            if is_first():
-                take_pairs(source, place.output / HELD_OUT)
-            wait_for_all()
-        held_out = place.output / HELD_OUT / PAIRS
-    first = 1 if config.rounds.data == "accumulated" else step.round
-    kept = [place.step("filter", round, step.arm).directory / "kept.jsonl" for round in range(first, step.round + 1)]
-    train(
-        kept,
-        policy(config, place, step.round, step.arm),
-        config.model,
-        config.rounds,
-        config.train,
-        step.directory,
-        eval_path=held_out,
-        max_length=max_length(config.train),
-        listener=listener.on_progress,
-    )
-
-
-def wants_held_out(config: RunConfig) -> bool:
-    """Whether the trainer is to evaluate on `evaluate.pairs` on its way."""
-    return bool(config.train.get("eval_strategy", "no") != "no")
-
-
-def evaluate_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None: ...
 
 
 STAGE_RUNNERS: dict[Stage, Callable[[RunConfig, Layout, Step, RunListener], None]] = {

@@ -1,0 +1,50 @@
+"""`congrad run`: a configuration in, a run directory of all rounds out."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from congrad.cli.options import option
+
+
+def run_command(
+    config: Annotated[
+        Path, typer.Argument(help="The run's YAML file.", metavar="CONFIG", show_default=False, dir_okay=False)
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Other values for its keys: generate.temperature=0.5", metavar="[KEY=VALUE]..."),
+    ] = None,
+    output: Annotated[
+        Path | None, option(None, "Directory of the run. [runs/NAME of the file]", "--output", "-o")
+    ] = None,
+    until: Annotated[
+        Literal["generate", "judge", "pair", "filter", "train", "evaluate"] | None,
+        option(None, "Stop after this stage, in the first round in which it is not finished yet."),
+    ] = None,
+    dry_run: Annotated[
+        bool, option(None, "Show the stages, their counts and what they cost; load no model.", "--dry-run")
+    ] = False,
+    quiet: Annotated[bool, option(None, "Show the evaluation only.", "--quiet", "-q")] = False,
+) -> None:
+    """Run rounds of generate, judge, pair, filter and train, then evaluate. The same command goes on after a crash.
+
+    congrad run run.yaml --output runs/loop
+
+    congrad run run.yaml --output runs/loop --until judge
+    """
+    from rich.console import Console
+
+    from congrad.loop.config import read_config
+    from congrad.loop.dry_run import costs
+    from congrad.loop.run import run_loop
+    from congrad.report.loop import costs_table, loop_listener
+
+    settings = read_config(config, overrides or [])
+    output = output or Path("runs") / config.stem
+    if dry_run:
+        Console(highlight=False, soft_wrap=True).print(costs_table(costs(settings, output)))
+        return
+    with loop_listener(quiet=quiet) as listener:
+        run_loop(settings, output, until=until, listener=listener)

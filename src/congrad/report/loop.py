@@ -1,0 +1,227 @@
+"""The terminal of the loop: which stage is at work, a bar with its rate and the time left, a table when it is done."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from congrad.evaluation.table import cell, has_mean, tax_columns
+from congrad.filtering.run import Listener
+from congrad.gradients import Progress as PassProgress
+from congrad.loop.dry_run import Cost
+from congrad.loop.plan import Step
+from congrad.loop.run import RunListener
+from congrad.report.screen import console, human_bytes
+from congrad.selfreward.hygiene import hygiene_table
+from congrad.stage import MANIFEST, read_json
+
+BOLD = re.compile(r"\*\*(.*?)\*\*")
+UNITS = {"generate": "answers", "judge": "judgements", "pair": "answers", "filter": "pairs", "train": "steps"}
+
+
+class Bar:
+    """One bar at a time: begun by the first progress of a stage, ended when it is done or another begins."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._stage = ""
+        self._began = (0.0, 0)
+
+    def update(self, stage: str, done: int, total: int) -> None:
+        """For `on_progress` of any stage."""
+        if self._progress is None or stage != self._stage:
+            self.close()
+            self._progress = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}{task.fields[rate]}"),
+                TimeRemainingColumn(elapsed_when_finished=True),
+                console=console,
+            )
+            self._progress.start()
+            self._stage = stage
+            self._task = self._progress.add_task(
+                escape(stage), total=total, completed=done, unit=UNITS.get(stage, "examples"), rate=""
+            )
+            self._began = (self._progress.get_time(), done)  # what an earlier run did is no part of the rate
+        since, before = self._began
+        seconds = self._progress.get_time() - since
+        rate = f", {(done - before) / seconds:.2g}/s" if seconds > 1 and done > before else ""
+        self._progress.update(self._task, completed=done, total=total, rate=rate)
+
+    def on_pass(self, progress: PassProgress) -> None:
+        """For the filter's pass."""
+        self.update("filter", progress.pairs, progress.num_pairs)
+
+    def close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress = None
+
+
+@contextmanager
+def loop_listener(*, quiet: bool) -> Iterator[RunListener]:
+    """Stages and bars on standard error, tables on standard output; the evaluation alone when quiet."""
+    out = Console(highlight=False, soft_wrap=True)
+    bar = Bar()
+
+    def on_note(note: str) -> None:
+        console.print(f"[yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
+
+    def on_step(step: Step) -> None:
+        bar.close()
+        if not step.finished and console.is_terminal:
+            console.print(f"[bold]{escape(step.title)}[/bold] [dim]{escape(str(step.directory))}[/dim]")
+
+    def on_finished(step: Step) -> None:
+        bar.close()
+        if not quiet or step.stage == "evaluate":
+            show_stage(step.stage, step.directory, step.title, out)
+
+    try:
+        if quiet:
+            yield RunListener(on_note=on_note, on_finished=on_finished)
+        else:
+            yield RunListener(on_note, on_step, bar.update, Listener(on_progress=bar.on_pass), on_finished)
+    finally:
+        bar.close()
+
+
+@contextmanager
+def stage_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """`on_progress` of a single stage."""
+    bar = Bar()
+    try:
+        yield (lambda stage, done, total: None) if quiet else bar.update
+    finally:
+        bar.close()
+
+
+def show_stage(stage: str, directory: Path, title: str, out: Console) -> None:
+    """What a finished stage has to say: a table on standard output, its warnings on standard error."""
+    manifest = read_json(directory / MANIFEST)
+    shown = TABLES[stage](directory, manifest)
+    if isinstance(shown, Table):
+        shown.title, shown.title_justify, shown.title_style = escape(title), "left", "bold"
+        out.print(shown)
+    else:
+        out.print(escape(f"{title}: {shown}"))
+    for warning in manifest.get("warnings", []):
+        console.print(f"[yellow]warning:[/yellow] {escape(str(warning))}", soft_wrap=True)
+
+
+def counts_table(columns: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Counts by language.
+
+    Args:
+        columns: titles by key.
+    """
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("language")
+    for title in columns.values():
+        table.add_column(title, justify="right")
+    for language, row in rows.items():
+        table.add_row(escape(language), *("-" if row.get(key) is None else str(row[key]) for key in columns))
+    return table
+
+
+def generate_table(directory: Path, manifest: Mapping[str, Any]) -> Table:
+    columns = ("prompts", "samples", "empty", "repeated", "cut", "responses")
+    return counts_table(dict(zip(columns, (*columns[:-1], "answers"), strict=True)), manifest["languages"])
+
+
+def judge_table(directory: Path, manifest: Mapping[str, Any]) -> Table:
+    return hygiene_table(read_json(directory / "hygiene.json"))
+
+
+def pair_table(directory: Path, manifest: Mapping[str, Any]) -> Table | str:
+    """Pairs and what became of the other prompts, with how many answers are in another language."""
+    if not (directory / "language.json").is_file():  # a dataset that was taken in
+        return f"{manifest['pairs']} pairs in {', '.join(manifest['languages'])}"
+    rates = read_json(directory / "language.json")["languages"]
+    columns = {
+        "prompts": "prompts",
+        "pairs": "pairs",
+        "ties": "ties",
+        "missing_scores": "no scores",
+        "below_min_margin": "small margin",
+        "single_response": "one answer",
+        "off_target": "other language",
+    }
+    rows = {}
+    for language, row in manifest["languages"].items():
+        rate = rates.get(language, {}).get("off_target_rate")
+        rows[language] = row | {"off_target": None if rate is None else f"{rate:.0%}"}
+    return counts_table(columns, rows)
+
+
+def filter_line(directory: Path, manifest: Mapping[str, Any]) -> str:
+    return f"kept {manifest['kept']} of {manifest['rows']} pairs"
+
+
+def train_line(directory: Path, manifest: Mapping[str, Any]) -> str:
+    return f"{manifest['pairs']} pairs, {manifest['steps']} steps, mean loss {manifest['train_loss']:.4g}"
+
+
+def evaluation_table(directory: Path, manifest: Mapping[str, Any]) -> Table:
+    """The table that evaluation.md begins with: every model by the first metric, and the alignment tax."""
+    report = read_json(directory / "evaluation.json")
+    table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
+    table.add_column("model")
+    tax = tax_columns(report)
+    columns: list[Callable[[str], str]] = []
+    title, metric = "Alignment tax", next((m for m in report["metrics"] if m["key"] == report["headline"]), None)
+    if metric is not None:
+        title, rows, unit = metric["title"], metric["rows"], metric["unit"]
+        for language in metric["languages"]:
+            table.add_column(escape(language), justify="right")
+            columns.append(lambda name, key=language: cell(rows[name]["languages"].get(key), unit))  # type: ignore[misc]
+        for kind in ("seen", "unseen"):
+            if has_mean(metric, kind):
+                table.add_column(f"{kind} mean", justify="right")
+                columns.append(lambda name, key=kind: cell(rows[name][key], unit))  # type: ignore[misc]
+    for name, column in tax.items():
+        table.add_column(name, justify="right")
+        columns.append(column)
+    for name in report["models"]:
+        table.add_row(escape(name), *(as_terminal(column(name)) for column in columns))
+    table.caption = (
+        f"{title}, {report['confidence']:.0%} intervals; below each its difference from {report['initial']}, bold "
+        f"where clear of zero.\nAll figures: {directory / 'evaluation.md'}"
+    )
+    return table
+
+
+def as_terminal(markdown: str) -> str:
+    """A cell of a Markdown table for the terminal."""
+    return BOLD.sub(r"[bold]\1[/bold]", escape(markdown.replace("<br>", "\n")))
+
+
+def costs_table(costs: Iterable[Cost]) -> Table:
+    """A dry run's table; what is finished already is marked."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("stage", "makes at most", "takes at most"):
+        table.add_column(title)
+    table.add_column("disk", justify="right")
+    for cost in costs:
+        disk = "?" if cost.disk_bytes is None else human_bytes(cost.disk_bytes) if cost.disk_bytes else "text"
+        state = "done, " if cost.step.finished else ""
+        table.add_row(escape(cost.step.title), escape(cost.makes), escape(state + cost.work), disk)
+    return table
+
+
+TABLES: dict[str, Callable[[Path, Mapping[str, Any]], Table | str]] = {
+    "generate": generate_table,
+    "judge": judge_table,
+    "pair": pair_table,
+    "filter": filter_line,
+    "train": train_line,
+    "evaluate": evaluation_table,
+}
