@@ -75,7 +75,7 @@ def test_a_ratio_and_a_function_of_it():
     found = drawn(examples)
     assert found.value == 1.0
     assert set(found.draw_D.round(9)) == {2.0, 1.0, 0.4}
-    assert found.wilson_count is None
+    assert found.proportions == ()
     assert found.map(np.exp).value == pytest.approx(math.e)
     assert set(found.map(np.exp).draw_D.round(6)) == set(np.exp([2.0, 1.0, 0.4]).round(6))
 
@@ -116,4 +116,25 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
 def test_a_normal_figure_and_a_constant():
     found = normal(0.5, 0.1, 40, seed=0, name="x", draws=20_000)
     assert found.interval(0.95) == pytest.approx((0.5 - 0.196, 0.5 + 0.196), abs=0.01)
-    assert constant(0.5, 10).interval(0.95) == (0.5, 0.5)
+    assert constant(0.5, 3, 10).interval(0.95) == (0.5, 0.5)
+
+
+def test_five_of_five_is_no_certainty():
+    """A difference from an exact value, and a mean over languages, are as uncertain as the few examples are."""
+    five = drawn(Examples.of([1.0] * 5))
+    low, high = wilson(1.0, 5, 0.95)
+    assert set(five.draw_D) == {1.0}
+    assert (five - constant(0.5, 5, 4000)).interval(0.95) == pytest.approx((low - 0.5, high - 0.5))
+    # Two languages: sqrt(2) times the reach of one, over 2.
+    both = mean([five, drawn(Examples.of([1.0] * 5), name="en")], 4000)
+    assert both.interval(0.95) == pytest.approx((1 - (1 - low) / math.sqrt(2), 1.0))
+    half = mean([constant(0.5, 5, 4000)] * 2, 4000)
+    assert (both - half).interval(0.95) == pytest.approx((0.5 - (1 - low) / math.sqrt(2), 0.5))
+
+
+def test_a_mean_of_many_examples_has_the_same_interval_either_way():
+    generator = np.random.default_rng(3)
+    figures = [drawn(Examples.of(generator.random(400) < 0.6), name=name) for name in ("de", "en", "sw")]
+    both = mean(figures, 4000)
+    low, high = np.quantile(both.draw_D, [0.025, 0.975])
+    assert both.interval(0.95) == pytest.approx((low, high), abs=0.005)

@@ -1,4 +1,4 @@
-"""Win rates with a judge that is a function: values by hand, both orders, missing verdicts, bias, a kill, the export."""
+"""Win rates with a judge that is a function: values by hand, both orders, missing verdicts, a kill, the export."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 

@@ -3,8 +3,12 @@
 A figure is sum(numerator) / sum(denominator) over examples (right ones of all, nats per byte). Its interval comes from
 the cluster bootstrap: the prompts are drawn with replacement, all examples of a prompt together, and the figure is
 computed anew from each draw (percentiles; Efron and Tibshirani 1993, ch. 13). Two models that are measured on the same
-examples with the same seed are drawn alike, so the difference of their draws is the paired bootstrap. A proportion of
-one language whose prompts all differ gets Wilson's interval (1927), which stays honest near 0 and 1 and for few pairs.
+examples with the same seed are drawn alike, so the difference of their draws is the paired bootstrap.
+
+With few examples a bootstrap knows too little: of five right answers out of five it draws nothing but right answers. A
+proportion of one language whose prompts all differ therefore gets Wilson's interval (1927), and a mean of such over
+languages the sum of their variances as Wilson's bounds imply them (MOVER; Zou and Donner 2008). A difference from a
+value that no draw changes, as 1/2 for M0's win rate against itself, keeps either.
 
 Shapes: N examples, C clusters, D draws.
 """
@@ -69,27 +73,36 @@ class Figure:
         value: NaN where there is no example.
         draw_D: what it would have been on other draws of the prompts.
         count: examples.
-        wilson_count: examples of a single proportion whose clusters all differ, for Wilson's interval; else None.
+        proportions: where the value is a mean of proportions whose clusters all differ (and a shift), each of them with
+            its number of examples; else empty.
+        exact: whether no draw changes the value.
     """
 
     value: float
     draw_D: Floats
     count: int
-    wilson_count: int | None = None
+    proportions: tuple[tuple[float, int], ...] = ()
+    exact: bool = False
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """The bounds; NaN where there is no value."""
         if math.isnan(self.value):
             return math.nan, math.nan
-        if self.wilson_count is not None:
-            return wilson(self.value, self.wilson_count, confidence)
+        if self.proportions:
+            bounds = [(share, *wilson(share, count, confidence)) for share, count in self.proportions]
+            below = math.hypot(*(share - low for share, low, _ in bounds)) / len(bounds)
+            above = math.hypot(*(high - share for share, _, high in bounds)) / len(bounds)
+            return self.value - below, self.value + above
         tail = (1 - confidence) / 2
         low, high = np.quantile(self.draw_D, [tail, 1 - tail])
         return float(low), float(high)
 
     def __sub__(self, other: "Figure") -> "Figure":
         """The difference; paired where both were drawn alike."""
-        return Figure(self.value - other.value, self.draw_D - other.draw_D, min(self.count, other.count))
+        value, draw_D = self.value - other.value, self.draw_D - other.draw_D
+        if other.exact:
+            return Figure(value, draw_D, self.count, self.proportions, self.exact)
+        return Figure(value, draw_D, min(self.count, other.count))
 
     def map(self, function: Callable[[Floats], Floats]) -> "Figure":
         """A function of the figure, for instance exp."""
@@ -117,7 +130,7 @@ def figure(examples: Examples, *, seed: int, name: str, draws: int) -> Figure:
         draw_D[start : start + count] = (times_DC @ sums_C) / (times_DC @ sizes_C)
     value = float(examples.numerator_N.sum() / examples.denominator_N.sum())
     alone = examples.is_proportion and num_clusters == len(examples)
-    return Figure(value, draw_D, len(examples), len(examples) if alone else None)
+    return Figure(value, draw_D, len(examples), ((value, len(examples)),) if alone else ())
 
 
 def mean(figures: Sequence[Figure], draws: int) -> Figure:
@@ -127,8 +140,14 @@ def mean(figures: Sequence[Figure], draws: int) -> Figure:
         return Figure(math.nan, np.full(draws, np.nan), 0)
     if len(there) == 1:
         return there[0]
-    value = sum(each.value for each in there) / len(there)
-    return Figure(value, np.mean([each.draw_D for each in there], axis=0), sum(each.count for each in there))
+    alone = all(len(each.proportions) == 1 for each in there)
+    return Figure(
+        sum(each.value for each in there) / len(there),
+        np.mean([each.draw_D for each in there], axis=0),
+        sum(each.count for each in there),
+        tuple(each.proportions[0] for each in there) if alone else (),
+        all(each.exact for each in there),
+    )
 
 
 def normal(value: float, error: float, count: int, *, seed: int, name: str, draws: int) -> Figure:
@@ -137,9 +156,9 @@ def normal(value: float, error: float, count: int, *, seed: int, name: str, draw
     return Figure(value, draw_D, count)
 
 
-def constant(value: float, draws: int) -> Figure:
-    """A value that no draw changes."""
-    return Figure(value, np.full(draws, value), 0)
+def constant(value: float, count: int, draws: int) -> Figure:
+    """A value that no draw changes, of so many examples."""
+    return Figure(value, np.full(draws, value), count, exact=True)
 
 
 def wilson(share: float, count: int, confidence: float) -> tuple[float, float]:

@@ -35,7 +35,10 @@ def make_report(models: Mapping[str, Model], settings: Evaluate, inputs: Inputs,
     metrics: list[Metric] = []
     if inputs.pairs is not None:
         for key, examples in accuracies(found.pairs, initial, inputs.pairs).items():
-            metrics.append(Metric(key, METRICS[key], "preference", "percent", True, drawn(examples)))
+            figures = drawn(examples)
+            if key == IMPLICIT:  # by definition, and not as it happened to come out
+                figures[initial] = half(figures[initial], draws)
+            metrics.append(Metric(key, METRICS[key], "preference", "percent", True, figures))
     metrics += win_metrics(found, initial, settings, drawn)
     accuracy: dict[str, list[Figure]] = {name: [] for name in models}
     bits: dict[str, list[Figure]] = {name: [] for name in models}
@@ -69,6 +72,11 @@ def make_report(models: Mapping[str, Model], settings: Evaluate, inputs: Inputs,
     }
 
 
+def half(figures: Mapping[str, Figure], draws: int) -> dict[str, Figure]:
+    """What M0 has against itself, in the same languages."""
+    return {language: constant(0.5, each.count, draws) for language, each in figures.items()}
+
+
 def headline(metrics: Sequence[Metric], initial: str) -> str | None:
     """The metric of the first table: preferences, else the win rate against M0."""
     keys = [metric.key for metric in metrics]
@@ -91,9 +99,8 @@ def win_metrics(
         examples = {name: win_examples(judged) for (name, other), judged in found.judged.items() if other == opponent}
         figures = drawn(examples)
         if opponent == initial:
-            there = {language for own in figures.values() for language in own}
-            half = {language: constant(0.5, settings.draws) for language in there}
-            figures = {initial: half, **figures}
+            there = {language: each for own in figures.values() for language, each in own.items()}
+            figures = {initial: half(there, settings.draws), **figures}
         elif (opponent, initial) in found.judged:
             reverse = win_examples(found.judged[(opponent, initial)], reverse=True)
             figures = {**drawn({initial: reverse}), **figures}
