@@ -9,11 +9,16 @@ from typing import Annotated, Any
 import typer
 
 from congrad.cli.env import env_command
+from congrad.cli.evaluate import evaluate_command
 from congrad.cli.export import export_command
 from congrad.cli.filter import filter_command
+from congrad.cli.generate import generate_command
+from congrad.cli.judge import judge_command
 from congrad.cli.options import BriefHelp
+from congrad.cli.pair import pair_command
 from congrad.cli.report import report_command
 from congrad.cli.run import run_command
+from congrad.cli.train import train_command
 from congrad.errors import UserError
 
 app = typer.Typer(
@@ -60,6 +65,11 @@ app.command("filter", cls=BriefHelp)(interruptible(filter_command))
 app.command("report")(interruptible(report_command))
 app.command("export")(interruptible(export_command))
 app.command("run")(interruptible(run_command))
+app.command("generate")(interruptible(generate_command))
+app.command("judge")(interruptible(judge_command))
+app.command("pair")(interruptible(pair_command))
+app.command("train")(interruptible(train_command))
+app.command("evaluate")(interruptible(evaluate_command))
 app.command("env")(env_command)
 
 

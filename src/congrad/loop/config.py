@@ -5,7 +5,7 @@ A section is the dataclass of the stage that reads it, so whatever a stage takes
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +37,61 @@ class RunConfig:
     evaluate: Evaluate = field(default_factory=Evaluate)
 
 
-def read_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+SECTIONS = tuple(each.name for each in fields(RunConfig))
+PLACEHOLDERS = {"model": {"name": "none"}, "prompts": {"source": "none"}}
+
+
+def is_override(word: str) -> bool:
+    """Whether a word of the command line begins with the dotted key of a section."""
+    key, sign, _ = word.partition("=")
+    section, dot, rest = key.partition(".")
+    return bool(sign and dot and rest) and section in SECTIONS
+
+
+def read_config(
+    path: Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    given: Mapping[str, Any] | None = None,
+    unread: Sequence[str] = (),
+) -> RunConfig:
     """The configuration of a file with overrides; without a file, of the overrides alone.
 
     Args:
         overrides: `generate.temperature=0.5`: a dotted key and a value as YAML writes it.
+        given: values by dotted key that a command's own arguments say; they have the last word.
+        unread: sections that the caller does not read, and that need not be there.
 
     Raises:
         UserError: what is wrong, by file, line and key, with the nearest name for an unknown one.
     """
     values, lines = read_yaml(path) if path else ({}, {})
-    source = Source(str(path or ""), lines, override(values, overrides))
+    overridden = override(values, overrides)
+    for key, value in (given or {}).items():
+        put(values, tuple(key.split(".")), value, key)
+    for section in unread:
+        values.setdefault(section, PLACEHOLDERS[section])
+    source = Source(str(path or ""), lines, overridden)
     config = build(RunConfig, values, (), source)
     if config.train:  # TRL takes seconds to import, and there is nothing to check without
         check_train(config, source)
     return config
+
+
+def put(values: dict[str, Any], path: KeyPath, value: Any, word: str) -> None:
+    """Sets a value in nested mappings, in place.
+
+    Raises:
+        UserError: a key on the way has a value that is no mapping.
+    """
+    inner: Any = values
+    for number, name in enumerate(path[:-1], 1):
+        if inner.get(name) is None:
+            inner[name] = {}
+        inner = inner[name]
+        if not isinstance(inner, dict):
+            raise UserError(f"{word!r}: {'.'.join(path[:number])} is {shown(inner)} and has no keys; set it whole")
+    inner[path[-1]] = value
 
 
 def override(values: dict[str, Any], words: Sequence[str]) -> dict[KeyPath, str]:
@@ -69,14 +109,7 @@ def override(values: dict[str, Any], words: Sequence[str]) -> dict[KeyPath, str]
         path = tuple(key.strip().split("."))
         if not sign or not all(path):
             raise UserError(f"{word!r} is no override; write KEY=VALUE, for instance generate.temperature=0.5")
-        inner: Any = values
-        for number, name in enumerate(path[:-1], 1):
-            if inner.get(name) is None:
-                inner[name] = {}
-            inner = inner[name]
-            if not isinstance(inner, dict):
-                raise UserError(f"{word!r}: {'.'.join(path[:number])} is {shown(inner)} and has no keys; set it whole")
-        inner[path[-1]] = parse_yaml(text, word)
+        put(values, path, parse_yaml(text, word), word)
         given[path] = word
     return given
 

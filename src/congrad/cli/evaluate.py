@@ -1,0 +1,53 @@
+"""`congrad evaluate`: models in, one table out."""
+
+from typing import Annotated
+
+import typer
+
+from congrad.cli.stage_options import ConfigFile, Output, Quiet, stage_config, stage_screen
+from congrad.errors import UserError
+
+
+def evaluate_command(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            help="Models, the first of which the others are compared with: NAME=MODEL, or MODEL; and settings, "
+            "evaluate.pairs=held-out/.",
+            metavar="[NAME=]MODEL... [KEY=VALUE]...",
+            show_default=False,
+        ),
+    ],
+    output: Output,
+    config: ConfigFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Measure models alike: preference accuracy, win rates, and the alignment tax, with intervals.
+
+    congrad evaluate M0=gemma3-270m M1=m1/model --output table evaluate.pairs=held-out/
+    """
+    from dataclasses import replace
+
+    from congrad.evaluation.run import run_evaluate
+    from congrad.loop.config import is_override
+
+    named = [name_and_model(word) for word in words if not is_override(word)]
+    if not named:
+        raise UserError("no model to evaluate; write NAME=MODEL, the one to compare with first")
+    names = [name for name, _ in named]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            raise UserError(f"two models are named {name!r}; write NAME=MODEL with a name of its own for each")
+    overrides = [word for word in words if is_override(word)]
+    settings = stage_config(config, overrides, {"model.name": named[0][1]}, reads=("model",))
+    first = settings.model
+    models = {names[0]: first} | {
+        name: replace(first, name=model, adapter=None, reference=None, revision=None) for name, model in named[1:]
+    }
+    with stage_screen("evaluate", output, quiet=quiet) as on_progress:
+        run_evaluate(models, settings.evaluate, output, listener=on_progress)
+
+
+def name_and_model(word: str) -> tuple[str, str]:
+    name, sign, model = word.partition("=")
+    return (name, model) if sign and name and model else (word, word)

@@ -1,0 +1,32 @@
+"""`congrad judge`: answers in, a score of each out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from congrad.cli.stage_options import ConfigFile, ModelName, Output, Overrides, Quiet, stage_config, stage_screen
+
+
+def judge_command(
+    generated: Annotated[Path, typer.Argument(help="Directory of `congrad generate`.", show_default=False)],
+    output: Output,
+    overrides: Overrides = None,
+    model: ModelName = None,
+    config: ConfigFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Score answers. The model that wrote them judges, unless --model or judge.model names another.
+
+    congrad judge answers --output scores judge.samples=3
+    """
+    from congrad.selfreward.judge import run_judge
+    from congrad.selfreward.responses import finished
+
+    if model is None and config is None:
+        model = finished(generated, "generate")["model"]
+    settings = stage_config(config, overrides, {"model.name": model}, reads=("model",))
+    with stage_screen("judge", output, quiet=quiet) as on_progress:
+        run_judge(
+            generated, settings.model, settings.judge, output, engine=settings.generate.engine, listener=on_progress
+        )

@@ -1,0 +1,31 @@
+"""`congrad pair`: scored answers in, preference pairs out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from congrad.cli.options import option
+from congrad.cli.stage_options import ConfigFile, Output, Overrides, Quiet, stage_config, stage_screen
+
+
+def pair_command(
+    judged: Annotated[Path, typer.Argument(help="Directory of `congrad judge`.", show_default=False)],
+    output: Output,
+    overrides: Overrides = None,
+    generated: Annotated[
+        Path | None, option(None, "Directory of `congrad generate`. [the one named generate beside JUDGED]")
+    ] = None,
+    config: ConfigFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make preference pairs of scored answers, in TRL's layout: a dataset for `congrad filter` and for trainers.
+
+    congrad pair scores --generated answers --output pairs pair.method=all
+    """
+    from congrad.selfreward.pair import run_pair
+
+    settings = stage_config(config, overrides, {}, reads=())
+    generated = generated or judged.parent / "generate"
+    with stage_screen("pair", output, quiet=quiet) as on_progress:
+        run_pair(generated, judged, settings.pair, output, listener=on_progress)

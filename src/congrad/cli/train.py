@@ -1,0 +1,74 @@
+"""`congrad train`: preference pairs and a model in, the next model out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from congrad.cli.options import option
+from congrad.cli.stage_options import ConfigFile, ModelName, Output, Quiet, stage_config, stage_screen
+from congrad.errors import UserError
+
+HELD_BY_STAGES = ("kept.jsonl", "pairs.jsonl")
+
+
+def train_command(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            help="Pairs: files, or directories of `congrad filter` or `congrad pair`; and settings, "
+            "train.learning_rate=1e-6.",
+            metavar="PAIRS... [KEY=VALUE]...",
+            show_default=False,
+        ),
+    ],
+    output: Output,
+    model: ModelName = None,
+    initial: Annotated[
+        str | None, option(None, "M0, the reference where rounds.reference is initial. [the model]", "--initial")
+    ] = None,
+    held_out: Annotated[Path | None, option(None, "Pairs to evaluate on, per language.", "--eval")] = None,
+    config: ConfigFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Train on preference pairs with DPO or LP-DPO (rounds.length_penalty), all weights or LoRA (rounds.lora).
+
+    congrad train runs/x --model gemma3-270m --output m1 train.learning_rate=1e-6
+
+    accelerate launch -m congrad train runs/x --model gemma3-270m --output m1
+    """
+    from dataclasses import replace
+
+    from congrad.loop.config import is_override
+    from congrad.loop.filter import max_length
+    from congrad.training.train import train
+
+    overrides = [word for word in words if is_override(word)]
+    pairs = [pairs_file(Path(word)) for word in words if not is_override(word)]
+    if not pairs:
+        raise UserError("no pairs to train on; name a file, or a directory of congrad filter or congrad pair")
+    settings = stage_config(config, overrides, {"model.name": model}, reads=("model",))
+    policy = settings.model
+    m0 = policy if initial is None else replace(policy, name=initial, adapter=None, revision=None)
+    with stage_screen("train", output, quiet=quiet) as on_progress:
+        train(
+            pairs,
+            policy,
+            m0,
+            settings.rounds,
+            settings.train,
+            output,
+            eval_path=held_out,
+            max_length=max_length(settings.train),
+            listener=on_progress,
+        )
+
+
+def pairs_file(path: Path) -> Path:
+    """The pairs in a stage's directory; a file is itself."""
+    if not path.is_dir():
+        return path
+    for name in HELD_BY_STAGES:
+        if (path / name).is_file():
+            return path / name
+    raise UserError(f"{path}: holds neither {' nor '.join(HELD_BY_STAGES)}; name a stage that is finished, or a file")
