@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
 DEMO := runs/demo
 
-.PHONY: demo test lint format bench install clean
+.PHONY: demo test lint docs format bench install clean
 .DELETE_ON_ERROR:
 
 .venv/base: pyproject.toml constraints.txt
@@ -17,7 +17,7 @@ DEMO := runs/demo
 	touch $@
 
 .venv/dev: .venv/base
-	$(PIP) --editable '.[models,lora,torchjd,dev]'
+	$(PIP) --editable '.[models,lora,torchjd,docs,dev]'
 	touch $@
 
 .venv/bench: .venv/dev bench/requirements.txt
@@ -38,6 +38,9 @@ lint: .venv/dev ## what CI checks beside the tests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+docs: .venv/dev ## the documentation site, in docs/_build/index.html; warnings are errors
+	HF_HUB_OFFLINE=1 $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build
+
 format: .venv/dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -46,4 +49,4 @@ bench: .venv/bench ## speed and memory beside TRL, bergson and plain autograd; a
 	$(BIN)/python -m bench.run
 
 clean:
-	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv runs docs/_build .pytest_cache .mypy_cache .ruff_cache

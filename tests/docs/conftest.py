@@ -1,0 +1,19 @@
+"""A place in which the documentation's commands find what they name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.cli.conftest import _one_thread, _own_place, congrad, start, write_jsonl
+from tests.docs.pages import ROOT
+
+__all__ = ["_one_thread", "_own_place", "congrad", "start"]
+
+
+@pytest.fixture
+def place(_own_place: None, make_rows: Callable[..., list[dict]]) -> Path:
+    """The demo as seen from a checkout, and pairs of our own."""
+    Path("demo").symlink_to(ROOT / "demo")
+    Path("pairs").mkdir()
+    write_jsonl(Path("pairs") / "all.jsonl", make_rows(30))
+    return Path.cwd()
