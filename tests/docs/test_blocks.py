@@ -82,7 +82,7 @@ def test_a_command_is_accepted_also_where_it_is_not_run(congrad, monkeypatch, wo
         "congrad.filtering.filter_preferences",
         "congrad.filtering.refilter",
         "congrad.exports.export_run",
-        "congrad.report.html.write_report",
+        "congrad.report.write.write_report",
         "congrad.loop.run.run_loop",
     ):
         monkeypatch.setattr(target, stop, raising=False)

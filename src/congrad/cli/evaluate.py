@@ -12,9 +12,8 @@ def evaluate_command(
     words: Annotated[
         list[str],
         typer.Argument(
-            help="Models, the first of which the others are compared with: NAME=MODEL, or MODEL; and settings, "
-            "evaluate.pairs=held-out/.",
-            metavar="[NAME=]MODEL... [KEY=VALUE]...",
+            help="Models, NAME=MODEL, the one to compare with first; settings, evaluate.pairs=held-out/.",
+            metavar="MODEL... KEY=VALUE...",
             show_default=False,
         ),
     ],

@@ -10,7 +10,7 @@ from congrad.cli.stage_options import ConfigFile, ModelName, Output, Overrides, 
 def generate_command(
     prompts: Annotated[
         str,
-        typer.Argument(help="Prompts: a file or folder of JSONL, Parquet or CSV, a saved dataset, a hub id."),
+        typer.Argument(help="Prompts (a path, a hub id)."),
     ],
     output: Output,
     overrides: Overrides = None,

@@ -14,24 +14,21 @@ def run_command(
     ],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(help="Other values for its keys: generate.temperature=0.5", metavar="[KEY=VALUE]..."),
+        typer.Argument(help="Other values, generate.temperature=0.5", metavar="[KEY=VALUE]..."),
     ] = None,
     output: Annotated[
         Path | None, option(None, "Directory of the run. [runs/NAME of the file]", "--output", "-o")
     ] = None,
     until: Annotated[
         Literal["generate", "judge", "pair", "filter", "train", "evaluate"] | None,
-        option(None, "Stop after this stage, in the first round in which it is not finished yet."),
+        option(None, "Stop after generate, judge, pair, filter, train or evaluate.", metavar="STAGE"),
     ] = None,
-    dry_run: Annotated[
-        bool, option(None, "Show the stages, their counts and what they cost; load no model.", "--dry-run")
-    ] = False,
+    dry_run: Annotated[bool, option(None, "Show the stages, their counts and costs.", "--dry-run")] = False,
     quiet: Annotated[bool, option(None, "Show the evaluation only.", "--quiet", "-q")] = False,
 ) -> None:
     """Run rounds of generate, judge, pair, filter and train, then evaluate. The same command goes on after a crash.
 
-    congrad run run.yaml --output runs/loop
-
+    \bcongrad run run.yaml --output runs/loop
     congrad run run.yaml --output runs/loop --until judge
     """
     from rich.console import Console

@@ -15,17 +15,11 @@ if TYPE_CHECKING:
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(
-        help="Settings of a section: generate.temperature=0.5", metavar="[KEY=VALUE]...", show_default=False
-    ),
+    typer.Argument(help="Settings, generate.temperature=0.5", metavar="[KEY=VALUE]...", show_default=False),
 ]
 Output = Annotated[Path, option(None, "Directory of the stage.", "--output", "-o")]
-ConfigFile = Annotated[
-    Path | None, option(None, "A run's YAML file, of which the stage reads its sections.", "--config", "-c")
-]
-ModelName = Annotated[
-    str | None, option(None, "A directory, a hub id, gemma3-270m or smollm2-135m. [model.name]", "--model", "-m")
-]
+ConfigFile = Annotated[Path | None, option(None, "YAML file of a run, for the sections it reads.", "--config", "-c")]
+ModelName = Annotated[str | None, option(None, "Path, hub id, or short name. [model.name]", "--model", "-m")]
 Quiet = Annotated[bool, option(None, "Show nothing but mistakes.", "--quiet", "-q")]
 
 

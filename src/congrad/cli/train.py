@@ -16,25 +16,21 @@ def train_command(
     words: Annotated[
         list[str],
         typer.Argument(
-            help="Pairs: files, or directories of `congrad filter` or `congrad pair`; and settings, "
-            "train.learning_rate=1e-6.",
-            metavar="PAIRS... [KEY=VALUE]...",
+            help="Files or directories of pairs; settings, train.max_steps=9.",
+            metavar="PAIRS... KEY=VALUE...",
             show_default=False,
         ),
     ],
     output: Output,
     model: ModelName = None,
-    initial: Annotated[
-        str | None, option(None, "M0, the reference where rounds.reference is initial. [the model]", "--initial")
-    ] = None,
+    initial: Annotated[str | None, option(None, "Reference of rounds.reference=initial. [model]", "--initial")] = None,
     held_out: Annotated[Path | None, option(None, "Pairs to evaluate on, per language.", "--eval")] = None,
     config: ConfigFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Train on preference pairs with DPO or LP-DPO (rounds.length_penalty), all weights or LoRA (rounds.lora).
 
-    congrad train runs/x --model gemma3-270m --output m1 train.learning_rate=1e-6
-
+    \bcongrad train runs/x --model gemma3-270m --output m1 train.learning_rate=1e-6
     accelerate launch -m congrad train runs/x --model gemma3-270m --output m1
     """
     from dataclasses import replace
