@@ -160,7 +160,7 @@ def test_a_model_without_chat_template_goes_on_after_score(
     fake = play([" 4\n\nScore: 1"] * 11 + ["I say\nScore: 3"], chat=False, finish_reason="length")
     run_judge(generated, MODEL, Judge(), tmp_path / "judge")
     assert fake.requests[0].messages is None
-    assert str(fake.requests[0].prompt).endswith("Score: N\n\nScore:")
+    assert str(fake.requests[0].prompt).endswith("Request: Wie?\nAnswer: So.\nScore:")
     assert [row["score"] for row in rows(tmp_path / "judge" / "judgements.jsonl")] == [4] * 11 + [None]
 
 

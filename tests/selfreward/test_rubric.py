@@ -115,6 +115,13 @@ def test_placeholders_are_replaced_once_and_text_in_braces_is_left_alone() -> No
     assert filled == first + "|{prompt} {score!r}|{x|{0}|{prompt.__class__}|{{x}}|" + first
 
 
+def test_the_packaged_examples_end_where_the_number_is_to_stand() -> None:
+    template = read_template(None, chat=False)
+    assert template.endswith("Answer: {response}\nScore:")
+    examples = [line for line in template.splitlines() if line.startswith("Score: ")]
+    assert [read_score(line) for line in examples] == [5, 3, 0, 5, 1, 4]
+
+
 def test_the_packaged_template_asks_for_what_is_read() -> None:
     template = read_template(None)
     assert all(name in template for name in ("{prompt}", "{response}", "{language}"))
@@ -145,7 +152,13 @@ def test_a_template_that_cannot_work_is_refused(tmp_path: Path, content: bytes |
 
 
 def test_a_template_of_the_users_is_read_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "judge.txt").write_text("{prompt}\n{response}\nScore:", encoding="utf-8")
+    for content in ("{prompt}\n{response}\nScore:", " {prompt} {response} Score: N \n\n"):
+        (tmp_path / "judge.txt").write_text(content, encoding="utf-8")
+        assert read_template(str(tmp_path / "judge.txt")) == content
+
+
+def test_the_line_end_of_a_file_does_not_stand_between_score_and_number(tmp_path: Path) -> None:
+    (tmp_path / "judge.txt").write_text("{prompt}\n{response}\nScore: \n", encoding="utf-8")
     assert read_template(str(tmp_path / "judge.txt")) == "{prompt}\n{response}\nScore:"
 
 

@@ -38,8 +38,6 @@ from congrad.stage import RowLog, begin, content_key, finish, forget_if_empty, w
 
 Kind = Literal["llm", "implicit-reward"]
 JUDGEMENTS, HYGIENE = "judgements.jsonl", "hygiene.json"
-# A base model cannot be told to end with a line, only to go on with one.
-PLAIN_ENDING = "\nScore:"
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,9 @@ class Judge:
         seed: of all judgements; each has one of its own that follows from it.
         chat: put the template through the judge's chat template; `auto`: where there is one.
         template: a file of the user's with `{prompt}`, `{response}` and perhaps `{language}`, that asks for a line
-            `Score: N`, 0 to 5. Where it ends with `Score:` the judge writes nothing but the number. None: the packaged
-            rubric.
+            `Score: N`, 0 to 5. Where it ends with `Score:` the judge writes nothing but the number, and a `max_tokens`
+            of 8 will do. None: the packaged rubric, which asks a model with a chat template for reasons first, and
+            shows one without examples that it goes on from.
         engine: what judges; None: what generates.
         model: the judge; None: the round's own model, or the one that an endpoint in `engine` names.
         beta: of the implicit reward.
@@ -199,7 +198,8 @@ def ask_judge(
 ) -> Judgements | None:
     """Asks for every judgement that is not there; None where the stage is finished."""
     engine, model = who_judges(settings, engine, model)
-    template = read_template(settings.template)
+    chat = has_chat_template(engine, model) if settings.chat == "auto" else settings.chat
+    template = read_template(settings.template, chat=chat)
     decided = {
         **asdict(settings),
         **identity(engine, model),
@@ -209,9 +209,6 @@ def ask_judge(
     forget_if_empty(output, "judge", RAW, SERVER_LOG)
     if begin(output, "judge", decided):
         return None
-    chat = has_chat_template(engine, model) if settings.chat == "auto" else settings.chat
-    if not chat and settings.template is None:
-        template += PLAIN_ENDING
     requests = make_requests(responses, settings, template, chat=chat)
     with RowLog(output / RAW) as log:
         listener("judge", len(log.rows), len(requests))

@@ -1,7 +1,8 @@
 """What a judge is asked, and how its score is read: a template in, a number or nothing out.
 
-The packaged template, `rubric.txt`, is an additive five-point rubric after Self-Rewarding Language Models (Yuan et al.
-2024, arXiv 2401.10020), in our own words and for answers in any language.
+The packaged templates are an additive five-point rubric after Self-Rewarding Language Models (Yuan et al. 2024, arXiv
+2401.10020), in our own words and for answers in any language: `rubric.txt` to instruct a chat model, `rubric_plain.txt`
+with examples for a base model to go on from.
 """
 
 import re
@@ -27,14 +28,22 @@ SCORE = re.compile(
 VALUE = re.compile(r"(\d(?:[.,]\d)?)(?:\s*(?:/|out of|of)\s*5(?:[.,]0)?)?(?:\s*points?)?\s*[.。!,;]?", re.IGNORECASE)
 
 
-def read_template(path: str | None) -> str:
-    """The judge's template: a file of the user's, or the packaged one.
+def read_template(path: str | None, *, chat: bool = True) -> str:
+    """The judge's template: a file of the user's, or a packaged one.
+
+    White space after a `Score:` at its end is taken off: a base model would go on after the line end of the file.
+
+    Args:
+        path: of the user's.
+        chat: the judge is asked in a conversation, so that it can be told what to do; a base model is shown examples.
 
     Raises:
         UserError: it cannot be read, lacks `{prompt}` or `{response}`, or asks for no score.
     """
     if path is None:
-        return files("congrad.selfreward").joinpath("rubric.txt").read_text(encoding="utf-8")
+        packaged = files("congrad.selfreward").joinpath("rubric.txt" if chat else "rubric_plain.txt")
+        template = packaged.read_text(encoding="utf-8")
+        return template.rstrip() if ends_open(template) else template
     try:
         template = Path(path).read_text(encoding="utf-8")
     except OSError as error:
@@ -46,7 +55,7 @@ def read_template(path: str | None) -> str:
             raise UserError(f"judge.template {path}: no {{{name}}} in it; write it where the {name} is to stand")
     if not re.search(r"(?<!\w)score\s*[:：=]", template, re.IGNORECASE):
         raise UserError(f"judge.template {path}: it asks for no line like 'Score: N', which is what is read; add it")
-    return template
+    return template.rstrip() if ends_open(template) else template
 
 
 def fill(template: str, *, prompt: str, response: str, language: str) -> str:
