@@ -2,17 +2,23 @@
 
 Each is {"pairs": [...], "model": ..., "initial": ..., "rounds": {...}, "train": {...}, "output": ..., "rest_at": step}.
 A stage with `rest_at` says so at that step, once its checkpoint is written, and then rests, to be killed there.
+In a launch of several processes all stages share one group.
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
+
+import torch.distributed as dist
 
 from congrad.filtering import Model
 from congrad.training import Lora, Rounds
 from congrad.training.train import train
 
+if "WORLD_SIZE" in os.environ:
+    dist.init_process_group()
 for stage in json.loads(sys.argv[1]):
 
     def rest(name: str, done: int, total: int, at: int | None = stage.get("rest_at")) -> None:
@@ -30,3 +36,5 @@ for stage in json.loads(sys.argv[1]):
         Path(stage["output"]),
         listener=rest,
     )
+if dist.is_initialized():
+    dist.destroy_process_group()

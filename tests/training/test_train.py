@@ -297,7 +297,7 @@ def test_two_processes_give_the_weights_of_one(tmp_path: Path, pairs: Path, mode
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     alone = {**TRAIN, "per_device_train_batch_size": 4}

@@ -236,7 +236,11 @@ def describe(model: Model) -> dict[str, Any]:
 
 @contextmanager
 def processes(cpu: bool) -> Iterator[None]:
-    """Closes the process group in the end if this stage began it, so that the next stage can open its own.
+    """Closes the process group in the end if this stage began it; one that is open already is used and left.
+
+    Who calls several stages in one launch opens the group around them all (`init_process_group()` without a backend
+    serves CPU and CUDA): to open a second one is a race, because the launcher's store still has the first one's
+    addresses.
 
     Raises:
         UserError: one process and several GPUs, which TRL does not train on together.
