@@ -93,6 +93,16 @@ def test_a_packaged_model_is_named_as_trainers_know_it(make_run, short, known):
     assert f"model={known!r}" in script
 
 
+def test_a_run_that_names_no_model_leaves_a_gap_to_fill(make_run):
+    """As a baseline's run, whose manifest has other settings and no languages.json."""
+    run = make_run(PLAIN)
+    (run / "manifest.json").write_text(json.dumps({"congrad": 1, "rows": 4, "kept": 2, "settings": {}}))
+    (run / "languages.json").unlink()
+    directory = export_run(run, "trl").directory
+    assert "model='MODEL'" in (directory / "train_dpo.py").read_text(encoding="utf-8")
+    assert "2 of 4 pairs" in (directory / "README.md").read_text(encoding="utf-8")
+
+
 class TestRefusals:
     def test_no_such_format(self, make_run):
         with pytest.raises(UserError, match=r"--format 'trk': choose from trl, llamafactory"):
@@ -140,6 +150,21 @@ def test_again_after_a_failure_and_over_an_older_export(make_run):
     bytes_before = {path.name: path.read_bytes() for path in first.directory.iterdir()}
     export_run(run, "axolotl")
     assert {path.name: path.read_bytes() for path in first.directory.iterdir()} == bytes_before
+
+
+def test_an_export_that_was_killed_is_given_again(make_run, monkeypatch, files_of):
+    run = make_run(PLAIN)
+    with monkeypatch.context() as killed:
+
+        def kill(*arguments: object, **options: object) -> str:
+            raise KeyboardInterrupt
+
+        killed.setattr("congrad.exports.export.card", kill)
+        with pytest.raises(KeyboardInterrupt):
+            export_run(run, "ms-swift")
+    assert "congrad.json" not in files_of(run / "ms-swift")
+    export_run(run, "ms-swift")
+    assert files_of(run / "ms-swift") == {"kept.jsonl", "README.md", "congrad.json", "train_dpo.sh"}
 
 
 def test_an_export_of_another_selection_is_stale(make_run):

@@ -14,6 +14,7 @@ from congrad.files import json_line, versions, write_atomically, write_json
 from congrad.stage import file_fingerprint, read_json
 
 MARK = "congrad.json"  # written last: an export that is whole
+BEGUN = ".congrad.begun"  # there from the first file to the last: an export that was killed may be given again
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def export_run(
         "versions": versions(),
     }
     write_json(directory / MARK, mark)
+    (directory / BEGUN).unlink()
     return Exported(directory, format, num_pairs, COMMANDS[format])
 
 
@@ -75,18 +77,18 @@ def _make(directory: Path) -> None:
     try:
         if directory.exists() and (
             not directory.is_dir()
-            or (any(directory.iterdir()) and not any((directory / name).is_file() for name in (MARK, f".{KEPT}.begun")))
+            or (any(directory.iterdir()) and not any((directory / name).is_file() for name in (MARK, BEGUN)))
         ):
             raise UserError(f"--output {directory} is there already and no export of congrad's; name another directory")
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / f".{KEPT}.begun").touch()
+        (directory / BEGUN).touch()
     except OSError as error:
         raise UserError(f"--output {directory} cannot be made ({error.strerror}); name another directory") from error
 
 
 def _write_pairs(path: Path, format: str, run: Run) -> tuple[int, bool]:
     """Writes the rows as they are converted; gives their number, and whether they are conversations."""
-    temporary = path.with_name(f".{path.name}.begun")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     conversational, num_pairs = False, 0
     try:
         with temporary.open("wb") as file:
