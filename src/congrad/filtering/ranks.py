@@ -16,12 +16,17 @@ WAIT = datetime.timedelta(days=30)  # the slowest rank decides; a dead one is th
 
 @contextmanager
 def ranks() -> Iterator[Rank]:
-    """This process among its launcher's; alone where there is none. Closes the process group at the end."""
+    """This process among its launcher's; alone where there is none. An open process group is used and left open:
+    a launcher's processes can join one group only, since its store goes on telling the addresses of the first.
+    """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:
         yield Rank()
         return
-    dist.init_process_group("gloo", timeout=WAIT)
+    if dist.is_initialized():
+        yield Rank(dist.get_rank(), dist.get_world_size())
+        return
+    dist.init_process_group(timeout=WAIT)  # no backend: gloo for what is on the CPU, NCCL for the trainer's GPUs
     try:
         yield Rank(dist.get_rank(), world_size)
     finally:
@@ -31,7 +36,7 @@ def ranks() -> Iterator[Rank]:
 def wait_for_all() -> None:
     """Returns when every rank has come here."""
     if dist.is_initialized():
-        dist.barrier()
+        dist.all_reduce(torch.zeros(1))  # on the CPU: a barrier would go through the GPUs where there are some
 
 
 def pick_device(name: str) -> torch.device:

@@ -61,15 +61,14 @@ def run_loop(
     check(config)
     first = is_first()
     listener = listener if listener is not None and first else RunListener()
-    with only_run(output) if first else nullcontext():
-        with ranks():
-            if first:
-                for note in take_config(config, output):
-                    listener.on_note(note)
-            wait_for_all()
-            steps = steps_until(list(layout(config, output).steps(config.rounds.count)), until)
-            finished = [step.finished for step in steps]
-            wait_for_all()  # else the first process might finish one while another looks
+    with only_run(output) if first else nullcontext(), ranks():
+        if first:
+            for note in take_config(config, output):
+                listener.on_note(note)
+        wait_for_all()
+        steps = steps_until(list(layout(config, output).steps(config.rounds.count)), until)
+        finished = [step.finished for step in steps]
+        wait_for_all()  # else the first process might finish one while another looks
         for step, was_finished in zip(steps, finished, strict=True):
             listener.on_step(step)
             try:
@@ -86,10 +85,9 @@ def run_step(config: RunConfig, place: Layout, step: Step, listener: RunListener
     if step.stage in TOGETHER:
         run(config, place, step, listener)
         return
-    with ranks():
-        if is_first():
-            run(config, place, step, listener)
-        wait_for_all()
+    if is_first():
+        run(config, place, step, listener)
+    wait_for_all()
 
 
 def is_first() -> bool:
