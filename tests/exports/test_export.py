@@ -152,6 +152,13 @@ def test_again_after_a_failure_and_over_an_older_export(make_run):
     assert {path.name: path.read_bytes() for path in first.directory.iterdir()} == bytes_before
 
 
+def test_another_format_in_the_same_place_leaves_nothing_of_the_first(make_run, tmp_path, files_of):
+    run = make_run(PLAIN)
+    for name in (*FORMATS, FORMATS[0]):
+        export_run(run, name, tmp_path / "out")
+        assert files_of(tmp_path / "out") == {"kept.jsonl", "README.md", "congrad.json"} | FILES[name]
+
+
 def test_an_export_that_was_killed_is_given_again(make_run, monkeypatch, files_of):
     run = make_run(PLAIN)
     with monkeypatch.context() as killed:

@@ -242,6 +242,7 @@ CONFIGS: dict[str, Callable[[Setup], dict[str, str]]] = {
     "axolotl": axolotl,
     "openrlhf": openrlhf,
 }
+CONFIG_FILES = ("train_dpo.py", "train_dpo.yaml", "train_dpo.sh", "dataset_info.json")  # all that any of them writes
 COMMANDS = {
     "trl": "python train_dpo.py",
     "llamafactory": "llamafactory-cli train train_dpo.yaml",

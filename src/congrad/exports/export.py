@@ -7,7 +7,7 @@ from pathlib import Path
 
 from congrad.errors import UserError
 from congrad.exports.card import card
-from congrad.exports.configs import COMMANDS, CONFIGS, setup_of
+from congrad.exports.configs import COMMANDS, CONFIG_FILES, CONFIGS, setup_of
 from congrad.exports.kept import KEPT, Run, kept_pairs, open_run
 from congrad.exports.layouts import LAYOUTS, check_format
 from congrad.files import json_line, versions, write_atomically, write_json
@@ -47,7 +47,8 @@ def export_run(
     opened = open_run(Path(run))
     directory = Path(output) if output is not None else opened.directory / format
     _make(directory)
-    (directory / MARK).unlink(missing_ok=True)
+    for name in (MARK, *CONFIG_FILES):  # of an export in another format there
+        (directory / name).unlink(missing_ok=True)
     num_pairs, conversational = _write_pairs(directory / KEPT, format, opened)
     for name, text in CONFIGS[format](setup_of(opened, conversational=conversational)).items():
         write_atomically(directory / name, text.encode())
