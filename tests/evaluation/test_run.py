@@ -175,6 +175,7 @@ def test_languages_that_fit_no_list_are_named(models, settings, tmp_path):
     assert notes == [
         "evaluate.seen names fr, of which there is nothing to measure",
         "en, sw: in no mean, as neither evaluate.seen nor evaluate.unseen names them",
+        "fewer than 20 held-out pairs in de, en, sw: their intervals of differences are too short",
     ]
 
 
@@ -189,3 +190,16 @@ def test_names_of_rows_and_opponents():
         "ConGrad, round 2": ["unfiltered, round 2", "random, round 2"],
     }
     assert opponents(["none", "random"], [1]) == {}
+
+
+def test_a_judge_that_nobody_can_read_leaves_the_rest_of_the_table(models, settings, tmp_path, monkeypatch):
+    monkeypatch.setattr("congrad.evaluation.winrate.read_verdict", lambda *arguments, **options: None)
+    chosen = Evaluate(win_rate=settings.win_rate, engine=settings.engine, draws=100)
+    run_evaluate(models, chosen, tmp_path / "run")
+    report = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert report["headline"] == "win-rate/M0"
+    row = report["metrics"][0]["rows"]["ConGrad, round 1"]
+    assert {language: own["value"] for language, own in row["languages"].items()} == dict.fromkeys(("de", "en", "sw"))
+    assert row["mean"]["value"] is None
+    assert "ConGrad, round 1 against M0: 4 of 4 prompts are missing" in " ".join(report["notes"])
+    assert "| ConGrad, round 1 | – | – | – | – |" in (tmp_path / "run" / "evaluation.md").read_text()

@@ -117,7 +117,7 @@ def test_names_are_shown_and_not_obeyed(name):
     assert "<" not in headings[1], "no element came of it"
     shown = html.unescape(headings[1])
     expected = " ".join("".join(c for c in name if c not in "\u202e\u2066").split())
-    assert shown == (expected if len(expected) <= 60 else expected[:59] + "…")
+    assert shown == (expected if len(expected) <= 80 else expected[:79] + "…")
 
 
 def test_links_are_not_made_of_names():

@@ -70,8 +70,8 @@ def file_name(name: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9]+', '-', name).strip('-')[:40]}-{content_key(name)[:6]}".lstrip("-")
 
 
-def part_path(output: Path, *part: str) -> Path:
-    return output / PARTS / f"{'.'.join(map(file_name, part))}.jsonl"
+def part_path(output: Path, part: str, *names: str) -> Path:
+    return output / PARTS / f"{'.'.join([part, *map(file_name, names)])}.jsonl"
 
 
 def the_judge(models: Mapping[str, Model], settings: Evaluate) -> tuple[Model, Engine]:

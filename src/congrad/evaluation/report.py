@@ -11,9 +11,12 @@ from congrad.evaluation.likelihood import likelihood_examples
 from congrad.evaluation.measure import Found, Inputs
 from congrad.evaluation.preference import IMPLICIT, METRICS, accuracies, scored_by_all
 from congrad.evaluation.settings import Evaluate
-from congrad.evaluation.table import Languages, Metric, Unit, escape, figure_content, metric_content
+from congrad.evaluation.table import Languages, Metric, Unit, figure_content, metric_content
 from congrad.evaluation.winrate import by_language, describe_contest, win_examples
 from congrad.filtering import Model
+
+MIN_EXAMPLES = 20  # with fewer, a bootstrap has seen too little of how different examples can be
+MEANS_OF = {"preference": "held-out pairs", "win-rate": "judged prompts"}
 
 Drawn = Callable[[Mapping[str, Mapping[str, Examples]]], dict[str, dict[str, Figure]]]
 """Examples by model and language into figures."""
@@ -104,7 +107,7 @@ def win_metrics(
         elif (opponent, initial) in found.judged:
             reverse = win_examples(found.judged[(opponent, initial)], reverse=True)
             figures = {**drawn({initial: reverse}), **figures}
-        title = f"Win rate against {escape(opponent)}"
+        title = f"Win rate against {opponent}"
         metrics.append(Metric(win_key(opponent), title, "win-rate", "percent", True, figures))
     return metrics
 
@@ -117,7 +120,7 @@ def task_metrics(
     """Metrics of the local tasks, each with the tax that it enters."""
     result: list[tuple[Metric, str | None]] = []
     for title, (task, items) in inputs.tasks.items():
-        shown, key = escape(title), f"task/{title}"
+        key = f"task/{title}"
         if task.kind == "exact-match":
             examples = {
                 name: {
@@ -128,7 +131,7 @@ def task_metrics(
                 }
                 for name, own in found.matches.items()
             }
-            metric = Metric(f"{key}/exact-match", f"{shown}, exact match", "task", "percent", True, drawn(examples))
+            metric = Metric(f"{key}/exact-match", f"{title}, exact match", "task", "percent", True, drawn(examples))
             result.append((metric, "accuracy"))
             continue
         measures = likelihood_examples(task, items, {name: own[title] for name, own in found.items.items()})
@@ -144,7 +147,7 @@ def task_metrics(
                 own = figures[measure]
                 if measure == "per-token":
                     own = {name: {lang: each.map(np.exp) for lang, each in by.items()} for name, by in own.items()}
-                result.append((Metric(f"{key}/{measure}", f"{shown}, {words}", "task", unit, higher, own), tax))
+                result.append((Metric(f"{key}/{measure}", f"{title}, {words}", "task", unit, higher, own), tax))
     return result
 
 
@@ -163,7 +166,7 @@ def harness_metrics(found: Found, settings: Evaluate) -> list[tuple[Metric, bool
             higher = next(each["higher_is_better"] for each in first if each["metric"] == metric)
             own = {name: {task: by[metric]} for name, by in figures.items() if metric in by}
             unit: Unit = "percent" if share else "plain"
-            shown = f"{escape(task)}, {escape(metric)}"
+            shown = f"{task}, {metric}"
             result.append(
                 (Metric(f"lm-eval/{task}/{metric}", shown, "lm-eval", unit, higher, own), share and not taken)
             )
@@ -198,16 +201,22 @@ def notes(settings: Evaluate, inputs: Inputs, found: Found, contents: Sequence[M
     """What a person should know before believing a figure."""
     said = []
     there = {language for each in contents if each["part"] != "lm-eval" for language in each["languages"]}
+    in_means = {language for each in contents if each["part"] in MEANS_OF for language in each["languages"]}
     for key in ("seen", "unseen"):
         if missing := [language for language in getattr(settings, key) if language not in there]:
             said.append(f"evaluate.{key} names {', '.join(missing)}, of which there is nothing to measure")
-    if (settings.seen or settings.unseen) and (rest := sorted(there - {*settings.seen, *settings.unseen})):
+    if (settings.seen or settings.unseen) and (rest := sorted(in_means - {*settings.seen, *settings.unseen})):
         said.append(f"{', '.join(rest)}: in no mean, as neither evaluate.seen nor evaluate.unseen names them")
     if inputs.pairs is not None:
         lost = len(inputs.pairs) - int(scored_by_all(found.pairs).sum())
         if lost:
             said.append(
                 f"{lost} of {len(inputs.pairs)} held-out pairs cannot be scored by every model and are left out"
+            )
+    for part, words in MEANS_OF.items():
+        if few := few_examples([each for each in contents if each["part"] == part]):
+            said.append(
+                f"fewer than {MIN_EXAMPLES} {words} in {', '.join(few)}: their intervals of differences are too short"
             )
     for (model, opponent), judged in found.judged.items():
         total = describe_contest(judged)
@@ -217,3 +226,16 @@ def notes(settings: Evaluate, inputs: Inputs, found: Found, contents: Sequence[M
                 "judge gave no verdict that could be read in both orders"
             )
     return said
+
+
+def few_examples(contents: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Languages with fewer than `MIN_EXAMPLES` examples for some model."""
+    return sorted(
+        {
+            language
+            for each in contents
+            for row in each["rows"].values()
+            for language, own in row["languages"].items()
+            if own["count"] < MIN_EXAMPLES
+        }
+    )

@@ -15,7 +15,7 @@ from congrad.evaluation.intervals import Figure, mean
 Unit = Literal["percent", "bits", "plain"]
 PART_TITLES = {"preference": "Held-out preferences", "win-rate": "Win rates", "task": "Local tasks"}
 MEANS = ("seen", "unseen", "mean")
-WIDTH = 60
+WIDTH = 80
 BIDI = range(0x202A, 0x202F), range(0x2066, 0x206A)
 
 
@@ -183,7 +183,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
     tax = tax_columns(report)
     main = next((each for each in metrics if each["key"] == report["headline"]), None)
     if main is not None:
-        lines += [f"## {main['title']}, and the alignment tax" if tax else f"## {main['title']}", ""]
+        lines += [f"## {escape(main['title'])}{', and the alignment tax' if tax else ''}", ""]
         lines += metric_lines(main, models, tax)
     elif tax:
         lines += ["## Alignment tax", ""]
@@ -201,7 +201,7 @@ def to_markdown(report: Mapping[str, Any]) -> str:
         if own:
             lines += [f"## {title}", ""]
             for each in own:
-                lines += [f"### {each['title']}{'' if each['higher_is_better'] else ' (lower is better)'}", ""]
+                lines += [f"### {escape(each['title'])}{'' if each['higher_is_better'] else ' (lower is better)'}", ""]
                 lines += metric_lines(each, models)
             if part == "win-rate":
                 lines += contest_lines(report["contests"])
@@ -225,7 +225,7 @@ def tax_columns(report: Mapping[str, Any]) -> dict[str, Callable[[str], str]]:
 
 def harness_lines(metrics: Sequence[Mapping[str, Any]], models: Sequence[str]) -> list[str]:
     """One table of all: rows are models, columns tasks and metrics."""
-    header = ["model", *(each["title"] + ("" if each["higher_is_better"] else " ↓") for each in metrics)]
+    header = ["model", *(escape(each["title"]) + ("" if each["higher_is_better"] else " ↓") for each in metrics)]
     rows = [
         [escape(name), *(cell(each["rows"].get(name, {}).get("mean"), each["unit"]) for each in metrics)]
         for name in models

@@ -191,11 +191,10 @@ def by_language(judged: Sequence[Judged]) -> dict[str, list[Judged]]:
 
 def win_examples(judged: Sequence[Judged], *, reverse: bool = False) -> dict[str, Examples]:
     """The values of every language's prompts, without the missing ones; `reverse`: the opponent's."""
-    values = {
-        language: [1 - each.value if reverse else each.value for each in own if each.value is not None]
+    return {
+        language: Examples.of([1 - each.value if reverse else each.value for each in own if each.value is not None])
         for language, own in by_language(judged).items()
     }
-    return {language: Examples.of(own) for language, own in values.items() if own}
 
 
 def describe_contest(judged: Sequence[Judged]) -> dict[str, Any]:
