@@ -58,7 +58,7 @@ def test_a_run_is_whole_without_its_report(filtered, tmp_path, monkeypatch, erro
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr("congrad.report.html.filter_page", fail)
+        patch.setattr("congrad.report.write.filter_page", fail)
         done = call(*filtered)
     assert done.exit_code == 0
     assert f"warning: no report ({error}); the run itself is whole" in done.stderr

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from congrad.errors import UserError
-from congrad.report.charts import THEMES
 from congrad.report.figures import bin_rows, bundled_vega, figures, heatmap_rows, length_rows, write_figures
 from congrad.report.html import asset
 from congrad.report.read import read_run
+from congrad.report.themes import THEMES
 
 
 def test_every_chart_is_saved_as_svg_and_png(run_directory, tmp_path):

@@ -11,9 +11,10 @@ import pytest
 from congrad.errors import UserError
 from congrad.filtering import Selection
 from congrad.report.agreement import couples
-from congrad.report.html import embed, typed, visible, write_report
+from congrad.report.html import embed, typed, visible
 from congrad.report.read import read_run
 from congrad.report.summary import exact_percent, listed, percent, rule_in_words, summarise, unscored
+from congrad.report.write import write_report
 
 
 def data_of(path):

@@ -24,7 +24,7 @@ def report_command(
 
     congrad report runs/x
     """
-    from congrad.report.html import write_report
+    from congrad.report.write import write_report
 
     print(f"report: {write_report(run, output)}")
     if figures is not None:

@@ -2,7 +2,7 @@
 
 Vega (vega.github.io) was chosen because it is one library for both: the page holds its bundle (0.9 MB; Plotly's is
 4.5 MB) and runs it under a policy that forbids eval, and vl-convert draws the same charts to SVG and PNG without a
-browser. Colours are named by their role; a theme says which they are.
+browser. Colours are named by their role; `themes` says which they are.
 
 No text of the dataset is part of a specification, where Vega would make expressions of it: it is in the rows alone, and
 their order is that of the axes.
@@ -17,66 +17,6 @@ ALL, KEPT, DROPPED = "all pairs", "kept", "dropped"
 HEATMAPS = {"cosine": "as measured", "corrected": "noise taken out", "after": "after surgery"}
 
 SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+.2~f')"
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
-
-
-def _theme(
-    *, ink: str, quiet: str, line: str, empty: str, on_strong: str, kept: str, dropped: str, diverging: list[str]
-) -> Spec:
-    text = {"labelColor": quiet, "titleColor": quiet, "labelFont": FONT, "titleFont": FONT}
-    return {
-        "background": "transparent",
-        "font": FONT,
-        "aria": False,  # the page describes its charts, and shows their numbers in tables
-        "view": {"stroke": None},
-        "axis": {
-            **text,
-            "labelFontSize": 12,
-            "titleFontSize": 12,
-            "titleFontWeight": "normal",
-            "domainColor": line,
-            "tickColor": line,
-            "gridColor": line,
-            "gridOpacity": 0.6,
-        },
-        "legend": {**text, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
-        "header": {**text, "labelFontSize": 12, "titleFontSize": 12},
-        "text": {"color": ink, "font": FONT},
-        "rule": {"color": ink},
-        "style": {
-            "empty": {"color": empty},
-            "flag": {"color": ink},
-            "span": {"color": quiet},
-            "on-weak": {"color": ink},
-            "on-strong": {"color": on_strong},
-        },
-        "range": {"category": [kept, dropped, quiet], "diverging": diverging},
-    }
-
-
-# Blue and orange stay apart for every kind of colour blindness, and differ in the same way from the middle.
-THEMES: dict[str, Spec] = {
-    "light": _theme(
-        ink="#1b1f24",
-        quiet="#57606a",
-        line="#d8dce1",
-        empty="#eceef1",
-        on_strong="#ffffff",
-        kept="#2166ac",
-        dropped="#f0a35e",
-        diverging=["#a64b00", "#e08b3e", "#f8d8b4", "#f6f6f4", "#b9d5ec", "#5197cf", "#12569b"],
-    ),
-    "dark": _theme(
-        ink="#e8eaed",
-        quiet="#a2abb5",
-        line="#3a4048",
-        empty="#262b31",
-        on_strong="#14171a",
-        kept="#6cb0f0",
-        dropped="#a85f24",
-        diverging=["#ffb066", "#cc7427", "#6a4220", "#2c3036", "#21486b", "#3580bd", "#83c4ff"],
-    ),
-}
 
 
 def heatmap(*, limit: float, step: float, numbers: bool) -> Spec:
@@ -283,6 +223,64 @@ def lengths(*, width: float, columns: int = 2, step: float = 20) -> Spec:
                             {"field": "answer", "title": "answer"},
                             {"field": "tokens", "type": "quantitative", "format": ".1f", "title": "mean tokens"},
                         ],
+                    },
+                },
+            ],
+        },
+    }
+
+
+def intervals(*, width: float, step: float = 26) -> Spec:
+    """A point with its interval for every model, side by side for seen and unseen languages.
+
+    Rows: `model`, `kind` (of the languages), `value`, `low`, `high`.
+    """
+    return {
+        "data": {"name": "figures"},
+        "facet": {
+            "field": "kind",
+            "type": "nominal",
+            "sort": None,
+            "header": {"title": None, "labelFontWeight": "bold", "labelFontSize": 13, "labelAnchor": "start"},
+        },
+        "columns": 2,
+        "resolve": {"axis": {"x": "independent", "y": "independent"}},
+        "spec": {
+            "width": width,
+            "height": {"step": step},
+            "encoding": {
+                "y": {
+                    "field": "model",
+                    "type": "ordinal",
+                    "sort": None,
+                    "axis": {"title": None, "ticks": False, "domain": False, "grid": True, "labelLimit": 140},
+                },
+                "tooltip": [
+                    {"field": "model", "title": "title"},
+                    {"field": "kind", "title": "mean of"},
+                    {"field": "value", "type": "quantitative", "format": ".2f"},
+                    {"field": "low", "type": "quantitative", "format": ".2f"},
+                    {"field": "high", "type": "quantitative", "format": ".2f"},
+                ],
+            },
+            "layer": [
+                {
+                    "mark": {"type": "rule", "style": "span", "strokeWidth": 2},
+                    "encoding": {
+                        "x": {
+                            "field": "low",
+                            "type": "quantitative",
+                            "scale": {"zero": False},
+                            "axis": {"title": None, "tickCount": 5, "grid": False},
+                        },
+                        "x2": {"field": "high"},
+                    },
+                },
+                {
+                    "mark": {"type": "point", "filled": True, "size": 90, "opacity": 1},
+                    "encoding": {
+                        "x": {"field": "value", "type": "quantitative"},
+                        "color": {"datum": KEPT, "scale": {"domain": [KEPT], "range": "category"}, "legend": None},
                     },
                 },
             ],

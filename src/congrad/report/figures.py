@@ -15,8 +15,12 @@ from congrad.errors import UserError
 from congrad.files import write_atomically
 from congrad.report import charts
 from congrad.report.agreement import conflicts, similarity_order
-from congrad.report.html import LIBRARY, bin_edges, visible
+from congrad.report.filter_page import bin_edges
+from congrad.report.html import LIBRARY, visible
+from congrad.report.loop_page import interval_rows
 from congrad.report.read import Array, Run, read_run
+from congrad.report.rounds import is_loop, read_loop
+from congrad.report.themes import PAPER
 
 SCALE = 3  # of the PNGs: 216 points an inch
 
@@ -32,15 +36,13 @@ def write_figures(run: str | Path, directory: Path) -> list[Path]:
     except ImportError as error:
         raise UserError("--figures needs the figures extra; pip install 'congrad[figures]'") from error
     paths = []
-    found = read_run(Path(run))
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--figures {directory} cannot be made ({error.strerror}); name another directory") from error
-    for name, spec in figures(found):
-        config = charts.THEMES["light"] | {"background": "white"}
-        svg = vl_convert.vegalite_to_svg(spec, config=config)
-        png = vl_convert.vegalite_to_png(spec, config=config, scale=SCALE)
+    for name, spec in loop_figures(Path(run)) if is_loop(Path(run)) else figures(read_run(Path(run))):
+        svg = vl_convert.vegalite_to_svg(spec, config=PAPER)
+        png = vl_convert.vegalite_to_png(spec, config=PAPER, scale=SCALE)
         for suffix, content in (("svg", svg.encode()), ("png", png)):
             path = directory / f"{name}.{suffix}"
             write_atomically(path, content)
@@ -60,6 +62,14 @@ def figures(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"conflicts-{title.replace(' ', '-')}", spec | {"datasets": {"cells": rows}}
     yield "scores", charts.distributions(width=620) | {"datasets": {"bins": bin_rows(run)}}
     yield "lengths", charts.lengths(width=300) | {"datasets": {"lengths": length_rows(run)}}
+
+
+def loop_figures(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The evaluation's chart; none before there is one."""
+    evaluation = read_loop(directory).evaluation
+    rows = [] if evaluation is None else interval_rows(evaluation)
+    if rows:
+        yield "evaluation", charts.intervals(width=300) | {"datasets": {"figures": rows}}
 
 
 def heatmap_rows(run: Run, matrix_LL: Array, order: Array) -> tuple[list[dict[str, Any]], float]:

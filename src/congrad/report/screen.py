@@ -150,7 +150,7 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
 
 def show_report(directory: Path, *, quiet: bool) -> None:
     """Writes the page on a finished run and names it on standard error; the run is whole if that fails."""
-    from congrad.report.html import write_report
+    from congrad.report.write import write_report
 
     try:
         path = write_report(directory)

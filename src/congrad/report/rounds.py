@@ -1,0 +1,135 @@
+"""What a loop's directory says, round by round, for as far as it has come.
+
+    [ARM/]round-N/generate/manifest.json   prompts, answers
+    [ARM/]round-N/judge/hygiene.json       the judge's figures by language
+    [ARM/]round-N/pair/manifest.json       pairs; language.json beside it: answers in another language
+    [ARM/]round-N/filter/manifest.json     kept pairs; languages.json beside it where the filter is ConGrad's
+    [ARM/]round-N/train/manifest.json      steps, loss
+    evaluate/evaluation.json               all models by all metrics
+
+A stage without manifest.json is not finished and counts as not there.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from congrad.errors import UserError
+from congrad.report.agreement import Couple, couples
+from congrad.report.read import read_run
+from congrad.stage import MANIFEST, read_json
+
+STAGES = ("generate", "judge", "pair", "filter", "train")
+ROUND = re.compile(r"round-([1-9]\d*)")
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of one arm.
+
+    Attributes:
+        arm: the filter's name; "" where there is one filter only, or all arms share the round's stages.
+        manifests: of the finished stages, by name.
+        hygiene: of the judge; None where it has not judged.
+        off_target: by language, the share of the answers in another language; None where that cannot be told.
+        couples: of languages, lowest cosine first; empty where the filter is not ConGrad's.
+    """
+
+    arm: str
+    number: int
+    directory: Path
+    manifests: dict[str, dict[str, Any]]
+    hygiene: dict[str, Any] | None = None
+    off_target: dict[str, float | None] = field(default_factory=dict)
+    couples: list[Couple] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}, round {self.number}" if self.arm else f"round {self.number}"
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Attributes:
+    rounds: by number, and by arm within.
+    evaluation: evaluation.json; None before the evaluation.
+    """
+
+    directory: Path
+    rounds: list[Round]
+    evaluation: dict[str, Any] | None
+
+    def filters(self) -> Iterator[Path]:
+        """The finished runs of ConGrad's filter."""
+        for each in self.rounds:
+            if each.couples or is_congrad(each.directory / "filter"):
+                yield each.directory / "filter"
+
+
+def round_directories(directory: Path) -> list[tuple[int, str, Path]]:
+    """(number, arm, directory) of every round."""
+    if not directory.is_dir():
+        return []
+    arms = sorted(path for path in directory.iterdir() if path.is_dir() and not ROUND.fullmatch(path.name))
+    found = []
+    for arm, place in [("", directory), *((path.name, path) for path in arms)]:
+        for path in place.iterdir():
+            if path.is_dir() and (match := ROUND.fullmatch(path.name)):
+                found.append((int(match[1]), arm, path))
+    return sorted(found)
+
+
+def is_loop(directory: Path) -> bool:
+    """Whether the directory is a loop's: it has rounds, and is no run of the filter."""
+    return not (directory / MANIFEST).is_file() and bool(round_directories(directory))
+
+
+def is_congrad(directory: Path) -> bool:
+    """Whether a finished filter is ConGrad's; the others find no languages' gradients."""
+    return (directory / MANIFEST).is_file() and (directory / "languages.json").is_file()
+
+
+def read_loop(directory: Path) -> Loop:
+    """Reads what is finished.
+
+    Raises:
+        UserError: nothing is finished, or a file is damaged.
+    """
+    rounds = [_read_round(number, arm, path) for number, arm, path in round_directories(directory)]
+    rounds = [each for each in rounds if each.manifests]
+    path = directory / "evaluate" / "evaluation.json"
+    evaluation = read_json(path) if (path.parent / MANIFEST).is_file() and path.is_file() else None
+    if not rounds:
+        raise UserError(f"{directory}: no stage of this loop is finished yet; there is nothing to report")
+    return Loop(directory, rounds, evaluation)
+
+
+def _read_round(number: int, arm: str, directory: Path) -> Round:
+    manifests = {
+        stage: read_json(directory / stage / MANIFEST) for stage in STAGES if (directory / stage / MANIFEST).is_file()
+    }
+    hygiene, language = directory / "judge" / "hygiene.json", directory / "pair" / "language.json"
+    off_target = {}
+    if "pair" in manifests and language.is_file():
+        rates = read_json(language).get("languages", {})
+        off_target = {name: row.get("off_target_rate") for name, row in rates.items()}
+    run = read_run(directory / "filter") if is_congrad(directory / "filter") else None
+    return Round(
+        arm=arm,
+        number=number,
+        directory=directory,
+        manifests=manifests,
+        hygiene=read_json(hygiene) if "judge" in manifests and hygiene.is_file() else None,
+        off_target=off_target,
+        couples=[] if run is None else couples(run),
+    )
+
+
+def mean_cosine(found: list[Couple]) -> float | None:
+    """Of the couples that have one."""
+    cosines = [couple.cosine for couple in found if np.isfinite(couple.cosine)]
+    return float(np.mean(cosines)) if cosines else None

@@ -1,0 +1,172 @@
+"""The page on a loop, from files as the stages write them."""
+
+import json
+import re
+
+import pytest
+
+from congrad.errors import UserError
+from congrad.evaluation.table import escape
+from congrad.report.figures import loop_figures
+from congrad.report.loop_page import figure_cell, interval_rows, measures, plain
+from congrad.report.rounds import is_loop, read_loop
+from congrad.report.write import write_report
+from congrad.selfreward.hygiene import measure_hygiene
+
+HOSTILE = "</script><script>executed.push(1)</script><img src=x onerror=executed.push(2)>"
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def figure(value, delta=None):
+    content = {"value": value, "low": value - 0.05, "high": value + 0.05, "count": 40}
+    return content | ({} if delta is None else {"delta": delta, "delta_low": delta - 0.04, "delta_high": delta + 0.04})
+
+
+def evaluation(models, languages):
+    def row(value, delta):
+        kinds = {kind: figure(value, delta) for kind in ("seen", "unseen", "mean")}
+        return {"languages": {name: figure(value, delta) for name in languages}} | kinds
+
+    rows = {name: row(0.5 + 0.1 * n, 0.1 * n if n else None) for n, name in enumerate(models)}
+    return {
+        "congrad": 1,
+        "models": models,
+        "initial": models[0],
+        "confidence": 0.95,
+        "headline": "preference/implicit",
+        "metrics": [
+            {
+                "key": key,
+                "title": title,
+                "part": "preference",
+                "unit": unit,
+                "higher_is_better": unit == "percent",
+                "languages": languages,
+                "rows": rows,
+            }
+            for key, title, unit in (
+                ("preference/implicit", escape("Held-out pairs, arc_easy <b>"), "percent"),
+                ("task/x", "Texts", "bits"),
+            )
+        ],
+        "tax": {"accuracy": {name: figure(0.4, -0.01) for name in models}, "bits_per_byte": {}},
+        "notes": [f"note {HOSTILE}"],
+    }
+
+
+@pytest.fixture
+def loop(run_directory, tmp_path):
+    """Two filters, two rounds, the second not finished for one of them."""
+    directory = tmp_path / "loop"
+    languages = ["de", HOSTILE]
+    responses = [
+        {"language": name, "prompt_key": f"{name}{n // 2}", "response": "x" * n} for name in languages for n in range(8)
+    ]
+    hygiene = measure_hygiene(responses, [[n % 4, None if n == 3 else n % 5] for n in range(16)])
+    for place in (directory / "round-1", directory / "congrad" / "round-2"):
+        write(place / "generate" / "manifest.json", {"prompts": 400, "responses": 1600, "warnings": []})
+        write(place / "judge" / "manifest.json", {"responses": 1600, "warnings": [f"careful {HOSTILE}"]})
+        write(place / "judge" / "hygiene.json", hygiene)
+        write(place / "pair" / "manifest.json", {"pairs": 300, "languages": {}, "warnings": []})
+        rates = {"de": {"off_target_rate": 0.25}, HOSTILE: {"off_target_rate": None}}
+        write(place / "pair" / "language.json", {"languages": rates})
+    run_directory(directory / "congrad" / "round-1" / "filter", languages=("de", "en", "tr"), each=40, conflict=(0, 1))
+    random = {"rows": 300, "kept": 150, "settings": {"method": "random"}, "warnings": []}
+    write(directory / "random" / "round-1" / "filter" / "manifest.json", random)
+    for arm in ("congrad", "random"):
+        trained = {"pairs": 60, "steps": 12, "first_loss": 0.693, "last_loss": 0.41, "warnings": []}
+        write(directory / arm / "round-1" / "train" / "manifest.json", trained)
+    (directory / "random" / "round-2" / "judge").mkdir(parents=True)  # begun, not finished
+    write(directory / "random" / "round-2" / "judge" / "stage.json", {})
+    return directory
+
+
+def test_rounds_stand_side_by_side(loop):
+    assert is_loop(loop)
+    assert not is_loop(loop / "congrad" / "round-1" / "filter")
+    found = read_loop(loop)
+    assert [each.name for each in found.rounds] == [
+        *("round 1", "congrad, round 1", "random, round 1", "congrad, round 2")
+    ]
+    table = dict(measures(found))
+    assert table["answers"] == ["1,600", "–", "–", "1,600"]
+    assert table["judgements that parse"][0] == "97%"
+    assert table["answers in another language"] == ["25%", "–", "–", "25%"]
+    assert table["filter"] == ["–", "congrad", "random", "–"]
+    assert table["kept"][1:3] == ["60 of 120", "150 of 300"]
+    assert table["conflicts beyond noise"] == ["–", "1", "–", "–"]
+    assert table["loss, first and last"][2] == "0.693 → 0.410"
+    assert found.evaluation is None
+
+
+def test_the_page_of_a_loop_opens_and_grows(loop, look):
+    path = write_report(loop)
+    assert path == loop / "report.html"
+    assert (loop / "congrad" / "round-1" / "filter" / "report.html").is_file()
+    with look(path, width=400, dark=True) as opened:
+        page = opened.page
+        assert "not evaluated yet" in page.inner_text("h1")
+        assert page.evaluate("executed") == []
+        assert opened.complaints == []
+        page.locator("#round-table a").click()
+        page.wait_for_selector("#distributions svg", state="attached")
+
+    models = ["M0", f"M1 {HOSTILE}", "M1-random"]
+    write(loop / "evaluate" / "evaluation.json", evaluation(models, ["de", HOSTILE]))
+    assert read_loop(loop).evaluation is None, "without its manifest it is not finished"
+    write(loop / "evaluate" / "manifest.json", {})
+    for width in (1280, 400):
+        with look(write_report(loop), width=width) as opened:
+            page = opened.page
+            assert page.inner_text("h1") == "2 rounds of 2 filters: congrad, random, evaluated."
+            assert page.locator("#intervals svg .mark-symbol path").count() == 6
+            table = page.locator("table.evaluation").first
+            assert table.locator("tbody tr").nth(0).locator("td").first.inner_text() == "50.0 [45.0, 55.0]"
+            assert table.locator("tbody tr").nth(2).locator("b.delta").first.inner_text() == "+20.0 [+16.0, +24.0]"
+            tax = page.locator("table.evaluation").last.locator("tbody td").first
+            assert tax.inner_text() == "40.0 [35.0, 45.0]\n−1.0 [−5.0, +3.0]"
+            assert tax.locator("b").count() == 0, "zero is within"
+            assert page.locator("#evaluation summary").first.inner_text() == "Held-out pairs, arc_easy <b> (in percent)"
+            assert page.evaluate("executed") == []
+            assert opened.complaints == []
+            assert len(opened.requests) == 1
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_loop_without_arms_and_with_nothing_done(tmp_path, run_directory):
+    (tmp_path / "loop" / "round-1" / "generate").mkdir(parents=True)
+    with pytest.raises(UserError, match="no stage of this loop is finished"):
+        write_report(tmp_path / "loop")
+    run_directory(tmp_path / "loop" / "round-1" / "filter", each=3)
+    write_report(tmp_path / "loop")
+    html = (tmp_path / "loop" / "report.html").read_text()
+    assert "1 round, not evaluated yet." in html
+    assert re.search(r'<a href="round-1/filter/report.html">', html)
+    assert "Nothing has been judged" in html
+    write_report(tmp_path / "loop", tmp_path / "elsewhere.html")
+    assert 'href="loop/round-1/filter/report.html"' in (tmp_path / "elsewhere.html").read_text()
+    assert list(loop_figures(tmp_path / "loop")) == []
+
+
+def test_figures_of_an_evaluation():
+    report = evaluation(["M0", "M1"], ["de", "en"])
+    rows = interval_rows(report)
+    assert [(row["model"], row["kind"]) for row in rows] == [
+        *(("M0", "seen languages"), ("M0", "unseen languages"), ("M1", "seen languages"), ("M1", "unseen languages"))
+    ]
+    assert rows[2]["value"] == pytest.approx(60)
+    assert figure_cell(None, "percent") is None
+    unsure = figure(0.5, 0.03)
+    assert figure_cell(unsure, "percent") == {
+        "value": "50.0",
+        "interval": "[45.0, 55.0]",
+        "delta": "+3.0 [−1.0, +7.0]",
+        "is_clear": False,
+    }
+    assert plain("a\\_b \\*c &lt;d&gt;") == "a_b *c <d>"
+    report["headline"] = None
+    assert interval_rows(report) == []
