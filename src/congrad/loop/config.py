@@ -69,6 +69,9 @@ def read_config(
     overridden = override(values, overrides)
     for key, value in (given or {}).items():
         put(values, tuple(key.split(".")), value, key)
+    for section in SECTIONS:
+        if section in values and values[section] is None:  # left empty
+            values[section] = {}
     for section in unread:
         values.setdefault(section, PLACEHOLDERS[section])
     source = Source(str(path or ""), lines, overridden)

@@ -57,6 +57,8 @@ def costs(config: RunConfig, output: Path) -> Iterator[Cost]:
     if place.starts_from_pairs:
         pairs_of[1] = num_given
     num_weights, weight_bytes = size_of(config.model.name)
+    if num_weights is not None and config.model.dtype != "auto":
+        weight_bytes = num_weights * (FLOAT32_BYTES if config.model.dtype == "float32" else FLOAT16_BYTES)
     samples = num_prompts * config.generate.samples
     for step in place.steps(config.rounds.count):
         num_pairs, method = pairs_of[step.round], step.arm or place.arms[0]

@@ -60,10 +60,13 @@ class Filter:
             object.__setattr__(self, "keep", 0.5)
         try:  # each checks its own numbers, in the words of the command line
             self.selection()
-            self.consensus()
+            consensus = self.consensus()
             self.index("sum")
         except UserError as error:
             raise UserError(OPTION.sub(lambda option: "filter." + option[1].replace("-", "_"), str(error))) from error
+        # What is written down as the run's settings names the defaults.
+        object.__setattr__(self, "ema_decay", consensus.ema_decay)
+        object.__setattr__(self, "ema_batch", consensus.ema_batch)
 
     def selection(self) -> Selection:
         return Selection(self.keep, self.min_score, self.keep_scope)

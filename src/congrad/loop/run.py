@@ -221,10 +221,9 @@ def train_step(config: RunConfig, place: Layout, step: Step, listener: RunListen
         wanted = config.evaluate
         assert wanted.pairs is not None
         source = Input(wanted.pairs, wanted.split, wanted.language_column, limit=wanted.limit, seed=wanted.seed)
-        with ranks():
-            if is_first():
-                take_pairs(source, place.output / HELD_OUT)
-            wait_for_all()
+        if is_first():
+            take_pairs(source, place.output / HELD_OUT)
+        wait_for_all()
         held_out = place.output / HELD_OUT / PAIRS
     first = 1 if config.rounds.data == "accumulated" else step.round
     kept = [place.step("filter", round, step.arm).directory / "kept.jsonl" for round in range(first, step.round + 1)]

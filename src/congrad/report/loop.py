@@ -167,7 +167,10 @@ def filter_line(directory: Path, manifest: Mapping[str, Any]) -> str:
 
 
 def train_line(directory: Path, manifest: Mapping[str, Any]) -> str:
-    return f"{manifest['pairs']} pairs, {manifest['steps']} steps, mean loss {manifest['train_loss']:.4g}"
+    line = f"{manifest['pairs']} pairs, {manifest['steps']} steps"
+    if manifest["first_loss"] is not None:
+        line += f", loss {manifest['first_loss']:.4g} at first, {manifest['last_loss']:.4g} at last"
+    return line
 
 
 def evaluation_table(directory: Path, manifest: Mapping[str, Any]) -> Table:

@@ -1,0 +1,159 @@
+"""A tiny model that talks in digits, so that it can be its own judge, prompts for it, and the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import torch
+import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from congrad import cli
+
+PROMPTS = {
+    "de": ("Zähle!", "Wie viele?", "Nenne eine Zahl.", "Wann?"),
+    "en": ("Count!", "How many?", "Name a number.", "When?"),
+    "sw": ("Hesabu!", "Ngapi?", "Taja nambari.", "Lini?"),
+}
+TEMPLATE = "Request: {prompt}\nAnswer: {response}\nScore:"
+
+
+@pytest.fixture(scope="session")
+def talker(tiny_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model made to write a digit after anything but a digit, and the end of the line after that."""
+    directory = tmp_path_factory.mktemp("models") / "talker"
+    model, tokenizer = (
+        AutoModelForCausalLM.from_pretrained(tiny_directory),
+        AutoTokenizer.from_pretrained(tiny_directory),
+    )
+    ids = {text: tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in "012345\n"}
+    newline = ids.pop("\n")
+    digits = list(ids.values())
+    with torch.no_grad():
+        # One dimension of the stream is the same for all tokens, another says "this was a digit".
+        model.model.embed_tokens.weight[:, :2] = torch.tensor([4.0, 0.0])
+        model.model.embed_tokens.weight[digits, 1] = 6.0
+        model.lm_head.weight[:, :2] = 0.0
+        model.lm_head.weight[digits, 0] = 2.0
+        model.lm_head.weight[newline, 1] = 4.0
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+@dataclass(frozen=True)
+class Called:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def congrad(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Called]:
+    """`congrad(...)` in this process."""
+
+    def call(*arguments: object) -> Called:
+        monkeypatch.setattr(sys, "argv", ["congrad", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        return Called(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """`python ...` as a process of its own on one thread."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        processes.append(process)
+        return process
+
+    yield run
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Sums in one order, so that what is compared byte for byte may be."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def place(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+    make_rows: Callable[..., list[dict[str, Any]]],
+) -> Path:
+    """A directory with prompts, a judge's template and held-out pairs, which is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    cache = str(tmp_path_factory.mktemp("cache"))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+    monkeypatch.setenv("HF_DATASETS_CACHE", cache)
+    monkeypatch.setenv("COLUMNS", "200")
+    write_jsonl(tmp_path / "held-out.jsonl", make_rows(12))
+    rows = [{"language": language, "prompt": prompt} for language, prompts in PROMPTS.items() for prompt in prompts]
+    write_jsonl(tmp_path / "prompts.jsonl", rows)
+    (tmp_path / "judge.txt").write_text(TEMPLATE, encoding="utf-8")
+    return tmp_path
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def write_config(place: Path, talker: Path) -> Callable[..., Path]:
+    """`write_config(section={...}, ...)`: run.yaml for two small rounds, sections updated by key."""
+
+    def write(**changes: dict[str, Any]) -> Path:
+        content: dict[str, dict[str, Any]] = {
+            "model": {"name": str(talker), "device": "cpu"},
+            "prompts": {"source": "prompts.jsonl"},
+            "generate": {"samples": 3, "max_tokens": 6, "temperature": 1.0},
+            "judge": {"samples": 2, "max_tokens": 3, "temperature": 1.0, "template": "judge.txt"},
+            "pair": {},
+            "filter": {"keep": 0.5, "projection_size": 8, "cross_fit": 2},
+            "train": {"learning_rate": 1e-3, "per_device_train_batch_size": 2, "num_train_epochs": 1},
+            "rounds": {"count": 2},
+            "evaluate": {"pairs": "held-out.jsonl", "seen": ["de", "en"], "unseen": ["sw"], "draws": 100},
+        }
+        for section, keys in changes.items():
+            content[section] = content.get(section, {}) | keys
+        path = place / "run.yaml"
+        path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def save(place: Path) -> Callable[[str, list[dict[str, Any]]], Path]:
+    """`save("pairs.jsonl", rows)` in the working directory."""
+    return lambda name, rows: write_jsonl(place / name, rows)

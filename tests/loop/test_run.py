@@ -1,0 +1,206 @@
+"""A run from its configuration to its table: what it leaves, how it goes on, what it refuses."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import yaml
+
+PAUSED = Path(__file__).with_name("paused.py")
+METHODS = ["none", "random", "reward-margin", "loss", "congrad"]
+ROUND = {
+    "generate": ("responses.jsonl",),
+    "judge": ("judgements.jsonl", "scores.jsonl", "hygiene.json"),
+    "pair": ("pairs.jsonl", "language.json"),
+    "filter": ("kept.jsonl", "dropped.jsonl", "scores.parquet"),
+    "train": ("model/model.safetensors",),
+}
+
+
+def results(output: Path, rounds: int = 2) -> dict[str, bytes]:
+    """The bytes of all that a run of one filter ends in."""
+    names = [f"round-{r}/{stage}/{name}" for r in range(1, rounds + 1) for stage in ROUND for name in ROUND[stage]]
+    return {name: (output / name).read_bytes() for name in [*names, "evaluate/evaluation.json"]}
+
+
+def rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_two_rounds_end_in_a_table(congrad, write_config, place):
+    done = congrad("run", write_config(), "-o", "out")
+    assert done.code == 0, done.err
+    assert "ConGrad, round 1" in done.out
+    assert "ConGrad, round 2" in done.out
+    assert "parsed" in done.out, "the hygiene table"
+    assert "other language" in done.out
+    assert len(results(place / "out")) == 2 * 10 + 1
+
+    # The next round answers with the model that the last one trained.
+    first, second = (rows(place / "out" / f"round-{r}" / "generate" / "responses.jsonl") for r in (1, 2))
+    assert [row["prompt_key"] for row in first[:1]] == [row["prompt_key"] for row in second[:1]]
+    assert [row["response"] for row in first] != [row["response"] for row in second]
+    manifest = json.loads((place / "out" / "round-2" / "generate" / "manifest.json").read_text())
+    assert manifest["model"] == "out/round-1/train/model"
+    kept = rows(place / "out" / "round-2" / "filter" / "kept.jsonl")
+    assert 0 < len(kept) < len(rows(place / "out" / "round-2" / "pair" / "pairs.jsonl"))
+
+    # What was resolved is a configuration, and the same command has nothing left to do.
+    before = results(place / "out")
+    assert yaml.safe_load((place / "out" / "config.yaml").read_text())["generate"]["top_p"] == 0.95
+    again = congrad("run", "out/config.yaml", "-o", place / "out")
+    assert again.code == 0, again.err
+    assert "ConGrad, round 2" in again.out
+    assert "parsed" not in again.out, "stages that were finished say nothing"
+    assert results(place / "out") == before
+
+
+def test_until_stops_after_the_stage_of_the_first_open_round(congrad, write_config, place):
+    config = write_config()
+
+    def stages() -> list[str]:
+        return sorted(str(path.parent.relative_to(place / "out")) for path in (place / "out").rglob("manifest.json"))
+
+    assert congrad("run", config, "-o", "out", "--until", "judge", "-q").code == 0
+    assert stages() == ["round-1/generate", "round-1/judge"]
+    assert congrad("run", config, "-o", "out", "--until", "generate", "-q").code == 0
+    first = [f"round-1/{stage}" for stage in sorted(ROUND)]
+    assert stages() == [*first, "round-2/generate"], "generate is finished in round 1: it is the second's turn"
+    assert congrad("run", config, "-o", "out", "--until", "pair", "-q").code == 0
+    assert stages() == [*first, "round-2/generate", "round-2/judge", "round-2/pair"]
+
+
+@pytest.mark.slow
+def test_killed_in_every_stage_it_ends_in_the_same_bytes(congrad, start, write_config, place):
+    config = write_config()
+    stops = [(stage, 1) for stage in (*ROUND, "evaluate")]
+    stops[-1] = ("evaluate", 2)
+    stops.insert(-1, ("judge", 2))
+    for stage, number in stops:
+        process = start(PAUSED, f"{stage} {number}", "run", config, "-o", "killed")
+        line = next((line for line in process.stdout if line.startswith(f"{stage} ")), None)
+        assert line is not None, process.stderr.read()
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)
+    done = congrad("run", config, "-o", "killed")
+    assert done.code == 0, done.err
+    assert congrad("run", config, "-o", "whole", "-q").code == 0
+    assert results(place / "killed") == results(place / "whole")
+
+
+def test_every_filter_trains_a_model_of_its_own(congrad, write_config, save, make_rows, place):
+    save("pairs.jsonl", make_rows(24))
+    config = write_config(
+        prompts={"source": None, "pairs": "pairs.jsonl"}, filter={"methods": METHODS}, rounds={"count": 1}
+    )
+    done = congrad("run", config, "-o", "out")
+    assert done.code == 0, done.err
+    report = json.loads((place / "out" / "evaluate" / "evaluation.json").read_text())
+    titles = ["unfiltered", "random", "reward-margin", "loss", "ConGrad"]
+    assert report["models"] == ["M0", *(f"{title}, round 1" for title in titles)]
+    kept = {method: rows(place / "out" / method / "round-1" / "filter" / "kept.jsonl") for method in METHODS}
+    assert len(kept["none"]) == 24
+    assert {len(own) for method, own in kept.items() if method != "none"} == {12}
+    weights = {(place / "out" / m / "round-1" / "train" / "model" / "model.safetensors").read_bytes() for m in METHODS}
+    assert len(weights) == len(METHODS)
+    manifest = json.loads((place / "out" / "loss" / "round-1" / "filter" / "manifest.json").read_text())
+    assert manifest["index_used"], "congrad's index has the log-probabilities"
+
+
+def test_arms_share_the_first_round_s_pairs_and_part_after(congrad, write_config, place):
+    config = write_config(filter={"methods": ["congrad", "none"]}, evaluate={"pairs": None})
+    assert congrad("run", config, "-o", "out", "-q").code == 0
+    found = {str(path.parent.relative_to(place / "out")) for path in (place / "out").rglob("manifest.json")}
+    shared = {f"round-1/{stage}" for stage in ("generate", "judge", "pair")}
+    own = {f"{arm}/round-1/{stage}" for arm in ("congrad", "none") for stage in ("filter", "train")}
+    own |= {f"{arm}/round-2/{stage}" for arm in ("congrad", "none") for stage in ROUND}
+    assert found == shared | own
+
+
+def test_rounds_accumulate_and_refer_to_the_first_model_where_the_config_says_so(congrad, write_config, place):
+    config = write_config(
+        rounds={"data": "accumulated", "reference": "initial", "length_penalty": 0.01}, evaluate={"pairs": None}
+    )
+    done = congrad("run", config, "-o", "out", "-q")
+    assert done.code == 0, done.err
+    for number in (1, 2):
+        manifest = json.loads((place / "out" / f"round-{number}" / "filter" / "manifest.json").read_text())
+        assert manifest["config"]["loss"]["name"] == "lp-dpo"
+        assert manifest["config"]["loss"]["length_penalty"] == 0.01
+        assert (manifest["config"]["model"]["reference"] is not None) == (number == 2)
+    kept = [len(rows(place / "out" / f"round-{number}" / "filter" / "kept.jsonl")) for number in (1, 2)]
+    trained = json.loads((place / "out" / "round-2" / "train" / "manifest.json").read_text())
+    assert trained["pairs"] == sum(kept)
+
+
+def test_a_dry_run_loads_no_model_and_leaves_nothing(congrad, write_config, place, monkeypatch):
+    def loaded(*arguments, **options):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("congrad.models.load.load_model", loaded)
+    done = congrad("run", write_config(pair={"method": "all"}), "-o", "out", "--dry-run")
+    assert done.code == 0, done.err
+    for part in ("36 answers to 12 prompts", "72 judgements", "36 pairs", "18 of 36 pairs kept", "a table of 3 models"):
+        assert part in done.out
+    assert not (place / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"rounds": {"count": 2}, "prompts": {"source": None, "pairs": "held-out.jsonl"}},
+            "rounds.count 2: rounds after",
+        ),
+        ({"judge": {"kind": "implicit-reward"}}, "judge"),
+        ({"train": {"loss_type": "nca_pair"}}, "train.loss_type nca_pair: the filter scores one of sigmoid"),
+        ({"train": {"ld_alpha": 0.5}}, "train.ld_alpha 0.5: the filter does not score with it"),
+        ({"train": {"eval_strategy": "epoch"}, "evaluate": {"pairs": None}}, "train.eval_strategy: there are no pairs"),
+        ({"model": {"reference": "x"}}, "model.reference: a run's reference is rounds.reference"),
+        ({"model": {"dtype": "float8"}}, "dtype float8 is unknown"),
+        (
+            {"generate": {"engine": {"kind": "openai", "url": "http://localhost:9", "model": "m"}}},
+            "generate.engine.model m: the endpoint would answer with this model in every round",
+        ),
+        ({"prompts": {"source": "none.jsonl"}}, "none.jsonl: no such file or folder"),
+        ({"model": {"name": "no/such"}}, "no such directory, and the hub does not have it"),
+        ({"judge": {"template": "none.txt"}}, "judge.template none.txt: cannot be read"),
+    ],
+)
+def test_what_cannot_work_is_one_line_and_exit_code_2(congrad, write_config, place, changes, message):
+    done = congrad("run", write_config(**changes), "-o", "out", "-q")
+    assert (done.code, done.out) == (2, ""), done.err
+    assert message in done.err
+    assert done.err.count("\n") == 1, done.err
+
+
+def test_a_round_without_pairs_stops_and_goes_on_with_mended_settings(congrad, write_config, place):
+    config = write_config(evaluate={"pairs": None}, rounds={"count": 1})
+    stopped = congrad("run", config, "-o", "out", "-q", "pair.min_margin=5")
+    assert stopped.code == 2
+    assert stopped.err.startswith("congrad: round 1, pair: no pairs are left: ")
+    assert "lower pair.min_margin" in stopped.err
+    assert stopped.err.count("\n") == 1
+    done = congrad("run", config, "-o", "out", "-q", "pair.min_margin=0.5")
+    assert done.code == 0, done.err
+
+
+def test_a_judge_that_never_parses_stops_with_what_it_said(congrad, write_config, place, tiny_directory):
+    config = write_config(judge={"model": str(tiny_directory), "seed": 1})
+    stopped = congrad("run", config, "-o", "out", "-q")
+    assert stopped.code == 2
+    assert stopped.err.startswith("congrad: round 1, judge: none of the ")
+    assert "then remove out/round-1/judge and run again" in stopped.err
+    assert (place / "out" / "round-1" / "generate" / "manifest.json").exists()
+
+
+def test_an_endpoint_that_is_not_there_stops_with_how_to_go_on(congrad, write_config, place):
+    engine = {"kind": "openai", "url": "http://127.0.0.1:9", "retries": 0, "timeout": 1.0}
+    stopped = congrad("run", write_config(generate={"engine": engine}), "-o", "out", "-q")
+    assert stopped.code == 2
+    assert stopped.err.startswith("congrad: round 1, generate: ")
+    assert "127.0.0.1:9" in stopped.err
+    assert stopped.err.count("\n") == 1
+    whole = congrad("run", write_config(), "-o", "out", "-q", "--until", "generate")
+    assert whole.code == 0, whole.err
