@@ -71,6 +71,22 @@ def test_hostile_text_does_nothing(run_directory, look, tmp_path):
         assert any(text[:20] in shown for text in HOSTILE if text.isprintable()), "the text is there to be read"
 
 
+def test_the_policy_stops_what_escaping_would_have_missed(run_directory, look, tmp_path):
+    with look(write_report(run_directory(tmp_path / "run", each=3))) as opened:
+        page = opened.page
+        page.evaluate(
+            """const script = document.createElement("script");
+            script.textContent = "executed.push(1)";
+            document.body.append(script);
+            document.body.insertAdjacentHTML("beforeend", "<img src=x onerror=executed.push(2)>");
+            fetch("https://example.org/").catch(() => null);"""
+        )
+        page.wait_for_timeout(200)
+        assert page.evaluate("executed") == []
+        assert len(opened.complaints) >= 3  # a line for each
+        assert all("Content Security Policy" in complaint for complaint in opened.complaints)
+
+
 def by_language(kept, languages):
     """How many pairs are kept of each."""
     return {name: int(sum(k for k, n in zip(kept, languages, strict=True) if n == name)) for name in set(languages)}
@@ -108,7 +124,7 @@ RULES = [
 ALL_ROWS = """() => {
     const rows = [], press = (id) => document.getElementById(id).click();
     for (press("first"); ; press("next")) {
-        for (const cell of document.querySelectorAll("#table .pair td:first-child")) rows.push(Number(cell.textContent));
+        for (const row of document.querySelectorAll("#table .pair")) rows.push(Number(row.cells[0].textContent));
         if (document.getElementById("next").disabled) return rows;
     }
 }"""

@@ -11,6 +11,7 @@ import pytest
 from congrad.errors import UserError
 from congrad.filtering import Selection
 from congrad.report.agreement import couples
+from congrad.report.filter_page import short
 from congrad.report.html import embed, typed, visible
 from congrad.report.read import read_run
 from congrad.report.summary import exact_percent, listed, percent, rule_in_words, summarise, unscored
@@ -61,7 +62,7 @@ def test_100_000_pairs_fit_and_do_not_take_long(run_directory, tmp_path):
     path = write_report(directory)
     seconds = time.process_time() - started
     assert 4_000_000 < path.stat().st_size < 6_000_000
-    assert seconds < 6, "two seconds on an idle machine"
+    assert seconds < 3, "0.8 seconds where it was measured"
     data = data_of(path)
     assert len(data["pairs"]["score"]["base64"]) * 3 // 4 >= 100_009 * 4
     numbers = re.search(r"([\d,]+) of 100,009 pairs: of each language the (\d+) most aligned", path.read_text())
@@ -84,6 +85,11 @@ def test_numbers_take_as_few_bits_as_they_need():
 
 def test_control_characters_are_seen():
     assert visible("a\x00b\x1b\x7f\n\t") == "a\u2400b\u241b\u2421\n\t"
+
+
+def test_a_path_of_this_machine_is_told_among_the_settings_alone():
+    assert short("/home/someone/data/pairs") == "data/pairs"
+    assert (short("org/model"), short("pairs.jsonl")) == ("org/model", "pairs.jsonl")
 
 
 def test_a_page_elsewhere_and_a_place_that_cannot_be_written(run_directory, tmp_path):

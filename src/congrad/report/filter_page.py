@@ -4,6 +4,7 @@ Shapes: N input rows, L languages, S rows that are shown with their texts.
 """
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,8 @@ def _render(run: Run, data: dict[str, Any], shown: Shown | None) -> bytes:
         title=run.directory.name or str(run.directory),
         directory=visible(run.directory),
         sections=SECTIONS.items(),
-        source=config["input"]["source"],
-        model=config["model"]["name"],
+        source=short(config["input"]["source"]),
+        model=short(config["model"]["name"]),
         summary=summarise(run, pairs),
         warnings=[warning for warning in manifest["warnings"] if not warning.startswith(FEW)],
         min_pairs=MIN_PAIRS,
@@ -128,6 +129,12 @@ def _data(run: Run) -> dict[str, Any]:
         },
         "themes": THEMES,
     }
+
+
+def short(name: str) -> str:
+    """The end of an absolute path, which is told in full among the settings."""
+    path = Path(name)
+    return "/".join(path.parts[-2:]) if path.is_absolute() else name
 
 
 def bin_edges(score_N: Array) -> tuple[float, float]:

@@ -60,8 +60,14 @@ function chart(id, dataset, make) {
     clearTimeout(waiting);
     waiting = setTimeout(() => { if (place.clientWidth !== width) draw(); }, 150);
   }).observe(place);
+  let latest = null; // of the rows that are still to be shown, the last ones alone
   const update = (rows) => {
-    drawing = drawing.then(() => view?.data(dataset, rows).runAsync());
+    latest = rows;
+    drawing = drawing.then(() => {
+      const next = latest;
+      latest = null;
+      return next && view?.data(dataset, next).runAsync();
+    });
     return drawing;
   };
   return { draw, update };
