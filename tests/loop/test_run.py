@@ -33,7 +33,7 @@ def test_two_rounds_end_in_a_table(congrad, write_config, place):
     assert done.code == 0, done.err
     assert "ConGrad, round 1" in done.out
     assert "ConGrad, round 2" in done.out
-    assert "parsed" in done.out, "the hygiene table"
+    assert done.out.count("parsed") == 3, "the hygiene table after each round and at the end"
     assert "other language" in done.out
     assert len(results(place / "out")) == 2 * 10 + 1
 
@@ -52,7 +52,8 @@ def test_two_rounds_end_in_a_table(congrad, write_config, place):
     again = congrad("run", "out/config.yaml", "-o", place / "out")
     assert again.code == 0, again.err
     assert "ConGrad, round 2" in again.out
-    assert "parsed" not in again.out, "stages that were finished say nothing"
+    assert again.out.count("parsed") == 1, "the last round's hygiene stands beside the evaluation"
+    assert "kept" not in again.out, "stages that were finished say nothing"
     assert results(place / "out") == before
 
 

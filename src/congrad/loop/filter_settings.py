@@ -25,11 +25,19 @@ class Filter:
     """How pairs are filtered.
 
     Attributes:
-        methods: each is an arm of its own: rounds that go on from its own models.
+        methods: of none, random, reward-margin, loss, congrad. Each is an arm of its own, whose rounds go on from its
+            own models.
         keep: share of the pairs to keep; None becomes 0.5, unless there is a `min_score`.
         keep_scope: the share of every `language` (the default) or of all, `global`.
         min_score: keep every pair that scores this or more, instead of a share; congrad only.
-        aggregator: as for `congrad filter`, as the rest.
+        aggregator: pcgrad or mean; upgrad, mgda, cagrad, gradvac, aligned-mtl with torchjd.
+        accumulate: a language gradient is the `mean` of its pairs' or the `ema` over its mini-batches.
+        ema_decay: of `ema`; 0.9 there.
+        ema_batch: pairs of a mini-batch of `ema`; 8 there.
+        cross_fit: folds; 0: a pair takes part in its own consensus.
+        projection_size: a pair's gradient becomes size x size numbers; null for what suits the number of pairs.
+        layers: decoder blocks that count: upper, or a slice such as `12:`; null for all.
+        token_budget: tokens in one pass; null for what suits the device.
         seed: of projections, folds, orders, and the draw of `random`.
     """
 

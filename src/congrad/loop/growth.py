@@ -22,7 +22,7 @@ READ_BY: dict[str, tuple[Stage, ...]] = {
     "generate": ("generate",),
     "judge": ("judge",),
     "pair": ("pair",),
-    "filter": ("filter",),
+    "filter": ("filter", "train"),
     "train": ("filter", "train"),
     "rounds": ("filter", "train"),
 }
@@ -105,9 +105,9 @@ def hindered_by(key: str, old: RunConfig, new: RunConfig, begun: list[Step]) -> 
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and their values; lists and empty mappings are values."""
+    """Dotted keys and their values; a list is a value."""
     for key, value in values.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

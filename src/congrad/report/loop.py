@@ -82,6 +82,9 @@ def loop_listener(*, quiet: bool) -> Iterator[RunListener]:
 
     def on_finished(step: Step) -> None:
         bar.close()
+        if step.stage == "evaluate":  # which ends a run, and is worth what the judge is
+            for judged in last_judged(step.directory.parent):
+                show_stage("judge", judged, f"judge, {judged.parent.relative_to(step.directory.parent)}", out)
         if not quiet or step.stage == "evaluate":
             show_stage(step.stage, step.directory, step.title, out)
 
@@ -92,6 +95,16 @@ def loop_listener(*, quiet: bool) -> Iterator[RunListener]:
             yield RunListener(on_note, on_step, bar.update, Listener(on_progress=bar.on_pass), on_finished)
     finally:
         bar.close()
+
+
+def last_judged(output: Path) -> list[Path]:
+    """The directories of a run's last round of judging; several where filters have gone their own ways."""
+    rounds = [
+        (int(path.parent.name.removeprefix("round-")), path)
+        for path in sorted(output.glob("**/round-*/judge"))
+        if (path / MANIFEST).is_file()
+    ]
+    return [path for number, path in rounds if number == max(number for number, _ in rounds)]
 
 
 @contextmanager
