@@ -113,7 +113,7 @@ def test_a_summary_of_a_conflict(run_directory, tmp_path):
     kept = (tmp_path / "run" / "kept.jsonl").read_text().count("\n")
     assert found.headline == f"{kept} of 650 pairs stay: the best-aligned 50% of every language."
     facts = {name: (number, text) for name, number, text in found.facts}
-    assert facts["Conflicts beyond noise"] == ("1 couple", "strongest: el and fr, cosine -0.40 [-0.60, -0.20]")
+    assert facts["Conflicts beyond noise"] == ("1 couple", "strongest: el and fr, cosine −0.40 [−0.60, −0.20]")
     assert facts["Fidelity"] == (
         "0.97",
         "estimated rank correlation with uncompressed gradients: the ranking can be trusted",

@@ -22,6 +22,7 @@ from congrad.selection import MIN_PAIRS
 
 MAX_BYTES = 5_700_000  # of a page that shows a sample of the pairs
 FEW = f"fewer than {MIN_PAIRS} pairs"  # the warning that the summary's steps say in other words
+TAIL = 0.025  # of a 95% interval, on each side
 MAX_COUPLES = 500  # in the table below the heatmap
 SECTIONS = {
     "summary": "Summary",
@@ -65,6 +66,7 @@ def _render(run: Run, data: dict[str, Any], shown: Shown | None) -> bytes:
         couples=pairs[:MAX_COUPLES],
         extremes=extremes(pairs),
         num_couples=len(pairs),
+        by_chance=round(TAIL * len(pairs)),
         heatmaps=charts.HEATMAPS,
         has_surgery=bool(np.isfinite(run.after_surgery_LL).any()),
         aggregator=config["consensus"]["aggregator"],

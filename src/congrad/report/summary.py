@@ -108,11 +108,8 @@ def _conflict_fact(run: Run, conflicts: Sequence[Couple], few: Sequence[str]) ->
         return "–", "one language only: there is nothing to conflict with"
     if conflicts:
         first = conflicts[0]
-        return (
-            counted(len(conflicts), "couple"),
-            f"strongest: {first.first} and {first.second}, cosine {first.cosine:+.2f} "
-            f"[{first.low:+.2f}, {first.high:+.2f}]",
-        )
+        figures = f"{first.cosine:+.2f} [{first.low:+.2f}, {first.high:+.2f}]".replace("-", "−")
+        return counted(len(conflicts), "couple"), f"strongest: {first.first} and {first.second}, cosine {figures}"
     if len(few) >= len(run.languages) - 1:
         return "can’t tell", f"fewer than {MIN_PAIRS} pairs in {listed(few)}: too few to tell a conflict from noise"
     return "none", "no two languages pull apart by more than sampling noise explains"
