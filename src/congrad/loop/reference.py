@@ -24,9 +24,10 @@ writes it: `generate.temperature=0.5`, `rounds.lora={r: 8}`. An unknown key is a
 This page is made of the code's docstrings (`python -m congrad.loop.reference`), and a test compares the two.
 """
 TRAIN = """Names and values of TRL's `DPOConfig`, which gets them as they are; TRL's documentation lists them. Where
-nothing is said, the defaults are TRL's but for these: no tracker (`report_to: none`), `logging_steps: 1`, and checkpoints every
-tenth of the steps, of which the last is kept until the stage is finished. The loop chooses the directory and resumes by
-itself. With `eval_strategy` the trainer evaluates on `evaluate.pairs`, per language.
+nothing is said, the defaults are TRL's but for these: no tracker (`report_to: none`), `logging_steps: 1`,
+and checkpoints every tenth of the steps, of which the last is kept until the stage is finished. The loop
+chooses the directory and resumes by itself. With `eval_strategy` the trainer evaluates on `evaluate.pairs`,
+per language.
 """
 TOLD_ONCE = {Engine: "generate", Prompts: "prompts"}  # the same keys wherever there is another
 NONE = re.compile(r"\bNone\b")

@@ -41,6 +41,8 @@ def open_endpoint(engine: Engine, model: Model, *, log: Path | None = None) -> I
     except ImportError as error:
         raise UserError("an engine of kind openai needs its client: pip install 'congrad[loop]'") from error
     path = resolve(model.name)
+    if Path(path).is_dir():
+        path = str(Path(path).absolute())  # a server has a working directory of its own
     endpoint = Endpoint(engine, engine.model or path, read_key(engine.api_key_env))
     if engine.command is None:
         yield endpoint
