@@ -36,6 +36,8 @@ def test_two_rounds_end_in_a_table(congrad, write_config, place):
     assert done.out.count("parsed") == 3, "the hygiene table after each round and at the end"
     assert "other language" in done.out
     assert len(results(place / "out")) == 2 * 10 + 1
+    assert done.err.splitlines()[-1] == "report: out/report.html"
+    assert "ConGrad, round 2" in (place / "out" / "report.html").read_text(encoding="utf-8")
 
     # The next round answers with the model that the last one trained.
     first, second = (rows(place / "out" / f"round-{r}" / "generate" / "responses.jsonl") for r in (1, 2))

@@ -35,8 +35,9 @@ def run_command(
 
     from congrad.loop.config import read_config
     from congrad.loop.dry_run import costs
-    from congrad.loop.run import run_loop
+    from congrad.loop.run import is_first, run_loop
     from congrad.report.loop import costs_table, loop_listener
+    from congrad.report.screen import show_report
 
     settings = read_config(config, overrides or [])
     output = output or Path("runs") / config.stem
@@ -45,3 +46,5 @@ def run_command(
         return
     with loop_listener(quiet=quiet) as listener:
         run_loop(settings, output, until=until, listener=listener)
+    if is_first():
+        show_report(output, quiet=quiet)
