@@ -207,3 +207,29 @@ def test_an_endpoint_that_is_not_there_stops_with_how_to_go_on(congrad, write_co
     assert stopped.err.count("\n") == 1
     whole = congrad("run", write_config(), "-o", "out", "-q", "--until", "generate")
     assert whole.code == 0, whole.err
+
+
+def test_a_run_has_one_process_at_a_time(congrad, write_config, place):
+    from filelock import FileLock
+
+    (place / "out").mkdir()
+    with FileLock(place / "out" / ".lock"):
+        done = congrad("run", write_config(), "-o", "out", "-q")
+    assert done.code == 2
+    assert done.err == "congrad: out: another congrad is at work there; wait for it, or choose another --output\n"
+
+
+@pytest.mark.slow
+def test_two_processes_make_the_pairs_of_one(congrad, start, write_config, place):
+    """The first generates, judges and pairs; filter and training are of both."""
+    config = write_config(rounds={"count": 1})
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "congrad"]
+    process = start(*launcher, "run", config, "-o", "two")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-3000:]
+    assert out.count("round 1, train") == 1, "one process speaks"
+    assert congrad("run", config, "-o", "one", "-q", "--until", "filter").code == 0
+    for name in ("pair/pairs.jsonl", "filter/kept.jsonl"):
+        assert (place / "two" / "round-1" / name).read_bytes() == (place / "one" / "round-1" / name).read_bytes()
+    trained = json.loads((place / "two" / "round-1" / "train" / "manifest.json").read_text())
+    assert trained["settings"]["processes"] == 2
