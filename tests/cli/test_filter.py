@@ -1,6 +1,7 @@
 """`congrad filter` on a tiny model: the files that it writes, and what it says."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -322,7 +323,7 @@ def test_the_table_and_the_next_command_are_on_the_screen(congrad, pairs_file, t
     assert header.split() == ["language", "pairs", "kept", "mean", "score", "kept", "mean", "lowest", "cosine", "[95%]"]
     assert [line.split()[:3] for line in languages] == [["de", "10", "5"], ["en", "10", "5"], ["sw", "10", "5"]]
     assert total == "kept 15 of 30 pairs"
-    assert fidelity.startswith("fidelity: Spearman of about 1.000 with the scores of")
+    assert re.match(r"fidelity: Spearman of about (1\.000|0\.99\d) with the scores of uncompressed gradients", fidelity)
     lines = done.err.splitlines()
     assert any(line.startswith("30 pairs, ") and " of memory, " in line and "MB of disk" in line for line in lines)
     assert any("30/30 pairs" in line for line in lines)

@@ -155,7 +155,7 @@ class Opened:
     requests: list[str] = field(default_factory=list)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, an event loop runs in this process, which others must not meet
 def browser() -> Iterator[Any]:
     """Debian's Chromium. Without it the tests are skipped, or fail where CONGRAD_REQUIRE_BROWSER is 1, as in CI."""
     path = shutil.which("chromium")
