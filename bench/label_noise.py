@@ -86,7 +86,6 @@ def make_config(options: argparse.Namespace) -> RunConfig:
             "learning_rate": options.learning_rate,
             "num_train_epochs": options.epochs,
             "per_device_train_batch_size": 4,
-            "gradient_accumulation_steps": 2,
             "max_length": options.max_length,
             "seed": options.seed,
         },
@@ -134,14 +133,14 @@ def main() -> None:
     parser.add_argument("--model", default="gemma3-270m")
     parser.add_argument("--train-languages", nargs="+", default=["de", "en", "es", "fr"])
     parser.add_argument("--unseen", default="ru")
-    parser.add_argument("--limit", type=int, default=80, help="pairs to train on in each language")
-    parser.add_argument("--held-out", type=int, default=60, help="pairs to measure on in each language")
+    parser.add_argument("--limit", type=int, default=40, help="pairs to train on in each language")
+    parser.add_argument("--held-out", type=int, default=40, help="pairs to measure on in each language")
     parser.add_argument("--low", type=float, default=0.1)
     parser.add_argument("--high", type=float, default=0.4)
     parser.add_argument("--keep", type=float, default=0.5)
-    parser.add_argument("--max-length", type=int, default=160)
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
-    parser.add_argument("--epochs", type=float, default=2)
+    parser.add_argument("--max-length", type=int, default=96)
+    parser.add_argument("--learning-rate", type=float, default=2e-4)
+    parser.add_argument("--epochs", type=float, default=1)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     write_data(options)
