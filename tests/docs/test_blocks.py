@@ -32,6 +32,21 @@ TARGETS = {
 }
 
 
+# What the commands call, by module: a package may have a function of its module's name.
+DOERS = (
+    ("congrad.filtering", "filter_preferences"),
+    ("congrad.filtering", "refilter"),
+    ("congrad.exports", "export_run"),
+    ("congrad.report.write", "write_report"),
+    ("congrad.loop.run", "run_loop"),
+    ("congrad.selfreward.generate", "run_generate"),
+    ("congrad.selfreward.judge", "run_judge"),
+    ("congrad.selfreward.pair", "run_pair"),
+    ("congrad.training.train", "train"),
+    ("congrad.evaluation.run", "run_evaluate"),
+)
+
+
 def of(*kinds: str) -> list[Any]:
     return [pytest.param(block, id=block.name) for block in ALL if block.kind in kinds]
 
@@ -79,20 +94,10 @@ def test_a_command_is_accepted_also_where_it_is_not_run(congrad, monkeypatch, wo
         called.append(arguments)
         raise typer.Exit
 
-    for target in (
-        "congrad.filtering.filter_preferences",
-        "congrad.filtering.refilter",
-        "congrad.exports.export_run",
-        "congrad.report.write.write_report",
-        "congrad.loop.run.run_loop",
-        "congrad.selfreward.generate.run_generate",
-        "congrad.selfreward.judge.run_judge",
-        "congrad.selfreward.pair.run_pair",
-        "congrad.training.train.train",
-        "congrad.evaluation.run.run_evaluate",
-    ):
-        module, _, name = target.rpartition(".")
-        monkeypatch.setattr(importlib.import_module(module), name, stop)  # a package may have a function of that name
+    # All are imported before any is replaced: a module that is imported afterwards would keep the stand-in for good.
+    found = [(importlib.import_module(module), name) for module, name in DOERS]
+    for module, name in found:
+        monkeypatch.setattr(module, name, stop)
     if not Path("demo").exists():
         Path("demo").symlink_to(ROOT / "demo")
     if words[0] == "filter" and not {"--model", "-m", "--help"} & set(words):
