@@ -21,6 +21,7 @@ from congrad.report.screen import console, human_bytes
 from congrad.selfreward.hygiene import hygiene_table
 from congrad.stage import MANIFEST, read_json
 
+INTERVAL = re.compile(r" \[[^\]]*\]")
 BOLD = re.compile(r"\*\*(.*?)\*\*")
 UNITS = {"generate": "answers", "judge": "judgements", "pair": "answers", "filter": "pairs", "train": "steps"}
 
@@ -187,7 +188,7 @@ def train_line(directory: Path, manifest: Mapping[str, Any]) -> str:
 
 
 def evaluation_table(directory: Path, manifest: Mapping[str, Any]) -> Table:
-    """The table that evaluation.md begins with: every model by the first metric, and the alignment tax."""
+    """The table that evaluation.md begins with, without the intervals of single languages, so that it fits a screen."""
     report = read_json(directory / "evaluation.json")
     table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
     table.add_column("model")
@@ -198,7 +199,9 @@ def evaluation_table(directory: Path, manifest: Mapping[str, Any]) -> Table:
         title, rows, unit = metric["title"], metric["rows"], metric["unit"]
         for language in metric["languages"]:
             table.add_column(escape(language), justify="right")
-            columns.append(lambda name, key=language: cell(rows[name]["languages"].get(key), unit))  # type: ignore[misc]
+            columns.append(
+                lambda name, key=language: INTERVAL.sub("", cell(rows[name]["languages"].get(key), unit))  # type: ignore[misc]
+            )
         for kind in ("seen", "unseen"):
             if has_mean(metric, kind):
                 table.add_column(f"{kind} mean", justify="right")
@@ -209,8 +212,8 @@ def evaluation_table(directory: Path, manifest: Mapping[str, Any]) -> Table:
     for name in report["models"]:
         table.add_row(escape(name), *(as_terminal(column(name)) for column in columns))
     table.caption = (
-        f"{title}, {report['confidence']:.0%} intervals; below each its difference from {report['initial']}, bold "
-        f"where clear of zero.\nAll figures: {directory / 'evaluation.md'}"
+        f"{title}; below it the difference from {report['initial']}, bold where its {report['confidence']:.0%} "
+        f"interval leaves zero out.\nAll figures with their intervals: {directory / 'evaluation.md'}"
     )
     return table
 
