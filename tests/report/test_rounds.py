@@ -1,61 +1,16 @@
 """The page on a loop, from files as the stages write them."""
 
-import json
 import re
 
 import pytest
+from tests.report.evaluations import HOSTILE, evaluation, figure, write
 
 from congrad.errors import UserError
-from congrad.evaluation.table import escape
 from congrad.report.figures import loop_figures
 from congrad.report.loop_page import figure_cell, interval_rows, measures, plain
 from congrad.report.rounds import is_loop, read_loop
 from congrad.report.write import write_report
 from congrad.selfreward.hygiene import measure_hygiene
-
-HOSTILE = "</script><script>executed.push(1)</script><img src=x onerror=executed.push(2)>"
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
-
-
-def figure(value, delta=None):
-    content = {"value": value, "low": value - 0.05, "high": value + 0.05, "count": 40}
-    return content | ({} if delta is None else {"delta": delta, "delta_low": delta - 0.04, "delta_high": delta + 0.04})
-
-
-def evaluation(models, languages):
-    def row(value, delta):
-        kinds = {kind: figure(value, delta) for kind in ("seen", "unseen", "mean")}
-        return {"languages": {name: figure(value, delta) for name in languages}} | kinds
-
-    rows = {name: row(0.5 + 0.1 * n, 0.1 * n if n else None) for n, name in enumerate(models)}
-    return {
-        "congrad": 1,
-        "models": models,
-        "initial": models[0],
-        "confidence": 0.95,
-        "headline": "preference/implicit",
-        "metrics": [
-            {
-                "key": key,
-                "title": title,
-                "part": "preference",
-                "unit": unit,
-                "higher_is_better": unit == "percent",
-                "languages": languages,
-                "rows": rows,
-            }
-            for key, title, unit in (
-                ("preference/implicit", escape("Held-out pairs, arc_easy <b>"), "percent"),
-                ("task/x", "Texts", "bits"),
-            )
-        ],
-        "tax": {"accuracy": {name: figure(0.4, -0.01) for name in models}, "bits_per_byte": {}},
-        "notes": [f"note {HOSTILE}"],
-    }
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -122,11 +122,10 @@ def show_stage(stage: str, directory: Path, title: str, out: Console) -> None:
     """What a finished stage has to say: a table on standard output, its warnings on standard error."""
     manifest = read_json(directory / MANIFEST)
     shown = TABLES[stage](directory, manifest)
-    if isinstance(shown, Table):
-        shown.title, shown.title_justify, shown.title_style = escape(title), "left", "bold"
-        out.print(shown)
-    else:
+    if isinstance(shown, str):
         out.print(escape(f"{title}: {shown}"))
+    else:
+        out.print(Group(f"[bold]{escape(title)}[/bold]", shown))
     for warning in manifest.get("warnings", []):
         console.print(f"[yellow]warning:[/yellow] {escape(str(warning))}", soft_wrap=True)
 
@@ -187,34 +186,46 @@ def train_line(directory: Path, manifest: Mapping[str, Any]) -> str:
     return line
 
 
-def evaluation_table(directory: Path, manifest: Mapping[str, Any]) -> Table:
-    """The table that evaluation.md begins with, without the intervals of single languages, so that it fits a screen."""
+def evaluation_tables(directory: Path, manifest: Mapping[str, Any]) -> Group:
+    """What evaluation.md begins with, cut to fit a screen: means with their intervals, a row per model; then single
+    languages without them, a column per model."""
     report = read_json(directory / "evaluation.json")
-    table = Table(box=None, pad_edge=False, header_style="bold", caption_justify="left")
-    table.add_column("model")
+    names = report["models"]
+    metric = next((each for each in report["metrics"] if each["key"] == report["headline"]), None)
     tax = tax_columns(report)
-    columns: list[Callable[[str], str]] = []
-    title, metric = "Alignment tax", next((m for m in report["metrics"] if m["key"] == report["headline"]), None)
+    tables: list[Table | str] = []
+    titles, rows = list(tax), {name: [column(name) for column in tax.values()] for name in names}
     if metric is not None:
-        title, rows, unit = metric["title"], metric["rows"], metric["unit"]
-        for language in metric["languages"]:
-            table.add_column(escape(language), justify="right")
-            columns.append(
-                lambda name, key=language: INTERVAL.sub("", cell(rows[name]["languages"].get(key), unit))  # type: ignore[misc]
-            )
-        for kind in ("seen", "unseen"):
-            if has_mean(metric, kind):
-                table.add_column(f"{kind} mean", justify="right")
-                columns.append(lambda name, key=kind: cell(rows[name][key], unit))  # type: ignore[misc]
-    for name, column in tax.items():
-        table.add_column(name, justify="right")
-        columns.append(column)
-    for name in report["models"]:
-        table.add_row(escape(name), *(as_terminal(column(name)) for column in columns))
-    table.caption = (
-        f"{title}; below it the difference from {report['initial']}, bold where its {report['confidence']:.0%} "
-        f"interval leaves zero out.\nAll figures with their intervals: {directory / 'evaluation.md'}"
+        unit, own = metric["unit"], metric["rows"]
+        kinds = [kind for kind in ("seen", "unseen") if has_mean(metric, kind)]
+        titles = [*(f"{kind} mean" for kind in kinds), *titles]
+        rows = {name: [*(cell(own[name][kind], unit) for kind in kinds), *cells] for name, cells in rows.items()}
+        by_language = {
+            language: [
+                INTERVAL.sub("", cell(own[name]["languages"].get(language), unit)).replace("<br>", " ")
+                for name in names
+            ]
+            for language in metric["languages"]
+        }
+        tables = ["", cells_table("language", names, by_language)]
+    return Group(
+        cells_table("model", titles, rows),
+        *tables,
+        "",
+        escape(f"{metric['title'] if metric else 'Alignment tax'}. Beside or below a figure its difference from ")
+        + escape(f"{report['initial']}, bold where its {report['confidence']:.0%} interval leaves zero out."),
+        escape(f"All figures with their intervals: {directory / 'evaluation.md'}"),
     )
+
+
+def cells_table(corner: str, titles: Iterable[str], rows: Mapping[str, Iterable[str]]) -> Table:
+    """A table of cells as Markdown has them."""
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
+    table.add_column(corner, overflow="fold")
+    for title in titles:
+        table.add_column(escape(title), justify="right", overflow="fold")
+    for name, cells in rows.items():
+        table.add_row(escape(name), *map(as_terminal, cells))
     return table
 
 
@@ -236,11 +247,11 @@ def costs_table(costs: Iterable[Cost]) -> Table:
     return table
 
 
-TABLES: dict[str, Callable[[Path, Mapping[str, Any]], Table | str]] = {
+TABLES: dict[str, Callable[[Path, Mapping[str, Any]], Table | Group | str]] = {
     "generate": generate_table,
     "judge": judge_table,
     "pair": pair_table,
     "filter": filter_line,
     "train": train_line,
-    "evaluate": evaluation_table,
+    "evaluate": evaluation_tables,
 }

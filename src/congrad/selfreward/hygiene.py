@@ -27,7 +27,7 @@ COLUMNS = (
     ("parse_rate", "parsed", ".0%"),
     ("tie_rate", "tied", ".0%"),
     ("entropy_bits", "entropy, bits", ".2f"),
-    ("sample_difference", "sample difference", ".2f"),
+    ("sample_difference", "samples apart", ".2f"),
     ("alpha", "alpha", ".2f"),
     ("mean_score", "score", ".2f"),
     ("mean_length", "length", ".0f"),
@@ -181,7 +181,7 @@ def hygiene_warnings(hygiene: Mapping[str, Any]) -> list[str]:
 
 def hygiene_table(hygiene: Mapping[str, Any]) -> Table:
     """The figures for a terminal, a row per language and one for all."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
     table.add_column("language")
     for _, title, _ in COLUMNS:
         table.add_column(title, justify="right")
