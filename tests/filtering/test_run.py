@@ -1,11 +1,13 @@
 """The filter from Python: as one call, and as the three that it is made of."""
 
 import json
+from dataclasses import replace
 
 import datasets
 import pyarrow.parquet as pq
 import pytest
 import torch
+from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 import congrad
 from congrad import FilterConfig, Input, Model, PassSettings, Selection, UserError, filter_preferences, refilter
@@ -60,6 +62,22 @@ def test_a_dry_run_gives_an_estimate_and_no_result(config, tmp_path):
     filter_preferences(config, tmp_path / "run")
     filter_preferences(config, tmp_path / "run", dry_run=True, listener=listener)
     assert len(estimates) == 2, "asked for, though the index is there"
+
+
+def test_a_model_that_is_mostly_outside_the_space_is_named(config, tmp_path, tiny_directory):
+    tokenizer = congrad.load_tokenizer(str(tiny_directory))
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "head_dim": 8}
+    Qwen3MoeForCausalLM(Qwen3MoeConfig(vocab_size=len(tokenizer), **shape, **experts)).save_pretrained(tmp_path / "moe")
+    tokenizer.save_pretrained(tmp_path / "moe")
+    result = filter_preferences(replace(config, model=Model(str(tmp_path / "moe"))), tmp_path / "run")
+    # A block: 4 experts of 3 x 32 x 24 and a router of 4 x 32, beside attention of 2 x 32 x 32 and 2 x 32 x 16
+    assert result is not None
+    assert [warning for warning in result.warnings if "outside the gradient space" in warning] == [
+        "75% of the weights in the decoder blocks are outside the gradient space, as experts are: the scores know the "
+        "other layers only"
+    ]
+    assert not any("outside" in warning for warning in filter_preferences(config, tmp_path / "dense").warnings)
 
 
 def test_scores_are_of_the_rows_that_are_left(make_rows, tiny_directory, tmp_path):

@@ -23,6 +23,8 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 from transformers.pytorch_utils import Conv1D
 
@@ -41,6 +43,7 @@ SHAPE = {
     "num_key_value_heads": 2,
     "head_dim": 8,
 }
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 QWEN2_SHAPE = {name: value for name, value in SHAPE.items() if name != "head_dim"}
 GPT2_SHAPE = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64}
 GEMMA2_SHAPE = {
@@ -63,6 +66,7 @@ FAMILIES: dict[str, tuple[type[PreTrainedModel], Any]] = {
     ),
     "qwen2": (Qwen2ForCausalLM, lambda: Qwen2Config(**QWEN2_SHAPE)),
     "qwen3": (Qwen3ForCausalLM, lambda: Qwen3Config(**SHAPE)),
+    "qwen3-moe": (Qwen3MoeForCausalLM, lambda: Qwen3MoeConfig(**SHAPE, **EXPERTS)),
     "gpt2": (GPT2LMHeadModel, lambda: GPT2Config(**GPT2_SHAPE)),
     "gpt2-untied": (GPT2LMHeadModel, lambda: GPT2Config(**GPT2_SHAPE, tie_word_embeddings=False)),
 }

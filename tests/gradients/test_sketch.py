@@ -187,7 +187,7 @@ def test_bfloat16_is_close_to_float32(tiny_model, family, varied_pairs):
     one, other = sketch_pairs(half, varied_pairs), sketch_pairs(full, varied_pairs)
     assert one.sketches_BD.dtype == one.logps_B2.dtype == torch.float32
     cosines = torch.cosine_similarity(one.sketches_BD, other.sketches_BD)
-    assert cosines.min().item() > 0.98
+    assert cosines.min().item() > (0.95 if family == "qwen3-moe" else 0.98)  # rounding may choose other experts
     torch.testing.assert_close(one.logps_B2, other.logps_B2, rtol=0.02, atol=0.1)
 
 

@@ -6,7 +6,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from congrad.errors import UserError
-from congrad.gradients.space import decoder_blocks, gradient_space, parse_layers
+from congrad.gradients.space import decoder_blocks, gradient_space, num_weights_outside, parse_layers
 
 
 def test_space_is_every_linear_layer_of_the_blocks_and_no_other(tiny_model, family):
@@ -20,7 +20,7 @@ def test_space_is_every_linear_layer_of_the_blocks_and_no_other(tiny_model, fami
     }
     assert found == expected
     assert len(blocks) == 3
-    assert len(found) == 3 * (4 if family.startswith("gpt2") else 7)
+    assert len(found) == 3 * (4 if family in ("gpt2", "gpt2-untied", "qwen3-moe") else 7)
     assert model.get_output_embeddings() not in found.values()
 
 
@@ -69,4 +69,20 @@ def test_model_without_decoder_blocks_is_refused(tiny_model):
     model = tiny_model(num_hidden_layers=3)
     model.config.num_hidden_layers = 4
     with pytest.raises(UserError, match="no list of 4 decoder blocks in LlamaForCausalLM"):
+        gradient_space(model)
+
+
+def test_experts_alone_are_outside_the_space(tiny_model, family):
+    model = tiny_model(family)
+    experts, router = 4 * 3 * 32 * 24, 4 * 32
+    outside = experts + router if family == "qwen3-moe" else 0
+    assert num_weights_outside(model, gradient_space(model)) == 3 * outside
+    assert num_weights_outside(model, gradient_space(model, "1:")) == 2 * outside
+
+
+def test_quantised_weights_are_refused(tiny_model):
+    model = tiny_model("llama")
+    layer = gradient_space(model)[0].module
+    layer.weight = nn.Parameter(torch.zeros(512, 1, dtype=torch.uint8), requires_grad=False)
+    with pytest.raises(UserError, match="is quantised"):
         gradient_space(model)

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -74,6 +74,7 @@ class Selection:
 
 
 DEFAULT_SELECTION = Selection(keep=0.5)
+MUCH_OUTSIDE = 0.1
 
 
 @dataclass(frozen=True)
@@ -291,6 +292,7 @@ def finish(
         group_P=torch.from_numpy(scored.rows["group"].to_numpy().copy()),
         row_P=torch.from_numpy(scored.rows["row"].to_numpy().copy()),
     )
+    warnings += outside_the_space(index.plan)
     fidelity = estimate_fidelity(index, config.loss, config.consensus)
     seconds["score"] = round(time.monotonic() - started, 3)
     listener.on_stage("writing the pairs")
@@ -314,3 +316,15 @@ def finish(
     }
     write_outputs(output, preferences, scored, keep_N, reason_N, manifest)
     return FilterResult(output, scored, keep_N, warnings, manifest)
+
+
+def outside_the_space(plan: Mapping[str, Any]) -> list[str]:
+    """A warning where much of the model has no part in the scores."""
+    outside = plan.get("num_weights_outside", 0)  # not in an index of an earlier version
+    share = outside / (outside + plan["num_weights"])
+    if share < MUCH_OUTSIDE:
+        return []
+    return [
+        f"{share:.0%} of the weights in the decoder blocks are outside the gradient space, as experts are: "
+        "the scores know the other layers only"
+    ]

@@ -36,7 +36,7 @@ from congrad.gradients.index import (
 from congrad.gradients.packing import IntArray, Pack, num_packed_tokens, pack
 from congrad.gradients.settings import PassSettings, Progress, Rank
 from congrad.gradients.sketch import PairSketches, scorer, sketcher
-from congrad.gradients.space import gradient_space
+from congrad.gradients.space import gradient_space, num_weights_outside
 
 MIN_SHARD_PAIRS = 32  # on a CPU about a minute's work: what a kill may cost
 NUM_SHARDS = 256
@@ -110,6 +110,7 @@ def make_plan(
         "num_pairs": num_pairs,
         "num_layers": len(space),
         "num_weights": sum(layer.num_inputs * layer.num_outputs for layer in space),
+        "num_weights_outside": num_weights_outside(model, space),
         "dims": settings.projection_size**2,
         "shard_pairs": max(MIN_SHARD_PAIRS, -(-num_pairs // NUM_SHARDS)),
     }

@@ -4,6 +4,7 @@ These are the linear layers in the decoder blocks (`nn.Linear`, GPT-2's `Conv1D`
 per adapted layer and nothing else. Embeddings, the LM head, norms and biases stay out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -61,7 +62,7 @@ def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[Sp
     """The weight matrices that gradients are taken over, from the lowest block up, in the model's own order.
 
     Raises:
-        UserError: `layers` is malformed, or the selected blocks hold no linear layer.
+        UserError: `layers` is malformed, the weights are quantised, or the selected blocks hold no linear layer.
     """
     prefix, blocks = decoder_blocks(model)
     selected = parse_layers(layers, len(blocks))
@@ -69,14 +70,36 @@ def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[Sp
     has_adapter = any(".lora_A." in name for name in names)
     space = []
     for block in selected:
-        for name, module in blocks[block].named_modules():
-            is_adapter = ".lora_A." in name or ".lora_B." in name
+        for path, module in blocks[block].named_modules():
+            is_adapter = ".lora_A." in path or ".lora_B." in path
             if not isinstance(module, nn.Linear | Conv1D) or is_adapter != has_adapter:
                 continue
+            if not module.weight.is_floating_point():  # packed, so that its shape is not the layer's
+                raise UserError(
+                    f"model {model.config.name_or_path!r} is quantised; name the checkpoint that it was made from"
+                )
             num_inputs, num_outputs = (
                 tuple(module.weight.shape) if isinstance(module, Conv1D) else tuple(module.weight.shape)[::-1]
             )
-            space.append(SpaceLayer(f"{prefix}.{block}.{name}", module, block, num_inputs, num_outputs))
+            space.append(SpaceLayer(f"{prefix}.{block}.{path}", module, block, num_inputs, num_outputs))
     if not space:
-        raise UserError(f"model {model.config.name_or_path!r}: no linear layer in decoder blocks {selected}")
+        raise UserError(
+            f"model {model.config.name_or_path!r}: no linear layer in decoder blocks {selected}; "
+            "if it is quantised, name the checkpoint that it was made from"
+        )
     return space
+
+
+def num_weights_outside(model: PreTrainedModel, space: Sequence[SpaceLayer]) -> int:
+    """How many numbers of the space's decoder blocks are in matrices that are no layer of it: experts, say, which are
+    parameters of three dimensions. 0 with a LoRA adapter, whose matrices are all that is trained."""
+    if any(".lora_A." in layer.name for layer in space):
+        return 0
+    _, blocks = decoder_blocks(model)
+    inside = {id(layer.module.weight) for layer in space}
+    return sum(
+        parameter.numel()
+        for block in {layer.block for layer in space}
+        for parameter in blocks[block].parameters()
+        if parameter.ndim > 1 and id(parameter) not in inside
+    )
