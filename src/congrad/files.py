@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from congrad.errors import UserError
 
+JSON_LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_SERIALIZE_NUMPY
 PACKAGES = ("congrad", "torch", "transformers", "datasets", "safetensors", "pyarrow", "numpy", "peft", "torchjd", "trl")
 
 
@@ -49,12 +52,12 @@ def without_nan(value: Any) -> Any:
     return value
 
 
-def json_line(row: Mapping[str, Any]) -> bytes:
+def json_line(row: dict[str, Any]) -> bytes:
+    """A row of a JSONL file; NaN is null, and what JSON has no type for is its text."""
     try:
-        text = json.dumps(row, ensure_ascii=False, allow_nan=False, default=str)
-    except ValueError:
-        text = json.dumps(without_nan(dict(row)), ensure_ascii=False, default=str)
-    return text.encode("utf-8", "surrogatepass") + b"\n"
+        return orjson.dumps(row, default=str, option=JSON_LINE)
+    except TypeError:  # half a surrogate pair, or a number beyond 64 bits
+        return (json.dumps(without_nan(row), ensure_ascii=False, default=str) + "\n").encode("utf-8", "surrogatepass")
 
 
 def versions() -> dict[str, str]:

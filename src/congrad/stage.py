@@ -135,7 +135,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
                 ) from error
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """A JSONL file, whole or absent."""
     write_atomically(path, b"".join(json_line(row) for row in rows))
 

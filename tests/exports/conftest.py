@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from congrad.files import json_line
+
 MakeRun = Callable[..., Path]
 
 
@@ -28,7 +30,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         run = tmp_path / "run"
         run.mkdir()
         with (run / "kept.jsonl").open("w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            file.writelines(json_line(row).decode() for row in rows)
         manifest = {
             "congrad": 1,
             "config": {

@@ -1,9 +1,11 @@
 """The files of a run: all or none, JSON as its standard has it, and no other tool's directory touched."""
 
+import datetime
 import errno
 import json
 import math
 
+import numpy as np
 import pytest
 
 from congrad.errors import UserError
@@ -22,6 +24,15 @@ def test_a_line_is_plain_json_in_utf8():
     assert line.count(b"\n") == 1
     assert "日本語 🦉".encode() in line
     assert json.loads(line) == {**row, "deep": [{"x": None}]}
+
+
+def test_a_line_holds_what_json_has_no_type_for():
+    row = {"when": datetime.datetime(2026, 11, 21, 7, 30), "score": np.float64(0.1), "count": np.int64(3)}
+    assert json.loads(json_line(row)) == {"when": "2026-11-21 07:30:00", "score": 0.1, "count": 3}
+    broken = {"text": "half \ud83e", "large": 2**70, "nan": math.nan, "when": datetime.date(2026, 11, 21)}
+    line = json_line(broken)
+    assert line.endswith(b"}\n")
+    assert json.loads(line.decode("utf-8", "surrogatepass")) == {**broken, "nan": None, "when": "2026-11-21"}
 
 
 def test_files_take_their_places_together(tmp_path):

@@ -9,7 +9,9 @@ C rows of a chunk.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Protocol
 
 import torch
@@ -18,6 +20,7 @@ MAX_BUCKETS = 64  # of one language
 MAX_BUCKETS_IN_ALL = 1280  # the bucket Gramian and the bootstrap then take a second or two, however many languages
 MAX_BUCKET_BYTES = 2**30
 CHUNK_ELEMENTS = 2**20  # 4 MiB in float32, so that conversion, norms and sums of a chunk stay in the cache
+CHUNKS_AT_ONCE = 16  # that may wait in memory until they are added
 
 
 class Sketches(Protocol):
@@ -92,7 +95,9 @@ def assign_buckets(
     return Buckets(bucket_P, torch.tensor(languages, dtype=torch.int64), torch.tensor(folds, dtype=torch.int64))
 
 
-def sum_buckets(sketches: Sketches, share_P: torch.Tensor, factor_P: torch.Tensor, buckets: Buckets) -> BucketSums:
+def sum_buckets(
+    sketches: Sketches, share_P: torch.Tensor, factor_P: torch.Tensor, buckets: Buckets, num_threads: int = 1
+) -> BucketSums:
     """Add share * factor * sketch of every pair to its bucket, in input order, in float32. The first pass.
 
     A sketch that is not finite is left out, and its norm tells. So is a pair in no bucket.
@@ -100,6 +105,7 @@ def sum_buckets(sketches: Sketches, share_P: torch.Tensor, factor_P: torch.Tenso
     Args:
         share_P: the weight of the pair in its language's gradient.
         factor_P: the pair's gradient is this times its sketch. Used in float32: the largest should be near 1.
+        num_threads: that read and scale chunks, while this one adds them; they change no sum.
     """
     num_pairs, num_dims = sketches.shape
     num_buckets = len(buckets.language_B)
@@ -107,17 +113,24 @@ def sum_buckets(sketches: Sketches, share_P: torch.Tensor, factor_P: torch.Tenso
     norm_P = torch.empty(num_pairs)
     product_P = (share_P * factor_P).float()
     rows = max(1, CHUNK_ELEMENTS // num_dims)
-    buffer_CD = torch.empty(min(rows, num_pairs), num_dims)
-    for start in range(0, num_pairs, rows):
+    reading = Lock()
+
+    def scaled(start: int) -> tuple[torch.Tensor, torch.Tensor]:
         chunk = slice(start, min(start + rows, num_pairs))
-        sketch_CD = buffer_CD[: chunk.stop - chunk.start].copy_(sketches[chunk])
+        with reading:  # an open index need not bear two readers
+            stored_CD = sketches[chunk]
+        sketch_CD = stored_CD.to(torch.float32, copy=True)
         norm_P[chunk] = torch.linalg.vector_norm(sketch_CD, dim=1)
         bucket_C = buckets.bucket_P[chunk]
         taken_C = (bucket_C >= 0) & norm_P[chunk].isfinite()
         sketch_CD.mul_(product_P[chunk, None])
-        if not taken_C.all():
-            sketch_CD, bucket_C = sketch_CD[taken_C], bucket_C[taken_C]
-        sums_BD.index_add_(0, bucket_C, sketch_CD)
+        return (bucket_C, sketch_CD) if taken_C.all() else (bucket_C[taken_C], sketch_CD[taken_C])
+
+    with ThreadPoolExecutor(num_threads) as pool:
+        for start in range(0, num_pairs, rows * CHUNKS_AT_ONCE):
+            starts = range(start, min(start + rows * CHUNKS_AT_ONCE, num_pairs), rows)
+            for bucket_C, sketch_CD in pool.map(scaled, starts):
+                sums_BD.index_add_(0, bucket_C, sketch_CD)
     taken_P = (buckets.bucket_P >= 0) & norm_P.isfinite()
     weight_B = torch.zeros(num_buckets, dtype=torch.float64)
     weight_B.index_add_(0, buckets.bucket_P[taken_P], share_P[taken_P].double())

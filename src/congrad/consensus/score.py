@@ -114,7 +114,7 @@ def _score(
     )
     # Scaling all gradients alike changes no result, and keeps float32 clear of both its ends.
     largest = factor_P.where(known_P, 0.0).abs().max()
-    sums = sum_buckets(sketches, share_P, factor_P / largest.where(largest > 0, 1.0), buckets)
+    sums = sum_buckets(sketches, share_P, factor_P / largest.where(largest > 0, 1.0), buckets, num_threads)
 
     def gradients(kept_B: torch.Tensor) -> torch.Tensor:
         return language_gradients(sums, buckets.language_B, kept_B, total_L)

@@ -15,7 +15,7 @@ Shapes: P pairs of the index, D dims of a sketch.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,7 @@ class GradientIndex:
     scales_P: torch.Tensor
     policy_logps_P2: torch.Tensor
     reference_logps_P2: torch.Tensor
+    _mapped: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.scales_P)
@@ -94,10 +95,17 @@ class GradientIndex:
         parts = [torch.empty(0, self.shape[1], dtype=torch.float16)]
         size = int(self.plan["shard_pairs"])
         for shard in self.shards[start // size : -(-stop // size)]:
-            with open_shard(shard.path(self.directory, "sketches")) as file:
-                sketches = file.get_slice("sketches")
-                parts.append(sketches[max(start, shard.start) - shard.start : min(stop, shard.stop) - shard.start])
+            sketches = self._sketches(shard.number)
+            parts.append(sketches[max(start, shard.start) - shard.start : min(stop, shard.stop) - shard.start])
         return parts[1] if len(parts) == 2 else torch.cat(parts)
+
+    def _sketches(self, number: int) -> Any:
+        """A shard's sketches, which stay mapped into memory: mapping them again for every slice takes longer than
+        reading it."""
+        if number not in self._mapped:
+            file = open_shard(self.shards[number].path(self.directory, "sketches"))
+            self._mapped[number] = file.get_slice("sketches")
+        return self._mapped[number]
 
 
 def open_shard(path: Path) -> Any:
