@@ -21,7 +21,7 @@ DEMO := runs/demo
 	touch $@
 
 .venv/dev: .venv/base
-	$(PIP) --editable '.[models,lora,torchjd,loop,docs,dev]'
+	$(PIP) --editable '.[models,lora,torchjd,loop,eval,docs,dev]'
 	touch $@
 
 .venv/bench: .venv/dev bench/requirements.txt

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.cli.conftest import _one_thread, _own_place, congrad, start, write_jsonl
+from tests.cli.conftest import _own_place
 from tests.docs.pages import ROOT
+from tests.files import write_jsonl
 
-__all__ = ["_one_thread", "_own_place", "congrad", "start"]
+__all__ = ["_own_place"]
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Tiny random models of every supported family, random pairs, and the gradients of plain autograd to compare with."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +75,6 @@ FAMILIES: dict[str, tuple[type[PreTrainedModel], Any]] = {
 @pytest.fixture(params=list(FAMILIES))
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums in one order, so that what is compared byte for byte may be."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def build_tiny_model(family: str = "llama", *, seed: int = 0, **changes: Any) -> PreTrainedModel:

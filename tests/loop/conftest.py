@@ -1,21 +1,14 @@
 """A tiny model that talks in digits, so that it can be its own judge, prompts for it, and the command line."""
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 import torch
 import yaml
+from tests.files import write_jsonl
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from congrad import cli
 
 PROMPTS = {
     "de": ("Zähle!", "Wie viele?", "Nenne eine Zahl.", "Wann?"),
@@ -48,84 +41,20 @@ def talker(tiny_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return directory
 
 
-@dataclass(frozen=True)
-class Called:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def congrad(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Called]:
-    """`congrad(...)` in this process."""
-
-    def call(*arguments: object) -> Called:
-        monkeypatch.setattr(sys, "argv", ["congrad", *map(str, arguments)])
-        capsys.readouterr()
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return Called(code, *capsys.readouterr())
-
-    return call
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """`python ...` as a process of its own on one thread."""
-    processes: list[subprocess.Popen[str]] = []
-
-    def run(*arguments: object) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        processes.append(process)
-        return process
-
-    yield run
-    for process in processes:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Sums in one order, so that what is compared byte for byte may be."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def place(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path_factory: pytest.TempPathFactory,
     make_rows: Callable[..., list[dict[str, Any]]],
 ) -> Path:
     """A directory with prompts, a judge's template and held-out pairs, which is the working directory."""
     monkeypatch.chdir(tmp_path)
-    cache = str(tmp_path_factory.mktemp("cache"))
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
-    monkeypatch.setenv("HF_DATASETS_CACHE", cache)
     monkeypatch.setenv("COLUMNS", "200")
     write_jsonl(tmp_path / "held-out.jsonl", make_rows(12))
     rows = [{"language": language, "prompt": prompt} for language, prompts in PROMPTS.items() for prompt in prompts]
     write_jsonl(tmp_path / "prompts.jsonl", rows)
     (tmp_path / "judge.txt").write_text(TEMPLATE, encoding="utf-8")
     return tmp_path
-
-
-def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 @pytest.fixture

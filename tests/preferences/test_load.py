@@ -8,6 +8,7 @@ from pathlib import Path
 
 import datasets
 import pytest
+from tests.files import write_jsonl
 
 from congrad.errors import UserError
 from congrad.preferences import load_preferences, sample
@@ -18,11 +19,6 @@ ROWS = [
     {"id": 3, "prompt": "Hva er «7»?", "chosen": "et tall", "rejected": "null", "language": "no"},
     {"id": 4, "prompt": '質問, "引用"', "chosen": "答え", "rejected": " x", "language": "ja"},
 ]
-
-
-def write_jsonl(path: Path, rows: list[dict]) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
 
 
 def without(row: dict, *columns: str) -> dict:

@@ -4,12 +4,11 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 from transformers import AutoTokenizer
 
@@ -30,23 +29,6 @@ def chat_directory(tiny_directory: Path, tmp_path_factory: pytest.TempPathFactor
     tokenizer.chat_template = CHAT_TEMPLATE
     tokenizer.save_pretrained(directory)
     return directory
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The home folder's cache is left alone."""
-    cache = str(tmp_path_factory.mktemp("cache"))
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
-    monkeypatch.setenv("HF_DATASETS_CACHE", cache)
-
-
-@pytest.fixture
-def save_prompts() -> Callable[[Path, list[dict[str, Any]]], Path]:
-    def save(path: Path, rows: list[dict[str, Any]]) -> Path:
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        return path
-
-    return save
 
 
 Fault = dict[str, Any]

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 import congrad.selfreward.engines.endpoint as endpoint_module
 from congrad.errors import UserError
@@ -23,18 +22,14 @@ KEY = "sk-very-secret-123"
 
 
 @pytest.fixture(autouse=True)
-def _one_thread(monkeypatch):
+def _soon_again(monkeypatch):
     monkeypatch.setattr(endpoint_module, "FIRST_WAIT", 0.01)
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
-def prompts_path(tmp_path, save_prompts) -> Path:
+def prompts_path(tmp_path, save_rows) -> Path:
     rows = [{"prompt": f"{number}: Haus", "language": language} for number in range(3) for language in ("de", "en")]
-    return save_prompts(tmp_path / "prompts.jsonl", [*rows, rows[0]])
+    return save_rows(tmp_path / "prompts.jsonl", [*rows, rows[0]])
 
 
 @pytest.fixture

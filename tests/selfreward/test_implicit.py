@@ -25,14 +25,6 @@ RESPONSES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def trained(chat_directory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny chat model after it has learnt something."""

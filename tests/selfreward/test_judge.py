@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 import congrad.selfreward.judge as judge_module
 from congrad.errors import UserError
@@ -20,14 +19,6 @@ from congrad.stage import begin, content_key, finish, write_rows
 
 RESPONSES = [("de", "Wie?", ["So.", "Anders, {prompt}."]), ("ja", "何？", ["これ。", "それ。"])]
 MODEL = Model("somewhere")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def write_generated(directory: Path, *, chat: bool = True, system: str | None = None) -> Path:

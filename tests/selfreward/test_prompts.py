@@ -44,16 +44,16 @@ def test_columns_of_other_names_and_text_that_looks_like_none(tmp_path):
     assert [(p.prompt, p.language) for p in prompts] == [("7", "no"), ("NA", "no")]
 
 
-def test_a_folder_names_languages_and_rows_are_counted_through(tmp_path, save_prompts):
+def test_a_folder_names_languages_and_rows_are_counted_through(tmp_path, save_rows):
     for name, rows in (("de", ["a", "b"]), ("zh-Hant", ["a"])):
-        save_prompts(tmp_path / f"{name}.jsonl", [{"prompt": row} for row in rows])
+        save_rows(tmp_path / f"{name}.jsonl", [{"prompt": row} for row in rows])
     prompts = load_prompts(Prompts(str(tmp_path)))
     assert [(p.row, p.language, p.prompt) for p in prompts] == [(0, "de", "a"), (1, "de", "b"), (2, "zh-Hant", "a")]
 
 
-def test_conversations_keep_their_messages_and_no_null(tmp_path, save_prompts):
+def test_conversations_keep_their_messages_and_no_null(tmp_path, save_rows):
     named = {"role": "user", "content": "Und?", "name": "Ada"}
-    path = save_prompts(tmp_path / "x.jsonl", [TALK, {**TALK, "prompt": [named]}, TALK])
+    path = save_rows(tmp_path / "x.jsonl", [TALK, {**TALK, "prompt": [named]}, TALK])
     first, second = load_prompts(Prompts(str(path)))
     assert first.prompt == TALK["prompt"]
     assert second.prompt == [named]
@@ -69,8 +69,8 @@ TABLE = {
 
 
 @pytest.mark.parametrize(("change", "parts"), TABLE.values(), ids=TABLE)
-def test_a_bad_row_is_named_by_file_line_and_column(tmp_path, save_prompts, change, parts):
-    message = complaint(str(save_prompts(tmp_path / "x.jsonl", [ROWS[0], {**ROWS[1], **change}])))
+def test_a_bad_row_is_named_by_file_line_and_column(tmp_path, save_rows, change, parts):
+    message = complaint(str(save_rows(tmp_path / "x.jsonl", [ROWS[0], {**ROWS[1], **change}])))
     assert all(part in message for part in parts), message
 
 
@@ -83,13 +83,13 @@ TALK_TABLE = {
 
 
 @pytest.mark.parametrize(("messages", "parts"), TALK_TABLE.values(), ids=TALK_TABLE)
-def test_a_bad_conversation_is_named_by_file_line_and_column(tmp_path, save_prompts, messages, parts):
-    message = complaint(str(save_prompts(tmp_path / "x.jsonl", [TALK, {**TALK, "prompt": messages}])))
+def test_a_bad_conversation_is_named_by_file_line_and_column(tmp_path, save_rows, messages, parts):
+    message = complaint(str(save_rows(tmp_path / "x.jsonl", [TALK, {**TALK, "prompt": messages}])))
     assert all(part in message for part in ["x.jsonl:2", "'prompt'", *parts]), message
 
 
-def test_missing_columns_are_named_with_the_nearest_and_the_setting(tmp_path, save_prompts):
-    path = save_prompts(tmp_path / "x.jsonl", [{"promt": "a", "lang": "de"}])
+def test_missing_columns_are_named_with_the_nearest_and_the_setting(tmp_path, save_rows):
+    path = save_rows(tmp_path / "x.jsonl", [{"promt": "a", "lang": "de"}])
     assert "no column 'prompt'" in (message := complaint(str(path)))
     assert "nearest is 'promt'" in message
     assert "prompts.prompt_column" in message
@@ -105,15 +105,15 @@ def test_settings_check_themselves():
     assert "prompts.source is missing" in complaint(pairs="x")
 
 
-def test_a_sample_has_every_language_by_its_share_and_depends_on_its_own_prompts_only(tmp_path, save_prompts):
+def test_a_sample_has_every_language_by_its_share_and_depends_on_its_own_prompts_only(tmp_path, save_rows):
     counts = {"de": 60, "en": 30, "sw": 10}
     rows = [{"prompt": f"{language} {i}", "language": language} for language, n in counts.items() for i in range(n)]
-    path = str(save_prompts(tmp_path / "x.jsonl", rows + rows[:5]))
+    path = str(save_rows(tmp_path / "x.jsonl", rows + rows[:5]))
     drawn = load_prompts(Prompts(path, limit=20))
     assert {language: sum(p.language == language for p in drawn) for language in counts} == {"de": 12, "en": 6, "sw": 2}
     assert [p.row for p in drawn] == sorted(p.row for p in drawn)
     assert load_prompts(Prompts(path, limit=20)) == drawn
     assert load_prompts(Prompts(path, limit=20, seed=1)) != drawn
     assert len(load_prompts(Prompts(path, limit=1000))) == 100
-    fewer = str(save_prompts(tmp_path / "y.jsonl", rows[:60]))
+    fewer = str(save_rows(tmp_path / "y.jsonl", rows[:60]))
     assert [p.prompt for p in load_prompts(Prompts(fewer, limit=12))] == [p.prompt for p in drawn[:12]]

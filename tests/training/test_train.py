@@ -395,3 +395,17 @@ def test_gemma_learns_the_demo_pairs_with_an_adapter(tmp_path: Path, save_rows: 
     trained = load_model(str(tmp_path / "train" / "model"))
     assert trained.dtype == torch.bfloat16
     assert 0 < json.loads((tmp_path / "train" / "manifest.json").read_text())["rounding"] < 1
+
+
+def test_trl_says_once_that_tokens_merge_across_the_end_of_prompts(
+    tmp_path: Path, save_rows: Any, model: Model, caplog: Any
+) -> None:
+    words = ("house", "tree", "street", "cheese", "bird", "rain", "spoon", "evening")
+    rows = [
+        {"prompt": f"{number}: {word[:-1]}", "chosen": word[-1], "rejected": word[-1] + "?", "language": "en"}
+        for number, word in enumerate(words)
+    ]
+    kept = save_rows(tmp_path / "kept.jsonl", rows)
+    train([kept], model, model, Rounds(), TRAIN, tmp_path / "train")
+    said = [record.getMessage() for record in caplog.records]
+    assert len([line for line in said if "tokenized prompt is not a prefix" in line]) == 1

@@ -16,6 +16,7 @@ import pyarrow as pa
 from congrad.errors import UserError
 from congrad.preferences.check import check_columns, check_rows
 from congrad.preferences.columns import concatenate
+from congrad.preferences.dates import with_dates_as_text
 from congrad.preferences.locate import (
     COMPRESSIONS,
     CSV_SUFFIXES,
@@ -202,6 +203,8 @@ def _load_file(path: Path, text_columns: Sequence[str]) -> tuple[Source, dataset
             split="train",
             **options,
         )
+        if kind == "json":
+            found = with_dates_as_text(path, found)
     except READ_ERRORS as error:
         raise explain(str(path), error) from error
     return _part(str(path), found)

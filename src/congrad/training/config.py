@@ -6,6 +6,7 @@ refused by name.
 
 import dataclasses
 import difflib
+import logging
 import math
 import warnings
 from collections.abc import Iterator, Mapping
@@ -176,6 +177,8 @@ def refused(error: Exception) -> UserError:
 def quiet() -> Iterator[None]:
     """Without warnings that only TRL and PEFT can mend, and without the bars of each map over the rows."""
     bars = not datasets.are_progress_bars_disabled()
+    trl_logger, once = logging.getLogger("trl.trainer.dpo_trainer"), MergedPromptsOnce()
+    trl_logger.addFilter(once)
     with warnings.catch_warnings(), quiet_transformers():
         warnings.filterwarnings("ignore", DEPRECATED, FutureWarning)
         warnings.filterwarnings("ignore", "Cannot (dis|en)able progress bars", UserWarning)  # the user's variable rules
@@ -183,5 +186,20 @@ def quiet() -> Iterator[None]:
         try:
             yield
         finally:
+            trl_logger.removeFilter(once)
             if bars:
                 datasets.enable_progress_bars()
+
+
+class MergedPromptsOnce(logging.Filter):
+    """TRL 1.16 says once per last character of a prompt, not once, that tokens merge across a prompt's end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if "The tokenized prompt is not a prefix" not in str(record.msg):
+            return True
+        before, self.said = self.said, True
+        return not before

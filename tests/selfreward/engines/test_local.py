@@ -24,14 +24,6 @@ from congrad.selfreward.engines.local import LocalEngine, Tokenised
 PROMPTS = ["Haus", "tree street cheese", "nyumba mti", "Regen, Löffel; Abend und noch ein Vogel", "a", "b c"]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def requests(**options) -> list[Request]:
     options = {"temperature": 0.8, "top_p": 0.9, "max_tokens": 16, **options}
     return [Request(f"r{i}", prompt=prompt, seed=i, **options) for i, prompt in enumerate(PROMPTS)]
