@@ -47,3 +47,5 @@ def test_the_lowest_cosine_stands_beside_its_interval(congrad, save_rows, make_r
     lines = done.out.splitlines()[1:3]
     assert lines[0].split()[5:8] == ["xx", "-1.00", "[-1.00,"]
     assert all(line.endswith("conflict") for line in lines)
+    told = "conflict: the interval lies below zero; of 1 couples of languages about 0 would have such a one by chance"
+    assert done.out.splitlines()[3] == told

@@ -10,6 +10,8 @@ import numpy as np
 from congrad.report.read import Array, Run
 from congrad.selection import MIN_PAIRS
 
+TAIL = 0.025  # of a 95% interval, on each side
+
 
 @dataclass(frozen=True)
 class Couple:
@@ -51,6 +53,11 @@ def conflicts(run: Run) -> Array:
     conflict_LL: Array = (run.high_LL < 0) & enough_L[:, None] & enough_L
     np.fill_diagonal(conflict_LL, False)
     return conflict_LL
+
+
+def by_chance(num_couples: int) -> int:
+    """How many of so many couples would be marked as conflicts if languages had nothing to do with each other."""
+    return round(TAIL * num_couples)
 
 
 def couples(run: Run) -> list[Couple]:

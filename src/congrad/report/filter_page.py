@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from congrad.report import charts
-from congrad.report.agreement import Couple, conflicts, couples, similarity_order
+from congrad.report.agreement import Couple, by_chance, conflicts, couples, similarity_order
 from congrad.report.command import refilter_command
 from congrad.report.html import embed, render, to_bytes, typed, visible
 from congrad.report.read import Array, Run
@@ -22,7 +22,6 @@ from congrad.selection import MIN_PAIRS
 
 MAX_BYTES = 5_700_000  # of a page that shows a sample of the pairs
 FEW = f"fewer than {MIN_PAIRS} pairs"  # the warning that the summary's steps say in other words
-TAIL = 0.025  # of a 95% interval, on each side
 MAX_COUPLES = 500  # in the table below the heatmap
 SECTIONS = {
     "summary": "Summary",
@@ -66,7 +65,7 @@ def _render(run: Run, data: dict[str, Any], shown: Shown | None) -> bytes:
         couples=pairs[:MAX_COUPLES],
         extremes=extremes(pairs),
         num_couples=len(pairs),
-        by_chance=round(TAIL * len(pairs)),
+        by_chance=by_chance(len(pairs)),
         heatmaps=charts.HEATMAPS,
         has_surgery=bool(np.isfinite(run.after_surgery_LL).any()),
         aggregator=config["consensus"]["aggregator"],

@@ -4,6 +4,7 @@ import shlex
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from congrad.errors import UserError
 from congrad.filtering.estimate import Estimate
 from congrad.filtering.run import FilterResult, Listener
 from congrad.gradients import Progress as PassProgress
+from congrad.report.agreement import by_chance
 from congrad.selection import MIN_PAIRS
 
 console = Console(stderr=True, highlight=False)
@@ -124,7 +126,14 @@ def language_table(result: FilterResult) -> Table:
 def show_result(result: FilterResult, *, quiet: bool) -> None:
     """The table on standard output; warnings and the next command on standard error."""
     out = Console(highlight=False, soft_wrap=True)
-    out.print(language_table(result))
+    table = language_table(result)
+    out.print(table)
+    if any(row.style for row in table.rows):
+        num_couples = comb(len(result.scored.languages), 2)
+        out.print(
+            f"conflict: the interval lies below zero; of {num_couples} couples of languages about "
+            f"{by_chance(num_couples)} would have such a one by chance"
+        )
     total, kept = len(result.keep_N), int(result.keep_N.sum())
     unscored = sum(1 for reason in result.scored.reason_N if reason)
     out.print(
