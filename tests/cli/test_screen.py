@@ -1,8 +1,12 @@
 """What is on the screen: figures that fit, and a dataset's text that cannot dress itself up."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from congrad.filtering.estimate import Estimate
+from congrad.report import screen
 from congrad.report.screen import estimate_line, human_bytes, human_time
 
 
@@ -47,5 +51,23 @@ def test_the_lowest_cosine_stands_beside_its_interval(congrad, save_rows, make_r
     lines = done.out.splitlines()[1:3]
     assert lines[0].split()[5:8] == ["xx", "-1.00", "[-1.00,"]
     assert all(line.endswith("conflict") for line in lines)
-    told = "conflict: the interval lies below zero; of 1 couples of languages about 0 would have such a one by chance"
-    assert done.out.splitlines()[3] == told
+
+
+def test_conflicts_by_chance_are_told_where_there_are_many_couples(capsys, monkeypatch):
+    def shown(num_languages: int) -> str:
+        monkeypatch.setattr(screen, "strongest_conflict", lambda *_: "xx -0.30 [-0.50, -0.10] conflict")
+        names = [f"l{number}" for number in range(num_languages)]
+        rows = torch.arange(num_languages)
+        scored = SimpleNamespace(
+            languages=names, score_N=torch.ones(num_languages), language_N=rows, reason_N=[""] * num_languages
+        )
+        keep_N, manifest = rows >= 0, {"fidelity": {"estimated_spearman": None}}
+        result = SimpleNamespace(scored=scored, keep_N=keep_N, manifest=manifest, warnings=[])
+        screen.show_result(result, quiet=True)
+        return capsys.readouterr().out
+
+    expected = (
+        "conflict: the interval lies below zero; of 28 couples of languages about 1 would have such a one by chance"
+    )
+    assert expected in shown(8).splitlines()
+    assert "by chance" not in shown(3)

@@ -128,11 +128,11 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
     out = Console(highlight=False, soft_wrap=True)
     table = language_table(result)
     out.print(table)
-    if any(row.style for row in table.rows):
-        num_couples = comb(len(result.scored.languages), 2)
+    num_couples = comb(len(result.scored.languages), 2)
+    if (expected := by_chance(num_couples)) and any(row.style for row in table.rows):
         out.print(
-            f"conflict: the interval lies below zero; of {num_couples} couples of languages about "
-            f"{by_chance(num_couples)} would have such a one by chance"
+            f"conflict: the interval lies below zero; of {num_couples} couples of languages about {expected} would "
+            "have such a one by chance"
         )
     total, kept = len(result.keep_N), int(result.keep_N.sum())
     unscored = sum(1 for reason in result.scored.reason_N if reason)
