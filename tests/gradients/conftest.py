@@ -18,6 +18,8 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -28,8 +30,9 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
-from congrad.gradients.projection import count_sketch
-from congrad.gradients.space import SpaceLayer
+from congrad.gradients.experts import Experts
+from congrad.gradients.projection import CountSketch, count_sketch
+from congrad.gradients.space import SpaceLayer, expert_space, gradient_space
 from congrad.preferences.tokenise import TokenisedPairs
 
 VOCABULARY = 61
@@ -67,6 +70,7 @@ FAMILIES: dict[str, tuple[type[PreTrainedModel], Any]] = {
     "qwen2": (Qwen2ForCausalLM, lambda: Qwen2Config(**QWEN2_SHAPE)),
     "qwen3": (Qwen3ForCausalLM, lambda: Qwen3Config(**SHAPE)),
     "qwen3-moe": (Qwen3MoeForCausalLM, lambda: Qwen3MoeConfig(**SHAPE, **EXPERTS)),
+    "mixtral": (MixtralForCausalLM, lambda: MixtralConfig(**SHAPE, num_local_experts=3, num_experts_per_tok=2)),
     "gpt2": (GPT2LMHeadModel, lambda: GPT2Config(**GPT2_SHAPE)),
     "gpt2-untied": (GPT2LMHeadModel, lambda: GPT2Config(**GPT2_SHAPE, tie_word_embeddings=False)),
 }
@@ -171,14 +175,14 @@ def plain_logp() -> Callable[..., torch.Tensor]:
     return response_logp
 
 
-def explicit_gradients(
-    model: PreTrainedModel, space: list[SpaceLayer], triple: Triple, normalise: str = "sum"
-) -> list[torch.Tensor]:
-    """grad log pi(y_w) - grad log pi(y_l) as outputs x inputs matrices: autograd, eager attention, two sequences."""
+def gradients_of(
+    model: PreTrainedModel, weights: list[torch.Tensor], triple: Triple, normalise: str
+) -> tuple[torch.Tensor, ...]:
+    """grad log pi(y_w) - grad log pi(y_l): autograd, the model's own eager forward, two sequences."""
     prompt, chosen, rejected = triple
-    weights = [layer.module.weight for layer in space]
-    before = model.config._attn_implementation
+    before, experts_before = model.config._attn_implementation, model.config._experts_implementation
     model.set_attn_implementation("eager")
+    model.config._experts_implementation = "eager"
     for weight in weights:
         weight.requires_grad_(True)
     num_tokens = (len(chosen), len(rejected)) if normalise == "mean" else (1, 1)
@@ -188,6 +192,15 @@ def explicit_gradients(
     for weight in weights:
         weight.requires_grad_(False)
     model.set_attn_implementation(before)
+    model.config._experts_implementation = experts_before
+    return gradients
+
+
+def explicit_gradients(
+    model: PreTrainedModel, space: list[SpaceLayer], triple: Triple, normalise: str = "sum"
+) -> list[torch.Tensor]:
+    """The gradients of the linear layers as outputs x inputs matrices."""
+    gradients = gradients_of(model, [layer.module.weight for layer in space], triple, normalise)
     return [g.T if isinstance(layer.module, Conv1D) else g for layer, g in zip(space, gradients, strict=True)]
 
 
@@ -206,6 +219,74 @@ def project_gradients(space: list[SpaceLayer], gradients: list[torch.Tensor], si
         right = count_sketch(f"{parent}/{layer.num_inputs}", "right", layer.num_inputs, size, seed, **options).matrix()
         parts.append(left.T @ gradient.float() @ right)
     return torch.stack(parts).sum(0).flatten()
+
+
+def project_expert_gradients(
+    experts: list[Experts], gradients: list[torch.Tensor], size: int, seed: int
+) -> torch.Tensor | float:
+    """The sum of P G Q^T over all experts: by definition, expert by expert and matrix by matrix.
+
+    Args:
+        gradients: of `experts[0].parameters`, `experts[1].parameters` and so on.
+    """
+    total: torch.Tensor | float = 0.0
+    options = {"size": size, "seed": seed, "device": torch.device("cpu")}
+    remaining = iter(gradients)
+    for each in experts:
+        for parameter in (each.up, "down_proj"):
+            gradient_EON = next(remaining)
+            gradient_EON = gradient_EON.transpose(1, 2) if each.module.is_transposed else gradient_EON
+            _, num_outputs, num_inputs = gradient_EON.shape
+            for expert, gradient in enumerate(gradient_EON):
+
+                def own(side: str, count: int, name: str = f"{each.name}.{parameter}", n: int = expert) -> torch.Tensor:
+                    first, signs = (count_sketch(f"{name}.{k}", side, count, **options) for k in (0, n))
+                    return CountSketch(signs.sign_N, first.shifts, size).matrix()
+
+                def shared(name: str, side: str, count: int) -> torch.Tensor:
+                    return count_sketch(name, side, count, **options).matrix()
+
+                if parameter == "down_proj":
+                    left = shared(f"{each.name}.{parameter}", "left", num_outputs)
+                    right = own("right", num_inputs)
+                else:
+                    left = own("left", num_outputs)
+                    right = shared(f"{each.name}/{num_inputs}", "right", num_inputs)
+                total = total + left.T @ gradient.float() @ right
+    return total.flatten() if isinstance(total, torch.Tensor) else total
+
+
+@pytest.fixture
+def project_experts() -> Callable[..., torch.Tensor]:
+    return project_expert_gradients
+
+
+@pytest.fixture
+def all_gradients() -> Callable[..., list[torch.Tensor]]:
+    """The gradients of all that is in the space, experts too."""
+
+    def gradients(model: PreTrainedModel, triple: Triple) -> list[torch.Tensor]:
+        experts = [parameter for each in expert_space(model) for parameter in each.parameters]
+        dense = explicit_gradients(model, gradient_space(model), triple)
+        return dense + (list(gradients_of(model, experts, triple, "sum")) if experts else [])
+
+    return gradients
+
+
+@pytest.fixture
+def sketch_of() -> Callable[..., torch.Tensor]:
+    """What the sketch of a pair is by definition, from the gradients of autograd."""
+
+    def sketch(
+        model: PreTrainedModel, triple: Triple, size: int, seed: int, normalise: str = "sum", layers: str | None = None
+    ) -> torch.Tensor:
+        space, experts = gradient_space(model, layers), expert_space(model, layers)
+        dense = project_gradients(space, explicit_gradients(model, space, triple, normalise), size, seed)
+        parameters = [parameter for each in experts for parameter in each.parameters]
+        gradients = list(gradients_of(model, parameters, triple, normalise)) if parameters else []
+        return dense + project_expert_gradients(experts, gradients, size, seed)
+
+    return sketch
 
 
 @pytest.fixture

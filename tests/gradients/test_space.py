@@ -6,7 +6,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from congrad.errors import UserError
-from congrad.gradients.space import decoder_blocks, gradient_space, num_weights_outside, parse_layers
+from congrad.gradients.space import count_weights, decoder_blocks, expert_space, gradient_space, parse_layers
 
 
 def test_space_is_every_linear_layer_of_the_blocks_and_no_other(tiny_model, family):
@@ -20,7 +20,7 @@ def test_space_is_every_linear_layer_of_the_blocks_and_no_other(tiny_model, fami
     }
     assert found == expected
     assert len(blocks) == 3
-    assert len(found) == 3 * (4 if family in ("gpt2", "gpt2-untied", "qwen3-moe") else 7)
+    assert len(found) == 3 * (4 if family in ("gpt2", "gpt2-untied", "qwen3-moe", "mixtral") else 7)
     assert model.get_output_embeddings() not in found.values()
 
 
@@ -72,12 +72,14 @@ def test_model_without_decoder_blocks_is_refused(tiny_model):
         gradient_space(model)
 
 
-def test_experts_alone_are_outside_the_space(tiny_model, family):
+def test_all_but_the_routers_is_inside(tiny_model, family):
     model = tiny_model(family)
-    experts, router = 4 * 3 * 32 * 24, 4 * 32
-    outside = experts + router if family == "qwen3-moe" else 0
-    assert num_weights_outside(model, gradient_space(model)) == 3 * outside
-    assert num_weights_outside(model, gradient_space(model, "1:")) == 2 * outside
+    router = {"qwen3-moe": 4 * 32, "mixtral": 3 * 32}.get(family, 0)
+    experts = {"qwen3-moe": 4 * 3 * 32 * 24, "mixtral": 3 * 3 * 32 * 48}.get(family, 0)
+    for layers, num_blocks in ((None, 3), ("1:", 2)):
+        dense = sum(layer.num_inputs * layer.num_outputs for layer in gradient_space(model, layers))
+        assert count_weights(model, layers) == (dense + num_blocks * experts, num_blocks * router)
+        assert len(expert_space(model, layers)) == (num_blocks if experts else 0)
 
 
 def test_quantised_weights_are_refused(tiny_model):

@@ -325,6 +325,6 @@ def outside_the_space(plan: Mapping[str, Any]) -> list[str]:
     if share < MUCH_OUTSIDE:
         return []
     return [
-        f"{share:.0%} of the weights in the decoder blocks are outside the gradient space, as experts are: "
-        "the scores know the other layers only"
+        f"{share:.0%} of the weights in the decoder blocks are outside the gradient space: they are in no linear layer "
+        "and no experts that congrad knows, and the scores know the others only"
     ]

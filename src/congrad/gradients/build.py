@@ -36,7 +36,7 @@ from congrad.gradients.index import (
 from congrad.gradients.packing import IntArray, Pack, num_packed_tokens, pack
 from congrad.gradients.settings import PassSettings, Progress, Rank
 from congrad.gradients.sketch import PairSketches, scorer, sketcher
-from congrad.gradients.space import gradient_space, num_weights_outside
+from congrad.gradients.space import count_weights, expert_space, gradient_space
 
 MIN_SHARD_PAIRS = 32  # on a CPU about a minute's work: what a kill may cost
 NUM_SHARDS = 256
@@ -96,7 +96,7 @@ def make_plan(
 ) -> dict[str, Any]:
     """What plan.json holds. Two plans are equal exactly when their indexes may be shared."""
     num_pairs = sum(not reason for reason in pairs.reasons)
-    space = gradient_space(model, settings.layers)
+    num_weights, num_outside = count_weights(model, settings.layers)
     settings = settings.resolved(num_pairs, model.device)
     assert settings.projection_size is not None
     return {
@@ -108,9 +108,9 @@ def make_plan(
         "settings": asdict(settings),
         "num_rows": len(pairs.rows),
         "num_pairs": num_pairs,
-        "num_layers": len(space),
-        "num_weights": sum(layer.num_inputs * layer.num_outputs for layer in space),
-        "num_weights_outside": num_weights_outside(model, space),
+        "num_layers": len(gradient_space(model, settings.layers)) + len(expert_space(model, settings.layers)),
+        "num_weights": num_weights,
+        "num_weights_outside": num_outside,
         "dims": settings.projection_size**2,
         "shard_pairs": max(MIN_SHARD_PAIRS, -(-num_pairs // NUM_SHARDS)),
     }

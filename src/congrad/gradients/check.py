@@ -52,6 +52,6 @@ def check_model(model: PreTrainedModel, prompt: IntArray, chosen: IntArray, reje
             raise UserError(
                 f"model {model.config.name_or_path!r}: {type(model).__name__} computes log-probabilities in a way that "
                 f"congrad does not know ({found.item():.4f} packed, {expected:.4f} by its own forward); "
-                "Llama, Mistral, Qwen 2 and 3, Gemma 2 and 3 and GPT-2 are supported"
+                "Llama, Mistral, Mixtral, Qwen 2 and 3, Gemma 2 and 3 and GPT-2 are supported"
             )
     return True

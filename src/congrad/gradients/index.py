@@ -30,7 +30,7 @@ from safetensors.torch import save
 from congrad.errors import UserError
 from congrad.files import write_atomically
 
-FORMAT = 2  # raised when the same settings give other sketches or files
+FORMAT = 3  # raised when the same settings give other sketches or files
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
 
 from congrad.gradients.attention import IMPLEMENTATION
+from congrad.gradients.experts import Experts, ExpertsForward
 from congrad.gradients.head import Head, log_probabilities
 from congrad.gradients.memory import keep_freed_memory, shape_multiple
 from congrad.gradients.norm import faster_norms
 from congrad.gradients.packing import Pack
 from congrad.gradients.projection import CountSketch, count_sketch
-from congrad.gradients.space import SpaceLayer, gradient_space
+from congrad.gradients.space import SpaceLayer, expert_space, gradient_space
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,10 @@ class Recorder:
     Keeping them apart would take many times the memory and hardly rank better: p decides (docs/performance.md).
     """
 
-    def __init__(self, space: list[SpaceLayer], size: int, seed: int, device: torch.device) -> None:
-        self.size, self._num_layers = size, len(space)
+    def __init__(
+        self, space: list[SpaceLayer], experts: list[Experts], size: int, seed: int, device: torch.device
+    ) -> None:
+        self.size, self._num_readings = size, len(space) + 2 * len(experts)
         self._last: tuple[torch.Tensor, CountSketch, InputRecord] | None = None
         self._handles: list[RemovableHandle] = []
         rights: dict[tuple[str, int], CountSketch] = {}
@@ -65,6 +68,7 @@ class Recorder:
             if key not in rights:
                 rights[key] = count_sketch(f"{parent}/{key[1]}", "right", layer.num_inputs, size, seed, device)
             self._handles.append(layer.module.register_forward_hook(self._hook(left, rights[key])))
+        self._experts = [ExpertsForward(each, size, seed, device, self._read) for each in experts]
 
     def begin(self, pack: Pack) -> None:
         """Sets the sums to zero; hooks add to them until the backward pass has gone through every layer."""
@@ -76,7 +80,7 @@ class Recorder:
         # Row T is zeros: packs hold pairs of like length, so there is little of it.
         self._row_BL = torch.where(row_BL < ends_B[:, None], row_BL, self._num_tokens)
         self._sums_Bpp = torch.zeros(pack.num_pairs, self.size, self.size, device=device)
-        self._missing = self._num_layers
+        self._missing = self._num_readings
 
     def _hook(self, left: CountSketch, right: CountSketch) -> Callable[..., torch.Tensor]:
         def record_input(module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
@@ -91,6 +95,10 @@ class Recorder:
             return output
 
         return record_input
+
+    def _read(self, right_Tp: torch.Tensor, output: torch.Tensor, left: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        record = InputRecord(right_Tp, readers=1)
+        output.register_hook(lambda gradient: self._add(record, left(gradient)))
 
     def _add(self, record: InputRecord, left_Tp: torch.Tensor) -> None:
         """Takes the gradient of one reader; when the last has come, the input's outer products go to the sums."""
@@ -117,6 +125,8 @@ class Recorder:
     def close(self) -> None:
         for handle in self._handles:
             handle.remove()
+        for each in self._experts:
+            each.close()
 
 
 def final_hidden_states(decoder: nn.Module, pack: Pack) -> torch.Tensor:
@@ -183,7 +193,7 @@ def sketcher(
     """
     assert not any(parameter.requires_grad for parameter in model.parameters()), "freeze the model first"
     head, decoder, device = Head.of(model), model.get_decoder(), model.device
-    recorder = Recorder(gradient_space(model, layers), size, seed, device)
+    recorder = Recorder(gradient_space(model, layers), expert_space(model, layers), size, seed, device)
     with closing(recorder), packed(model):
 
         def sketch(pack: Pack) -> PairSketches:

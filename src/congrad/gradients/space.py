@@ -1,17 +1,19 @@
 """The gradient space: which weight matrices of the model a pair's gradient is taken over.
 
-These are the linear layers in the decoder blocks (`nn.Linear`, GPT-2's `Conv1D`); with a LoRA adapter, its two matrices
-per adapted layer and nothing else. Embeddings, the LM head, norms and biases stay out.
+These are the linear layers in the decoder blocks (`nn.Linear`, GPT-2's `Conv1D`) and the experts of mixtures; with a
+LoRA adapter, its two matrices per adapted layer and nothing else. Embeddings, the LM head, routers, norms and biases
+stay out.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from congrad.errors import UserError
+from congrad.gradients.experts import Experts, is_experts
 from congrad.gradients.settings import layer_slice
 
 
@@ -90,16 +92,35 @@ def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[Sp
     return space
 
 
-def num_weights_outside(model: PreTrainedModel, space: Sequence[SpaceLayer]) -> int:
-    """How many numbers of the space's decoder blocks are in matrices that are no layer of it: experts, say, which are
-    parameters of three dimensions. 0 with a LoRA adapter, whose matrices are all that is trained."""
+def expert_space(model: PreTrainedModel, layers: str | None = None) -> list[Experts]:
+    """The experts that gradients are taken over beside `gradient_space`; none with a LoRA adapter.
+
+    Raises:
+        UserError: `layers` is malformed.
+    """
+    prefix, blocks = decoder_blocks(model)
+    if any(".lora_A." in name for name, _ in model.named_modules()):
+        return []
+    return [
+        Experts(f"{prefix}.{block}.{path}", module, block)
+        for block in parse_layers(layers, len(blocks))
+        for path, module in blocks[block].named_modules()
+        if is_experts(module)
+    ]
+
+
+def count_weights(model: PreTrainedModel, layers: str | None = None) -> tuple[int, int]:
+    """How many numbers the space has, and how many more are in matrices of its decoder blocks that are no part of it.
+
+    The latter is 0 with a LoRA adapter, whose matrices are all that is trained.
+    """
+    space, experts = gradient_space(model, layers), expert_space(model, layers)
+    inside: list[torch.Tensor] = [layer.module.get_parameter("weight") for layer in space]
+    inside += [parameter for each in experts for parameter in each.parameters]
+    num_inside = sum(parameter.numel() for parameter in inside)
     if any(".lora_A." in layer.name for layer in space):
-        return 0
+        return num_inside, 0
     _, blocks = decoder_blocks(model)
-    inside = {id(layer.module.weight) for layer in space}
-    return sum(
-        parameter.numel()
-        for block in {layer.block for layer in space}
-        for parameter in blocks[block].parameters()
-        if parameter.ndim > 1 and id(parameter) not in inside
-    )
+    selected = parse_layers(layers, len(blocks))
+    matrices = [parameter for block in selected for parameter in blocks[block].parameters() if parameter.ndim > 1]
+    return num_inside, sum(parameter.numel() for parameter in matrices) - num_inside
