@@ -18,7 +18,8 @@ def inline(translator: Any, node: nodes.math) -> None:
 
 def block(translator: Any, node: nodes.math_block) -> None:
     # A wide formula scrolls by itself instead of the page.
-    translator.body.append(f'<div style="overflow-x:auto">{convert(node.astext(), display="block")}</div>')
+    style = "overflow-x: auto; overflow-y: hidden; padding: 0.3em 0"
+    translator.body.append(f'<div style="{style}">{convert(node.astext(), display="block")}</div>')
     raise nodes.SkipNode
 
 
