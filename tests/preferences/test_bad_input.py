@@ -125,11 +125,6 @@ FILE_TABLE: dict[str, tuple[str, bytes, list[str]]] = {
     ),
     "no Parquet": ("x.parquet", b"junk", ["x.parquet", "cannot read it", "check that the file"]),
     "unknown type": ("x.txt", b"junk", ["x.txt", "unknown file type", ".jsonl"]),
-    "nothing but dates": (
-        "x.jsonl",
-        json.dumps({**ROW, "chosen": "2024-01-31"}).encode(),
-        ["x.jsonl:1", "'chosen'", "dates", "Parquet"],
-    ),
     "nothing but null": (
         "x.jsonl",
         json.dumps({**ROW, "rejected": None}).encode(),

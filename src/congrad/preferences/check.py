@@ -196,10 +196,9 @@ def _refuse_type(dataset: datasets.Dataset, column: str, where: Where) -> None:
             if value is None:
                 raise _null(where(number), column)
             if not isinstance(value, str):
-                mend = "write it as a string"
-                if pa.types.is_temporal(dataset.data.schema.field(column).type):
-                    mend = "`datasets` reads a JSON column of nothing but dates as times: save the rows as Parquet"
-                raise UserError(f"{where(number)}: column {quote(column)} holds {quote(value)}, no string; {mend}")
+                raise UserError(
+                    f"{where(number)}: column {quote(column)} holds {quote(value)}, no string; write it as a string"
+                )
             number += 1
     raise AssertionError(f"column {column} holds text, but its type is {dataset.features[column]}")
 

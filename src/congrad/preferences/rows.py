@@ -74,10 +74,15 @@ class Preferences:
         """
         columns = read_columns(self.dataset)
         digest = hashlib.sha256(json.dumps(["preferences", 1, columns]).encode())
+        parts: list[bytes] = []
         for language, row in zip(self.languages, iterate(self.dataset), strict=True):
             for value in (language, *(row[column] for column in columns)):
                 data = (value if isinstance(value, str) else _canonical(value)).encode()
-                digest.update(len(data).to_bytes(8, "big") + data)
+                parts += (len(data).to_bytes(8, "big"), data)
+            if len(parts) >= BATCH:  # an update for every value takes longer than the hashing
+                digest.update(b"".join(parts))
+                parts.clear()
+        digest.update(b"".join(parts))
         return digest.hexdigest()
 
 
