@@ -8,7 +8,7 @@ Shapes: P pairs, U prompts (of one language each), D sketch dims, L languages, B
 C rows of a chunk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
@@ -95,6 +95,17 @@ def assign_buckets(
     return Buckets(bucket_P, torch.tensor(languages, dtype=torch.int64), torch.tensor(folds, dtype=torch.int64))
 
 
+def one_at_a_time(sketches: Sketches) -> Callable[[slice], torch.Tensor]:
+    """A reader of the rows for several threads: an open index need not bear two at once."""
+    reading = Lock()
+
+    def read(rows: slice) -> torch.Tensor:
+        with reading:
+            return sketches[rows]
+
+    return read
+
+
 def sum_buckets(
     sketches: Sketches, share_P: torch.Tensor, factor_P: torch.Tensor, buckets: Buckets, num_threads: int = 1
 ) -> BucketSums:
@@ -113,13 +124,11 @@ def sum_buckets(
     norm_P = torch.empty(num_pairs)
     product_P = (share_P * factor_P).float()
     rows = max(1, CHUNK_ELEMENTS // num_dims)
-    reading = Lock()
+    read = one_at_a_time(sketches)
 
     def scaled(start: int) -> tuple[torch.Tensor, torch.Tensor]:
         chunk = slice(start, min(start + rows, num_pairs))
-        with reading:  # an open index need not bear two readers
-            stored_CD = sketches[chunk]
-        sketch_CD = stored_CD.to(torch.float32, copy=True)
+        sketch_CD = read(chunk).to(torch.float32, copy=True)
         norm_P[chunk] = torch.linalg.vector_norm(sketch_CD, dim=1)
         bucket_C = buckets.bucket_P[chunk]
         taken_C = (bucket_C >= 0) & norm_P[chunk].isfinite()

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock
 
 import torch
 
 from congrad.consensus.accumulate import ema_weights, mean_weights
-from congrad.consensus.buckets import Sketches, assign_buckets, language_gradients, sum_buckets
+from congrad.consensus.buckets import Sketches, assign_buckets, language_gradients, one_at_a_time, sum_buckets
 from congrad.consensus.languages import Agreement, agreement
 from congrad.consensus.settings import Consensus
 from congrad.consensus.surgery import ROUNDING, consensus_weights, cosines_after_surgery
@@ -183,11 +182,10 @@ def _products(sketches: Sketches, directions_FJD: torch.Tensor, fold_P: torch.Te
     num_pairs, num_dims = sketches.shape
     product_PJ = torch.empty(num_pairs, directions_FJD.shape[1])
     rows = max(1, CHUNK_ELEMENTS // num_dims)
-    reading = Lock()
+    read = one_at_a_time(sketches)
 
     def multiply(start: int) -> None:
-        with reading:  # an open index need not bear two readers
-            sketch_CD = sketches[start : start + rows]
+        sketch_CD = read(slice(start, start + rows))
         fold_C = fold_P[start : start + rows]
         for fold, directions_JD in enumerate(directions_FJD):
             own = torch.nonzero(fold_C == fold).flatten()
