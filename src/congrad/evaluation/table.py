@@ -120,21 +120,24 @@ def escape(text: str) -> str:
     return re.sub(r"\bwww\.", r"www\\.", kept, flags=re.IGNORECASE)
 
 
-def cell(content: Mapping[str, Any] | None, unit: Unit) -> str:
-    """A figure over its delta: `61.2 [55.1, 67.0]<br>+11.2 [+5.1, +17.0]`, the delta bold where it is clear of zero."""
+def cell(content: Mapping[str, Any] | None, unit: Unit, *, intervals: bool = True) -> str:
+    """A figure over its delta: `61.2 [55.1, 67.0]<br>+11.2 [+5.1, +17.0]`, the delta bold where it is clear of zero.
+
+    Without `intervals` it is `61.2<br>+11.2`, bold all the same.
+    """
     if content is None or content["value"] is None:
         return "–"
     text = number(content["value"], unit)
-    if content["low"] is not None and content["low"] != content["high"]:
+    if intervals and content["low"] is not None and content["low"] != content["high"]:
         text += f" [{number(content['low'], unit)}, {number(content['high'], unit)}]"
     if content.get("delta") is None:
         return text
     delta = number(content["delta"], unit, signed=True)
     low, high = content["delta_low"], content["delta_high"]
-    if low is not None:
+    if intervals and low is not None:
         delta += f" [{number(low, unit, signed=True)}, {number(high, unit, signed=True)}]"
-        if low > 0 or high < 0:
-            delta = f"**{delta}**"
+    if low is not None and (low > 0 or high < 0):
+        delta = f"**{delta}**"
     return f"{text}<br>{delta}"
 
 

@@ -21,7 +21,6 @@ from congrad.report.screen import console, human_bytes
 from congrad.selfreward.hygiene import hygiene_table
 from congrad.stage import MANIFEST, read_json
 
-INTERVAL = re.compile(r" \[[^\]]*\]")
 BOLD = re.compile(r"\*\*(.*?)\*\*")
 UNITS = {"generate": "answers", "judge": "judgements", "pair": "answers", "filter": "pairs", "train": "steps"}
 
@@ -202,8 +201,7 @@ def evaluation_tables(directory: Path, manifest: Mapping[str, Any]) -> Group:
         rows = {name: [*(cell(own[name][kind], unit) for kind in kinds), *cells] for name, cells in rows.items()}
         by_language = {
             language: [
-                INTERVAL.sub("", cell(own[name]["languages"].get(language), unit)).replace("<br>", " ")
-                for name in names
+                cell(own[name]["languages"].get(language), unit, intervals=False).replace("<br>", " ") for name in names
             ]
             for language in metric["languages"]
         }
