@@ -65,6 +65,7 @@ def test_the_sum_of_outer_products_is_the_sketch_of_the_gradient(module, routed,
 
     def on_read(right_Tp, output, left):
         read.append(right_Tp.shape)
+        output.requires_grad_(True)
 
         def add(gradient):
             found_pp.add_(left(gradient).T @ right_Tp)

@@ -77,9 +77,10 @@ def test_all_but_the_routers_is_inside(tiny_model, family):
     router = {"qwen3-moe": 4 * 32, "mixtral": 3 * 32}.get(family, 0)
     experts = {"qwen3-moe": 4 * 3 * 32 * 24, "mixtral": 3 * 3 * 32 * 48}.get(family, 0)
     for layers, num_blocks in ((None, 3), ("1:", 2)):
-        dense = sum(layer.num_inputs * layer.num_outputs for layer in gradient_space(model, layers))
-        assert count_weights(model, layers) == (dense + num_blocks * experts, num_blocks * router)
-        assert len(expert_space(model, layers)) == (num_blocks if experts else 0)
+        space, found = gradient_space(model, layers), expert_space(model, layers)
+        dense = sum(layer.num_inputs * layer.num_outputs for layer in space)
+        assert count_weights(model, space, found) == (dense + num_blocks * experts, num_blocks * router)
+        assert len(found) == (num_blocks if experts else 0)
 
 
 def test_quantised_weights_are_refused(tiny_model):

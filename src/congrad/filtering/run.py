@@ -320,7 +320,7 @@ def finish(
 
 def outside_the_space(plan: Mapping[str, Any]) -> list[str]:
     """A warning where much of the model has no part in the scores."""
-    outside = plan.get("num_weights_outside", 0)  # not in an index of an earlier version
+    outside = plan["num_weights_outside"]
     share = outside / (outside + plan["num_weights"])
     if share < MUCH_OUTSIDE:
         return []

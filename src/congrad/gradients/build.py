@@ -96,7 +96,8 @@ def make_plan(
 ) -> dict[str, Any]:
     """What plan.json holds. Two plans are equal exactly when their indexes may be shared."""
     num_pairs = sum(not reason for reason in pairs.reasons)
-    num_weights, num_outside = count_weights(model, settings.layers)
+    space, experts = gradient_space(model, settings.layers), expert_space(model, settings.layers)
+    num_weights, num_outside = count_weights(model, space, experts)
     settings = settings.resolved(num_pairs, model.device)
     assert settings.projection_size is not None
     return {
@@ -108,7 +109,7 @@ def make_plan(
         "settings": asdict(settings),
         "num_rows": len(pairs.rows),
         "num_pairs": num_pairs,
-        "num_layers": len(gradient_space(model, settings.layers)) + len(expert_space(model, settings.layers)),
+        "num_layers": len(space) + len(experts),
         "num_weights": num_weights,
         "num_weights_outside": num_outside,
         "dims": settings.projection_size**2,

@@ -87,7 +87,7 @@ class ExpertsForward:
 
     Args:
         on_read: takes the sketched inputs (T x p), the output whose gradient belongs to them, and how that gradient is
-            sketched (T x p).
+            sketched (T x p); has the output require a gradient where it does not.
     """
 
     def __init__(self, experts: Experts, size: int, seed: int, device: Any, on_read: OnRead) -> None:
@@ -104,16 +104,14 @@ class ExpertsForward:
         module, num_slots = self.experts.module, index_TK.shape[1]
         expert_S, slot_S = index_TK.flatten().sort(stable=True)
         ends = torch.bincount(expert_S, minlength=module.num_experts).cumsum(0).tolist()
-        weight_S = weight_TK.flatten()[slot_S]
+        weight_S, place_S = weight_TK.flatten()[slot_S], slot_S.argsort()
 
         def by_token(rows_SN: torch.Tensor) -> torch.Tensor:
             """The sum of every token's slots, in the same order on every device."""
-            sum_TN: torch.Tensor = rows_SN[slot_S.argsort()].unflatten(0, (-1, num_slots)).sum(1)
+            sum_TN: torch.Tensor = rows_SN[place_S].unflatten(0, (-1, num_slots)).sum(1)
             return sum_TN
 
         up_SN = self.linear(self.experts.up, hidden_TN[slot_S // num_slots], ends)
-        if not up_SN.requires_grad:  # the lowest layers: the backward pass ends at their outputs
-            up_SN.requires_grad_(True)
         right_Tp = self.right_of_up(hidden_TN.detach())
         self.on_read(right_Tp, up_SN, lambda gradient_SN: by_token(self.left_of_up(gradient_SN, expert_S)))
         inner_SN = module._apply_gate(up_SN) if module.has_gate else module.act_fn(up_SN)

@@ -87,17 +87,20 @@ class Recorder:
             (inputs,) = args
             if self._last is None or self._last[0] is not inputs or self._last[1] is not right:
                 self._last = (inputs, right, InputRecord(right(inputs.detach().flatten(0, -2))))
-            record = self._last[2]
-            record.readers += 1
-            if not output.requires_grad:  # the lowest layers: the backward pass ends at their outputs
-                output.requires_grad_(True)
-            output.register_hook(lambda gradient: self._add(record, left(gradient.flatten(0, -2))))
+            self._listen(self._last[2], output, lambda gradient: left(gradient.flatten(0, -2)))
             return output
 
         return record_input
 
     def _read(self, right_Tp: torch.Tensor, output: torch.Tensor, left: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        record = InputRecord(right_Tp, readers=1)
+        """For experts: an input that nothing else reads, and the output that its gradient comes from."""
+        self._listen(InputRecord(right_Tp), output, left)
+
+    def _listen(self, record: InputRecord, output: torch.Tensor, left: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        """Waits for the output's gradient, which `left` sketches (T x p), as one more reader of the record's input."""
+        record.readers += 1
+        if not output.requires_grad:  # the lowest layers: the backward pass ends at their outputs
+            output.requires_grad_(True)
         output.register_hook(lambda gradient: self._add(record, left(gradient)))
 
     def _add(self, record: InputRecord, left_Tp: torch.Tensor) -> None:

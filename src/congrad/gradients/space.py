@@ -60,6 +60,11 @@ def parse_layers(layers: str | None, num_blocks: int) -> range:
     return blocks
 
 
+def has_adapter(model: PreTrainedModel) -> bool:
+    """Whether there is a LoRA adapter on the model."""
+    return any(".lora_A." in name for name, _ in model.named_modules())
+
+
 def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[SpaceLayer]:
     """The weight matrices that gradients are taken over, from the lowest block up, in the model's own order.
 
@@ -68,13 +73,12 @@ def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[Sp
     """
     prefix, blocks = decoder_blocks(model)
     selected = parse_layers(layers, len(blocks))
-    names = [name for name, _ in model.named_modules()]
-    has_adapter = any(".lora_A." in name for name in names)
+    adapted = has_adapter(model)
     space = []
     for block in selected:
         for path, module in blocks[block].named_modules():
             is_adapter = ".lora_A." in path or ".lora_B." in path
-            if not isinstance(module, nn.Linear | Conv1D) or is_adapter != has_adapter:
+            if not isinstance(module, nn.Linear | Conv1D) or is_adapter != adapted:
                 continue
             if not module.weight.is_floating_point():  # packed, so that its shape is not the layer's
                 raise UserError(
@@ -99,7 +103,7 @@ def expert_space(model: PreTrainedModel, layers: str | None = None) -> list[Expe
         UserError: `layers` is malformed.
     """
     prefix, blocks = decoder_blocks(model)
-    if any(".lora_A." in name for name, _ in model.named_modules()):
+    if has_adapter(model):
         return []
     return [
         Experts(f"{prefix}.{block}.{path}", module, block)
@@ -109,18 +113,17 @@ def expert_space(model: PreTrainedModel, layers: str | None = None) -> list[Expe
     ]
 
 
-def count_weights(model: PreTrainedModel, layers: str | None = None) -> tuple[int, int]:
+def count_weights(model: PreTrainedModel, space: list[SpaceLayer], experts: list[Experts]) -> tuple[int, int]:
     """How many numbers the space has, and how many more are in matrices of its decoder blocks that are no part of it.
 
     The latter is 0 with a LoRA adapter, whose matrices are all that is trained.
     """
-    space, experts = gradient_space(model, layers), expert_space(model, layers)
     inside: list[torch.Tensor] = [layer.module.get_parameter("weight") for layer in space]
     inside += [parameter for each in experts for parameter in each.parameters]
     num_inside = sum(parameter.numel() for parameter in inside)
-    if any(".lora_A." in layer.name for layer in space):
+    if has_adapter(model):
         return num_inside, 0
     _, blocks = decoder_blocks(model)
-    selected = parse_layers(layers, len(blocks))
+    selected = {layer.block for layer in space}
     matrices = [parameter for block in selected for parameter in blocks[block].parameters() if parameter.ndim > 1]
     return num_inside, sum(parameter.numel() for parameter in matrices) - num_inside
