@@ -13,11 +13,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before the hub's client reads it: no test 
 import datasets
 import pytest
 import torch
+from tests.bfloat16 import pytest_runtest_call, pytest_runtest_setup
 from tests.files import write_jsonl
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from congrad import cli
+
+__all__ = ["pytest_runtest_call", "pytest_runtest_setup"]  # the hooks of tests/bfloat16.py
 
 WORDS = {
     "de": ("Haus", "Baum", "Straße", "Käse", "Vogel", "Regen", "Löffel", "Abend"),
