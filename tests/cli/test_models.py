@@ -10,6 +10,7 @@ import pytest
 from congrad.models.packaged import PACKAGES
 
 DEMO = Path(__file__).parents[2] / "demo" / "pairs"
+LIMIT = 26  # two pairs in each of 13 languages
 
 
 @pytest.fixture(params=sorted(PACKAGES))
@@ -22,17 +23,25 @@ def model(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.slow
 def test_demo_pairs_on_a_real_model(congrad, model, tmp_path):
-    done = congrad("filter", DEMO, "--model", model, "--output", tmp_path / "run", "--limit", 65)
+    done = congrad("filter", DEMO, "--model", model, "--output", tmp_path / "run", "--limit", LIMIT)
     assert done.code == 0, done.err
     table = pq.read_table(tmp_path / "run" / "scores.parquet").to_pydict()
-    assert len(table["row"]) == 65
+    assert len(table["row"]) == LIMIT
     assert all(score is not None for score in table["score"])
     assert all(-1 < score < 1 for score in table["score"])
     assert all(-1000 < value < 0 for side in ("chosen", "rejected") for value in table[f"{side}_logp"])
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
-    assert manifest["plan"]["dtype"] == "bfloat16"
-    assert manifest["fidelity"]["pairs"] == 65
+    assert manifest["fidelity"]["pairs"] == LIMIT
     assert 0 < manifest["fidelity"]["estimated_spearman"] <= 1
+    # The plan's dtype is what `auto` chose and what was computed in: the index goes on with it under its name.
+    chosen = manifest["plan"]["dtype"]
+    assert chosen in ("bfloat16", "float32")
+    again = congrad("filter", DEMO, "-m", model, "-o", tmp_path / "run", "--limit", LIMIT, "--dtype", chosen, "-q")
+    assert again.code == 0, again.err
+
+
+@pytest.mark.slow
+def test_chat_on_a_real_model(congrad, model, tmp_path):
     chat = congrad("filter", DEMO, "--model", model, "--output", tmp_path / "chat", "--limit", 13, "--chat", "-q")
     if model.startswith("gemma"):
         assert chat.code == 2

@@ -12,6 +12,7 @@ from congrad.selfreward.engines import Engine
 from congrad.selfreward.engines.server import serve
 
 PAUSED = Path(__file__).with_name("paused.py")
+SERVE = "transformers serve --host 127.0.0.1 --dtype float32"  # fast on any processor, unlike the checkpoint's bfloat16
 PROMPTS = {
     "en": ("Name a colour.", "Say hello.", "Name an animal."),
     "de": ("Nenne eine Farbe.", "Sag Hallo.", "Nenne ein Tier."),
@@ -51,7 +52,7 @@ def test_two_rounds_over_a_real_server_with_a_kill_and_a_resume(congrad, start, 
         train={"max_steps": 2, "max_length": 64},
         rounds={"lora": {"r": 4}},
     )
-    served = Engine(kind="openai", url=engine["url"], command=f"transformers serve --host 127.0.0.1 --port {port}")
+    served = Engine(kind="openai", url=engine["url"], command=f"{SERVE} --port {port}")
     log = place / "server.log"
     with serve(served, resolve("smollm2-135m"), log=log):
         process = start(PAUSED, "judge 1", "run", config, "-o", "out")

@@ -76,7 +76,8 @@ def test_a_loaded_model_is_frozen(checkpoint: str, adapter: str) -> None:
     ("dtype", "loaded"),
     [("auto", torch.bfloat16), ("float32", torch.float32), (torch.float16, torch.float16)],
 )
-def test_dtype(checkpoint: str, dtype: Any, loaded: torch.dtype) -> None:
+def test_dtype(checkpoint: str, monkeypatch: pytest.MonkeyPatch, dtype: Any, loaded: torch.dtype) -> None:
+    monkeypatch.setenv("CONGRAD_BFLOAT16", "fast")
     assert {parameter.dtype for parameter in load_model(checkpoint, dtype=dtype).parameters()} == {loaded}
 
 

@@ -24,9 +24,9 @@ def test_a_real_server_is_started_samples_answers_both_kinds_and_ends(tmp_path, 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = f"transformers serve {{model}} --host 127.0.0.1 --port {port} --device cpu"
+    command = f"transformers serve {{model}} --host 127.0.0.1 --port {port} --device cpu --dtype float32"
     engine = Engine(kind="openai", url=f"http://127.0.0.1:{port}", concurrency=2)
-    model, log = Model("smollm2-135m"), tmp_path / "server.log"
+    model, log = Model("smollm2-135m", dtype="float32"), tmp_path / "server.log"
     prompts = load_prompts(Prompts(str(save_rows(tmp_path / "prompts.jsonl", ROWS))))
     settings = Generate(samples=2, temperature=1.0, max_tokens=12, engine=engine)
     sampling = replace(engine, options={"generation_config": json.dumps({"do_sample": True})})

@@ -15,6 +15,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
+from tests.files import stored_dtypes
 from transformers import AutoTokenizer
 
 from congrad.errors import UserError
@@ -386,15 +387,15 @@ def test_gemma_learns_the_demo_pairs_with_an_adapter(tmp_path: Path, save_rows: 
         for language in ("de", "en", "ja", "tr")
         for line in (folder / f"{language}.jsonl").read_text(encoding="utf-8").splitlines()[:2]
     ]
-    gemma = Model("gemma3-270m", dtype="bfloat16")
+    gemma = Model("gemma3-270m")  # in float32 where bfloat16 is slow
     options = {"learning_rate": 1e-3, "per_device_train_batch_size": 8, "max_steps": 3, "max_length": 48}
     train([save_rows(tmp_path / "kept.jsonl", rows)], gemma, gemma, Rounds(lora=Lora(r=4)), options, tmp_path / "train")
     losses = [line["loss"] for line in log(tmp_path / "train") if "loss" in line]
     assert losses[0] == pytest.approx(0.6931, abs=1e-3)
     assert losses[-1] < losses[0] - 0.01
-    trained = load_model(str(tmp_path / "train" / "model"))
-    assert trained.dtype == torch.bfloat16
-    assert 0 < json.loads((tmp_path / "train" / "manifest.json").read_text())["rounding"] < 1
+    (stored,) = stored_dtypes(tmp_path / "train" / "model")
+    rounding = json.loads((tmp_path / "train" / "manifest.json").read_text())["rounding"]
+    assert 0 < rounding < 1 if stored == torch.bfloat16 else rounding == 0
 
 
 def test_trl_says_once_that_tokens_merge_across_the_end_of_prompts(

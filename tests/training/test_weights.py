@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from tests.files import stored_dtypes
 from transformers import PreTrainedModel
 
 from congrad.errors import UserError
@@ -41,11 +43,12 @@ def make_adapter(tiny_directory: Path, tmp_path: Path) -> Callable[[float], Path
 
 
 @pytest.fixture
-def half(tiny_directory: Path, tmp_path: Path) -> Path:
-    """The tiny model in bfloat16."""
+def half(tiny_directory: Path, tmp_path: Path) -> Model:
+    """The tiny model in bfloat16; the dtype is named, since `auto` may choose another."""
     shutil.copytree(tiny_directory, tmp_path / "half")
-    cast(load_plain(Model(str(tiny_directory))), torch.bfloat16).save_pretrained(tmp_path / "half")
-    return tmp_path / "half"
+    full = load_plain(Model(str(tiny_directory), dtype="float32"))
+    cast(full, torch.bfloat16).save_pretrained(tmp_path / "half")
+    return Model(str(tmp_path / "half"), dtype="bfloat16")
 
 
 def test_the_merged_model_answers_as_base_and_adapter(
@@ -69,13 +72,13 @@ def test_the_merged_model_answers_as_base_and_adapter(
 
 
 def test_bfloat16_is_merged_in_float32_and_cast_once(
-    half: Path, tmp_path: Path, make_adapter: Callable[[float], Path]
+    half: Model, tmp_path: Path, make_adapter: Callable[[float], Path]
 ) -> None:
     adapter = make_adapter(0.2)
-    rounding = save_next(Model(str(half)), adapter, load_tokenizer(str(half)), tmp_path, lora=True)
-    exact = merge(load_plain(Model(str(half), dtype="float32")), adapter)
-    saved = load_model(str(tmp_path / "model"))
-    assert saved.dtype == torch.bfloat16
+    rounding = save_next(half, adapter, load_tokenizer(half.name), tmp_path, lora=True)
+    exact = merge(load_plain(replace(half, dtype="float32")), adapter)
+    assert stored_dtypes(tmp_path / "model") == {torch.bfloat16}
+    saved = load_model(str(tmp_path / "model"), dtype="bfloat16")
     for (name, after), before in zip(saved.named_parameters(), exact.parameters(), strict=True):
         assert torch.equal(after, before.to(torch.bfloat16)), name
     assert 0 < rounding < 0.1
@@ -85,13 +88,11 @@ def test_bfloat16_is_merged_in_float32_and_cast_once(
 
 
 def test_an_update_below_the_dtypes_resolution_is_said_to_be_lost(
-    half: Path, tmp_path: Path, make_adapter: Callable[[float], Path]
+    half: Model, tmp_path: Path, make_adapter: Callable[[float], Path]
 ) -> None:
-    assert save_next(Model(str(half)), make_adapter(0.003), load_tokenizer(str(half)), tmp_path, lora=True) > 0.5
+    assert save_next(half, make_adapter(0.003), load_tokenizer(half.name), tmp_path, lora=True) > 0.5
     assert (
-        save_next(
-            Model(str(half), dtype="float32"), make_adapter(0.003), load_tokenizer(str(half)), tmp_path, lora=True
-        )
+        save_next(replace(half, dtype="float32"), make_adapter(0.003), load_tokenizer(half.name), tmp_path, lora=True)
         == 0
     )
 
@@ -107,15 +108,16 @@ def test_rounding_worked_by_hand() -> None:
     assert round_to(before, before) == 0  # type: ignore[arg-type]
 
 
-def test_full_weights_are_saved_as_trained(half: Path, tmp_path: Path) -> None:
-    trained = load_plain(Model(str(half), dtype="float32"))
+def test_full_weights_are_saved_as_trained(half: Model, tmp_path: Path) -> None:
+    trained = load_plain(replace(half, dtype="float32"))
     for parameter in trained.parameters():
         parameter.data *= 1.5
     trained.save_pretrained(tmp_path / "trained")
-    tokenizer = load_tokenizer(str(half))
+    tokenizer = load_tokenizer(half.name)
     tokenizer.chat_template = "{{ messages }}"
-    save_next(Model(str(half)), tmp_path / "trained", tokenizer, tmp_path, lora=False)
-    saved = load_plain(Model(str(tmp_path / "model")))
+    save_next(half, tmp_path / "trained", tokenizer, tmp_path, lora=False)
+    assert stored_dtypes(tmp_path / "model") == {torch.bfloat16}
+    saved = load_plain(Model(str(tmp_path / "model"), dtype="bfloat16"))
     for after, before in zip(saved.parameters(), trained.parameters(), strict=True):
         assert torch.equal(after, before.to(torch.bfloat16))
     assert saved.config.use_cache is True, "engines generate with a cache"
@@ -124,10 +126,10 @@ def test_full_weights_are_saved_as_trained(half: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "model").glob("*.bin")), "no pickle"
 
 
-def test_a_model_with_an_adapter_is_loaded_as_one(half: Path, make_adapter: Callable[[float], Path]) -> None:
+def test_a_model_with_an_adapter_is_loaded_as_one(half: Model, make_adapter: Callable[[float], Path]) -> None:
     adapter = str(make_adapter(0.2))
-    loaded = load_plain(Model(str(half), adapter=adapter))
-    expected = merge(load_plain(Model(str(half), dtype="float32")), adapter)
+    loaded = load_plain(replace(half, adapter=adapter))
+    expected = merge(load_plain(replace(half, dtype="float32")), adapter)
     assert loaded.dtype == torch.bfloat16
     for one, other in zip(loaded.parameters(), expected.parameters(), strict=True):
         assert torch.equal(one, other.to(torch.bfloat16))
