@@ -23,7 +23,8 @@ def model(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.slow
 def test_demo_pairs_on_a_real_model(congrad, model, tmp_path):
-    done = congrad("filter", DEMO, "--model", model, "--output", tmp_path / "run", "--limit", LIMIT)
+    command = ("filter", DEMO, "--model", model, "--output", tmp_path / "run", "--limit", LIMIT, "-q", "--no-report")
+    done = congrad(*command)
     assert done.code == 0, done.err
     table = pq.read_table(tmp_path / "run" / "scores.parquet").to_pydict()
     assert len(table["row"]) == LIMIT
@@ -36,13 +37,14 @@ def test_demo_pairs_on_a_real_model(congrad, model, tmp_path):
     # The plan's dtype is what `auto` chose and what was computed in: the index goes on with it under its name.
     chosen = manifest["plan"]["dtype"]
     assert chosen in ("bfloat16", "float32")
-    again = congrad("filter", DEMO, "-m", model, "-o", tmp_path / "run", "--limit", LIMIT, "--dtype", chosen, "-q")
+    again = congrad(*command, "--dtype", chosen)
     assert again.code == 0, again.err
 
 
 @pytest.mark.slow
 def test_chat_on_a_real_model(congrad, model, tmp_path):
-    chat = congrad("filter", DEMO, "--model", model, "--output", tmp_path / "chat", "--limit", 13, "--chat", "-q")
+    pairs = DEMO / "en.jsonl"
+    chat = congrad("filter", pairs, "--model", model, "--output", tmp_path / "chat", "--limit", 4, "--chat", "-q")
     if model.startswith("gemma"):
         assert chat.code == 2
         assert "no chat template" in chat.err

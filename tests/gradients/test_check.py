@@ -39,7 +39,7 @@ UNKNOWN = {
 }
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.bfloat16)])
 def test_supported_families_pass(tiny_model, family, dtype, varied_pairs, random_pair):
     model = tiny_model(family).to(dtype)
     for triple in (*varied_pairs, random_pair(9, 25, 17, 12)):  # longer than what is looked at, too

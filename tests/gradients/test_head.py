@@ -98,6 +98,7 @@ def test_certain_target_has_no_gradient():
     assert gradient.eq(0).all()
 
 
+@pytest.mark.bfloat16
 def test_bfloat16_is_close():
     rows = make_rows()
     head = make_head(dtype=torch.bfloat16)

@@ -178,6 +178,7 @@ def test_adapter_in_the_upper_blocks_alone(adapted_model, varied_pairs, autograd
     assert relative_error(found, project(space, autograd(model, space, varied_pairs[0]), SIZE, 0)) < PRECISE
 
 
+@pytest.mark.bfloat16
 def test_bfloat16_is_close_to_float32(tiny_model, family, varied_pairs):
     half = tiny_model(family).to(torch.bfloat16)
     full = copy.deepcopy(half).float()

@@ -71,6 +71,7 @@ def test_the_merged_model_answers_as_base_and_adapter(
     }
 
 
+@pytest.mark.bfloat16
 def test_bfloat16_is_merged_in_float32_and_cast_once(
     half: Model, tmp_path: Path, make_adapter: Callable[[float], Path]
 ) -> None:
@@ -87,6 +88,7 @@ def test_bfloat16_is_merged_in_float32_and_cast_once(
     )
 
 
+@pytest.mark.bfloat16
 def test_an_update_below_the_dtypes_resolution_is_said_to_be_lost(
     half: Model, tmp_path: Path, make_adapter: Callable[[float], Path]
 ) -> None:
