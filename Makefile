@@ -32,7 +32,7 @@ DEMO := runs/demo
 install: .venv/dev ## everything that developing needs, in .venv
 
 demo: .venv/base ## filter the bundled pairs of 13 languages with a small real model
-	$(BIN)/congrad filter demo/pairs --model gemma3-270m --dtype bfloat16 --keep 0.5 --output $(DEMO)
+	$(BIN)/congrad filter demo/pairs --model gemma3-270m --keep 0.5 --output $(DEMO)
 
 demo-loop: .venv/loop ## two rounds of the self-rewarding loop with a small real model; ten minutes or so on two cores
 	$(BIN)/congrad run demo/loop.yaml --output runs/demo-loop

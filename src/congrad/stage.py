@@ -32,6 +32,14 @@ def file_fingerprint(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def require_file(path: Path) -> None:
+    """Raises:
+    UserError: an input of a stage is not there.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; run the stage that writes it, or check the path")
+
+
 def is_finished(directory: Path) -> bool:
     return (directory / MANIFEST).is_file()
 

@@ -17,7 +17,7 @@ PACKAGES = (
     *("accelerate", "trl", "torchjd", "gguf", "huggingface_hub", "typer", "rich"),
 )
 # Whose values say nothing of a person; of the others only whether they are set is told.
-TOLD = ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "WORLD_SIZE", "HF_HUB_OFFLINE")
+TOLD = ("CONGRAD_BFLOAT16", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "WORLD_SIZE", "HF_HUB_OFFLINE")
 ONLY_WHETHER = ("CONGRAD_CACHE", "HF_HOME", "HF_ENDPOINT", "HF_TOKEN", "HF_DATASETS_CACHE", "OPENAI_API_KEY")
 
 
@@ -66,7 +66,9 @@ def _usable_processors() -> int:
 
 
 def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    import psutil
+
+    return int(psutil.virtual_memory().total)
 
 
 def _gigabytes(count: int) -> str:
@@ -83,11 +85,26 @@ def _cache() -> str:
     return f"at {chosen}, {state}, {_gigabytes(shutil.disk_usage(there).free)} free"
 
 
+def _bfloat16() -> str:
+    import torch
+
+    from congrad.models.precision import Shape, figure, times_as_fast
+
+    ratio = times_as_fast("bfloat16", torch.device("cpu"), Shape(inputs=1024, outputs=2048), torch.get_num_threads())
+    return f"{figure(ratio)} times the speed of float32 in matrix products ({torch.backends.cpu.get_cpu_capability()})"
+
+
 def _devices() -> Iterator[tuple[str, str]]:
-    """CUDA's version and every GPU with its memory, or that there is none."""
+    """How fast bfloat16 is here, CUDA's version and every GPU with its memory, or that there is none."""
+    yield "bfloat16", _or_unknown(_bfloat16)
     try:
         import torch
 
+        from congrad.models.device import is_available
+
+        for kind in ("xpu", "mps"):
+            if is_available(kind):
+                yield kind, "there"
         if not torch.cuda.is_available():
             yield "cuda", f"no device (built for {torch.version.cuda or 'none'})"
             return

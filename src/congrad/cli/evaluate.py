@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from congrad.cli.stage_options import ConfigFile, Output, Quiet, stage_config, stage_screen
+from congrad.cli.stage_options import ConfigFile, Output, Quiet, stage_config, stage_screen, warn_if_slow
 from congrad.errors import UserError
 
 
@@ -27,7 +27,6 @@ def evaluate_command(
     """
     from dataclasses import replace
 
-    from congrad.evaluation.run import run_evaluate
     from congrad.loop.config import is_override
 
     named = [name_and_model(word) for word in words if not is_override(word)]
@@ -38,13 +37,18 @@ def evaluate_command(
         if name in names[:number]:
             raise UserError(f"two models are named {name!r}; write NAME=MODEL with a name of its own for each")
     overrides = [word for word in words if is_override(word)]
-    settings = stage_config(config, overrides, {"model.name": named[0][1]}, reads=("model",))
-    first = settings.model
-    models = {names[0]: first} | {
-        name: replace(first, name=model, adapter=None, reference=None, revision=None) for name, model in named[1:]
-    }
-    with stage_screen("evaluate", output, quiet=quiet) as on_progress:
-        run_evaluate(models, settings.evaluate, output, listener=on_progress)
+    with stage_screen("evaluate", output, quiet=quiet) as listener:
+        reads = ("model", "evaluate")
+        settings = stage_config(config, overrides, {"model.name": named[0][1]}, reads=reads, listener=listener)
+        first = settings.model
+        models = {names[0]: first} | {
+            name: replace(first, name=model, adapter=None, reference=None, revision=None) for name, model in named[1:]
+        }
+        listener.on_stage("starting PyTorch")
+        from congrad.evaluation.run import run_evaluate
+
+        warn_if_slow(first, listener)
+        run_evaluate(models, settings.evaluate, output, listener=listener)
 
 
 def name_and_model(word: str) -> tuple[str, str]:

@@ -1,14 +1,16 @@
 """`congrad filter`: preference pairs in, a run directory out."""
 
-import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from congrad.cli.options import help_all, option
 from congrad.errors import UserError
+
+if TYPE_CHECKING:
+    from congrad.filtering.conclude import FilterResult
 
 INPUT, PASS, CONSENSUS, SELECTION, OUTPUT = "Input", "Gradient pass", "Consensus", "Selection", "Output"
 # Settings of an index: on a run that has one they would be ignored, so they are refused there.
@@ -43,8 +45,8 @@ def filter_command(
     split: Annotated[str | None, option(INPUT, "Split to read. [train]")] = None,
     chat: Annotated[bool | None, option(INPUT, "Put plain rows through the chat template.", "--chat")] = None,
     max_length: Annotated[int | None, option(INPUT, "Tokens of prompt and response together. [1024]")] = None,
-    dtype: Annotated[str | None, option(PASS, "auto, float32, bfloat16 or float16. [auto: the checkpoint's]")] = None,
-    device: Annotated[str | None, option(PASS, "auto, cpu, cuda or cuda:1. [auto]")] = None,
+    dtype: Annotated[str | None, option(PASS, "auto, float32, bfloat16 or float16. [auto: the faster here]")] = None,
+    device: Annotated[str | None, option(PASS, "auto, cpu, cuda, cuda:1, xpu or mps. [auto]")] = None,
     adapter: Annotated[str | None, option(PASS, "LoRA adapter; its matrices are the gradient space.")] = None,
     reference: Annotated[str | None, option(PASS, "Reference model, where the policy is not its own.")] = None,
     layers: Annotated[str | None, option(PASS, "Decoder blocks: upper, or a slice such as 12: [all]")] = None,
@@ -87,28 +89,30 @@ def filter_command(
 
 def run_filter(given: dict[str, Any]) -> None:
     """Turns the options that were given into a configuration, and filters."""
-    from congrad.consensus import Consensus, Loss
-    from congrad.exports import export_run
-    from congrad.exports.export import stale_exports
-    from congrad.exports.layouts import check_format
-    from congrad.filtering import FilterConfig, Input, Model, Selection, filter_preferences, refilter
-    from congrad.filtering.outputs import is_run
-    from congrad.gradients import PassSettings
-    from congrad.report.screen import screen_listener, show_report, show_result
+    from congrad.consensus.settings import Consensus, Loss
+    from congrad.filtering.directory import is_run
+    from congrad.filtering.run import filter_preferences, refilter
+    from congrad.filtering.settings import FilterConfig, Input
+    from congrad.gradients.settings import PassSettings
+    from congrad.models.ranks import is_first
+    from congrad.models.settings import Model
+    from congrad.report.display import display
+    from congrad.selection.settings import Selection
 
     def pick(*names: str, **renamed: str) -> dict[str, Any]:
         wanted = {name: name for name in names} | renamed
         return {field: given[option] for field, option in wanted.items() if option in given}
 
     if "format" in given:
+        from congrad.exports.layouts import check_format
+
         check_format(given["format"])
     loss = Loss(**pick("beta", "length_penalty", "label_smoothing", "target_margin", name="loss"))
     consensus = Consensus(**pick("aggregator", "accumulate", "ema_decay", "ema_batch", "cross_fit", "seed"))
     rule = pick("keep", "min_score", scope="keep_scope")
     selection = Selection(**(rule if "min_score" in rule else {"keep": 0.5} | rule))
     source, quiet = given["source"], "quiet" in given
-    is_first_rank = os.environ.get("RANK", "0") == "0"
-    with screen_listener(quiet=quiet or not is_first_rank) as listener:
+    with display(quiet=quiet) as showing:
         if is_run(Path(source)):
             ignored = [name for name in INDEX_OPTIONS if name in given]
             if ignored:
@@ -117,7 +121,7 @@ def run_filter(given: dict[str, Any]) -> None:
                     f"{source} is a run and has its index already, so {flag} would be ignored: leave it out, or name "
                     "the data instead of the run"
                 )
-            if not is_first_rank:
+            if not is_first():
                 return
             result = refilter(
                 source,
@@ -125,7 +129,7 @@ def run_filter(given: dict[str, Any]) -> None:
                 consensus=consensus,
                 selection=selection,
                 output=given.get("output"),
-                listener=listener,
+                listener=showing.listener,
             )
         else:
             if "model" not in given:
@@ -142,15 +146,23 @@ def run_filter(given: dict[str, Any]) -> None:
                 selection=selection,
             )
             output = given.get("output", Path("runs") / (Path(source).stem or "run"))
-            filtered = filter_preferences(config, output, dry_run="dry_run" in given, listener=listener)
+            filtered = filter_preferences(config, output, dry_run="dry_run" in given, listener=showing.listener)
             if filtered is None:
                 return
             result = filtered
+    show_filtered(result, given.get("format"), quiet=quiet, report="no_report" not in given)
+
+
+def show_filtered(result: "FilterResult", format: str | None, *, quiet: bool, report: bool) -> None:
+    """The result on the screen, the page, the export, and what an earlier selection left."""
+    from congrad.exports.export import export_run, stale_exports
+    from congrad.report.screen import show_report, show_result
+
     show_result(result, quiet=quiet)
-    if "no_report" not in given:
+    if report:
         show_report(result.output, quiet=quiet)
-    if "format" in given:
-        exported = export_run(result.output, given["format"])
+    if format is not None:
+        exported = export_run(result.output, format)
         print(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")
     for directory in stale_exports(result.output):
         print(

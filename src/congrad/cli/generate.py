@@ -4,7 +4,16 @@ from typing import Annotated
 
 import typer
 
-from congrad.cli.stage_options import ConfigFile, ModelName, Output, Overrides, Quiet, stage_config, stage_screen
+from congrad.cli.stage_options import (
+    ConfigFile,
+    ModelName,
+    Output,
+    Overrides,
+    Quiet,
+    stage_config,
+    stage_screen,
+    warn_if_slow,
+)
 
 
 def generate_command(
@@ -22,10 +31,14 @@ def generate_command(
 
     congrad generate prompts/ --model smollm2-135m --output answers generate.samples=4
     """
-    from congrad.selfreward.generate import run_generate
-    from congrad.selfreward.prompts import load_prompts
-
     given = {"prompts.source": prompts, "model.name": model}
-    settings = stage_config(config, overrides, given, reads=("model", "prompts"))
-    with stage_screen("generate", output, quiet=quiet) as on_progress:
-        run_generate(load_prompts(settings.prompts), settings.model, settings.generate, output, listener=on_progress)
+    with stage_screen("generate", output, quiet=quiet) as listener:
+        settings = stage_config(config, overrides, given, reads=("model", "prompts"), listener=listener)
+        listener.on_stage("reading the prompts")
+        from congrad.selfreward.generate import run_generate
+        from congrad.selfreward.prompts import load_prompts
+
+        prompts_read = load_prompts(settings.prompts)
+        if settings.generate.engine.kind == "transformers":
+            warn_if_slow(settings.model, listener)
+        run_generate(prompts_read, settings.model, settings.generate, output, listener=listener)

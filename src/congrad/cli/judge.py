@@ -5,7 +5,16 @@ from typing import Annotated
 
 import typer
 
-from congrad.cli.stage_options import ConfigFile, ModelName, Output, Overrides, Quiet, stage_config, stage_screen
+from congrad.cli.stage_options import (
+    ConfigFile,
+    ModelName,
+    Output,
+    Overrides,
+    Quiet,
+    stage_config,
+    stage_screen,
+    warn_if_slow,
+)
 
 
 def judge_command(
@@ -20,13 +29,15 @@ def judge_command(
 
     congrad judge answers --output scores judge.samples=3
     """
-    from congrad.selfreward.judge import run_judge
-    from congrad.selfreward.responses import finished
+    with stage_screen("judge", output, quiet=quiet) as listener:
+        from congrad.selfreward.responses import finished
 
-    if model is None and config is None:
-        model = finished(generated, "generate")["model"]
-    settings = stage_config(config, overrides, {"model.name": model}, reads=("model",))
-    with stage_screen("judge", output, quiet=quiet) as on_progress:
-        run_judge(
-            generated, settings.model, settings.judge, output, engine=settings.generate.engine, listener=on_progress
-        )
+        if model is None and config is None:
+            model = finished(generated, "generate")["model"]
+        settings = stage_config(config, overrides, {"model.name": model}, reads=("model",), listener=listener)
+        from congrad.selfreward.judge import run_judge
+
+        engine = settings.generate.engine
+        if (settings.judge.engine or engine).kind == "transformers":
+            warn_if_slow(settings.model, listener)
+        run_judge(generated, settings.model, settings.judge, output, engine=engine, listener=listener)

@@ -23,9 +23,8 @@ def pair_command(
 
     congrad pair scores --generated answers --output pairs pair.method=all
     """
-    from congrad.selfreward.pair import run_pair
+    with stage_screen("pair", output, quiet=quiet) as listener:
+        settings = stage_config(config, overrides, {}, reads=(), listener=listener)
+        from congrad.selfreward.pair import run_pair
 
-    settings = stage_config(config, overrides, {}, reads=())
-    generated = generated or judged.parent / "generate"
-    with stage_screen("pair", output, quiet=quiet) as on_progress:
-        run_pair(generated, judged, settings.pair, output, listener=on_progress)
+        run_pair(generated or judged.parent / "generate", judged, settings.pair, output, listener=listener)

@@ -34,17 +34,25 @@ def run_command(
     from rich.console import Console
 
     from congrad.loop.config import read_config
-    from congrad.loop.dry_run import costs
-    from congrad.loop.run import is_first, run_loop
-    from congrad.report.loop import costs_table, loop_listener
-    from congrad.report.screen import show_report
+    from congrad.models.ranks import is_first
+    from congrad.report.display import display
 
-    settings = read_config(config, overrides or [])
-    output = output or Path("runs") / config.stem
-    if dry_run:
-        Console(highlight=False, soft_wrap=True).print(costs_table(costs(settings, output)))
-        return
-    with loop_listener(quiet=quiet) as listener:
-        run_loop(settings, output, until=until, listener=listener)
+    with display(quiet=quiet) as showing:
+        showing.stage("reading the settings")
+        settings = read_config(config, overrides or [], glances=True, listener=showing.listener)
+        showing.stage("starting PyTorch")
+        from congrad.loop.dry_run import costs
+        from congrad.loop.run import run_loop
+        from congrad.report.loop import costs_table, loop_listener
+
+        output = output or Path("runs") / config.stem
+        if dry_run:
+            found = costs(settings, output)
+            showing.rest()
+            Console(highlight=False, soft_wrap=True).print(costs_table(found))
+            return
+        run_loop(settings, output, until=until, listener=loop_listener(showing, quiet=quiet))
     if is_first():
+        from congrad.report.screen import show_report
+
         show_report(output, quiet=quiet)

@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from congrad.cli.options import option
-from congrad.cli.stage_options import ConfigFile, ModelName, Output, Quiet, stage_config, stage_screen
+from congrad.cli.stage_options import ConfigFile, ModelName, Output, Quiet, stage_config, stage_screen, warn_if_slow
 from congrad.errors import UserError
+from congrad.stage import require_file
 
 HELD_BY_STAGES = ("kept.jsonl", "pairs.jsonl")
 
@@ -36,17 +37,20 @@ def train_command(
     from dataclasses import replace
 
     from congrad.loop.config import is_override
-    from congrad.loop.filter import max_length
-    from congrad.training.train import train
 
     overrides = [word for word in words if is_override(word)]
     pairs = [pairs_file(Path(word)) for word in words if not is_override(word)]
     if not pairs:
         raise UserError("no pairs to train on; name a file, or a directory of congrad filter or congrad pair")
-    settings = stage_config(config, overrides, {"model.name": model}, reads=("model",))
-    policy = settings.model
-    m0 = policy if initial is None else replace(policy, name=initial, adapter=None, revision=None)
-    with stage_screen("train", output, quiet=quiet) as on_progress:
+    with stage_screen("train", output, quiet=quiet) as listener:
+        settings = stage_config(config, overrides, {"model.name": model}, reads=("model",), listener=listener)
+        policy = settings.model
+        m0 = policy if initial is None else replace(policy, name=initial, adapter=None, revision=None)
+        listener.on_stage("starting PyTorch and TRL")
+        from congrad.loop.filter import max_length
+        from congrad.training.train import train
+
+        warn_if_slow(policy, listener)
         train(
             pairs,
             policy,
@@ -56,13 +60,14 @@ def train_command(
             output,
             eval_path=held_out,
             max_length=max_length(settings.train),
-            listener=on_progress,
+            listener=listener,
         )
 
 
 def pairs_file(path: Path) -> Path:
     """The pairs in a stage's directory; a file is itself."""
     if not path.is_dir():
+        require_file(path)
         return path
     for name in HELD_BY_STAGES:
         if (path / name).is_file():

@@ -107,7 +107,12 @@ def one_at_a_time(sketches: Sketches) -> Callable[[slice], torch.Tensor]:
 
 
 def sum_buckets(
-    sketches: Sketches, share_P: torch.Tensor, factor_P: torch.Tensor, buckets: Buckets, num_threads: int = 1
+    sketches: Sketches,
+    share_P: torch.Tensor,
+    factor_P: torch.Tensor,
+    buckets: Buckets,
+    num_threads: int = 1,
+    on_rows: Callable[[int], None] = lambda rows: None,
 ) -> BucketSums:
     """Add share * factor * sketch of every pair to its bucket, in input order, in float32. The first pass.
 
@@ -117,6 +122,7 @@ def sum_buckets(
         share_P: the weight of the pair in its language's gradient.
         factor_P: the pair's gradient is this times its sketch. Used in float32: the largest should be near 1.
         num_threads: that read and scale chunks, while this one adds them; they change no sum.
+        on_rows: told how many more pairs have been added.
     """
     num_pairs, num_dims = sketches.shape
     num_buckets = len(buckets.language_B)
@@ -140,6 +146,7 @@ def sum_buckets(
             starts = range(start, min(start + rows * CHUNKS_AT_ONCE, num_pairs), rows)
             for bucket_C, sketch_CD in pool.map(scaled, starts):
                 sums_BD.index_add_(0, bucket_C, sketch_CD)
+            on_rows(min(start + rows * CHUNKS_AT_ONCE, num_pairs) - start)
     taken_P = (buckets.bucket_P >= 0) & norm_P.isfinite()
     weight_B = torch.zeros(num_buckets, dtype=torch.float64)
     weight_B.index_add_(0, buckets.bucket_P[taken_P], share_P[taken_P].double())

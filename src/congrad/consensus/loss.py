@@ -14,82 +14,9 @@ gradient of pair i is c_i * (grad log pi(y_w) - grad log pi(y_l)) with c = dL/d(
 Shapes: P pairs.
 """
 
-import math
-from dataclasses import dataclass
-
 import torch
 
-from congrad.consensus.choice import check_choice
-from congrad.errors import UserError
-
-SUMMED = ("dpo", "lp-dpo", "hinge", "robust")
-PER_TOKEN = ("ipo", "simpo")
-LOSSES = SUMMED + PER_TOKEN
-
-
-@dataclass(frozen=True)
-class Loss:
-    """A preference loss and its parameters. One that the named loss would ignore must stay None.
-
-    Attributes:
-        name: one of `LOSSES`.
-        beta: TRL's default is 0.1.
-        length_penalty: alpha of lp-dpo, per token. Above 0, a longer chosen response counts as already preferred.
-        label_smoothing: e of robust, the share of labels taken to be flipped, 0 <= e < 0.5.
-        target_margin: gamma of simpo; None becomes TRL's default, 0.5, with simpo.
-    """
-
-    name: str = "dpo"
-    beta: float = 0.1
-    length_penalty: float | None = None
-    label_smoothing: float | None = None
-    target_margin: float | None = None
-
-    def __post_init__(self) -> None:
-        check_choice("loss", self.name, LOSSES)
-        if not (math.isfinite(self.beta) and self.beta > 0):
-            raise UserError(f"beta is {self.beta}; it must be above 0")
-        for parameter, value, owner in (
-            ("length penalty", self.length_penalty, "lp-dpo"),
-            ("label smoothing", self.label_smoothing, "robust"),
-            ("target margin", self.target_margin, "simpo"),
-        ):
-            if value is not None and self.name != owner:
-                raise UserError(f"the {self.name} loss has no {parameter}; leave it out, or choose the loss {owner}")
-            if value is not None and not math.isfinite(value):
-                raise UserError(f"the {parameter} is {value}; give a finite number")
-        if self.name == "simpo" and self.target_margin is None:
-            object.__setattr__(self, "target_margin", 0.5)
-        if self.name == "lp-dpo" and self.length_penalty is None:
-            raise UserError(
-                "the lp-dpo loss needs a length penalty (R-DPO uses 0.005 to 0.05); give one, or choose dpo"
-            )
-        if self.name == "robust" and self.label_smoothing is None:
-            raise UserError(
-                "the robust loss needs a label smoothing, the share of flipped labels; give one, or choose dpo"
-            )
-        if self.label_smoothing is not None and not 0 <= self.label_smoothing < 0.5:
-            raise UserError(f"label smoothing is {self.label_smoothing}; it must be at least 0 and below 0.5")
-
-    def check_index(self, *, per_token: bool) -> None:
-        """Refuse an index of the other kind: its differences are no multiple of this loss's gradients.
-
-        Args:
-            per_token: the index holds differences of per-token means, not of sums.
-
-        Raises:
-            UserError: with the mend.
-        """
-        if self.name in PER_TOKEN and not per_token:
-            raise UserError(
-                f"the {self.name} loss needs gradients of per-token means and this index holds sums; "
-                f"build the index with --normalise mean, or choose from {', '.join(SUMMED)}"
-            )
-        if self.name in SUMMED and per_token:
-            raise UserError(
-                f"the {self.name} loss needs gradients of sums and this index holds per-token means; "
-                f"build the index without --normalise mean, or choose from {', '.join(PER_TOKEN)}"
-            )
+from congrad.consensus.settings import Loss
 
 
 def margins(

@@ -7,7 +7,7 @@ surgery on the language gradients without the fold. Two passes over the sketches
 Shapes: P pairs, D sketch dims, L languages, B buckets, F folds, J directions of a fold, C rows of a chunk.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -60,6 +60,7 @@ def score_pairs(
     num_languages: int,
     group_P: torch.Tensor | None = None,
     consensus: Consensus | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scores:
     """Score every pair against the consensus of the languages.
 
@@ -73,6 +74,7 @@ def score_pairs(
         language_P: the pair's language, 0 to num_languages - 1.
         group_P: the same number for the pairs of one prompt, which then share a fold; None if all prompts differ.
         consensus: None for the defaults.
+        on_progress: told how many pairs are done, and of how many; a pair counts half after the first pass.
 
     Raises:
         UserError: there is no pair.
@@ -86,8 +88,16 @@ def score_pairs(
     assert int(language_P.min()) >= 0
     assert int(language_P.max()) < num_languages
     factor_P = weight_P.double() * scale_P.double()
+    read = 0
+
+    def on_rows(rows: int) -> None:
+        nonlocal read
+        read += rows
+        on_progress(read // 2, num_pairs)
+
+    settings = consensus or Consensus()
     with _one_thread_an_operation() as num_threads:
-        return _score(sketches, factor_P, language_P, num_languages, group_P, consensus or Consensus(), num_threads)
+        return _score(sketches, factor_P, language_P, num_languages, group_P, settings, num_threads, on_rows)
 
 
 def _score(
@@ -98,6 +108,7 @@ def _score(
     group_P: torch.Tensor,
     settings: Consensus,
     num_threads: int,
+    on_rows: Callable[[int], None],
 ) -> Scores:
     known_P = factor_P.isfinite()
     share_P = _shares(settings, language_P, known_P)
@@ -113,7 +124,7 @@ def _score(
     )
     # Scaling all gradients alike changes no result, and keeps float32 clear of both its ends.
     largest = factor_P.where(known_P, 0.0).abs().max()
-    sums = sum_buckets(sketches, share_P, factor_P / largest.where(largest > 0, 1.0), buckets, num_threads)
+    sums = sum_buckets(sketches, share_P, factor_P / largest.where(largest > 0, 1.0), buckets, num_threads, on_rows)
 
     def gradients(kept_B: torch.Tensor) -> torch.Tensor:
         return language_gradients(sums, buckets.language_B, kept_B, total_L)
@@ -122,7 +133,7 @@ def _score(
     kept_FB = [buckets.fold_B != fold for fold in range(settings.cross_fit)] or [every_B]
     directions_FJD = torch.stack([_directions(gradients(kept_B), settings) for kept_B in kept_FB])
     fold_P = torch.cat([buckets.fold_B, torch.zeros(1, dtype=torch.int64)])[buckets.bucket_P]  # of bucket -1: fold 0
-    product_PJ = _products(sketches, directions_FJD, fold_P, num_threads)
+    product_PJ = _products(sketches, directions_FJD, fold_P, num_threads, on_rows)
 
     finite_P = known_P & sums.norm_P.isfinite()
     zero_P = finite_P & ((factor_P == 0) | (sums.norm_P == 0))
@@ -177,23 +188,30 @@ def _directions(gradient_LD: torch.Tensor, settings: Consensus) -> torch.Tensor:
     return unit_JD.float()
 
 
-def _products(sketches: Sketches, directions_FJD: torch.Tensor, fold_P: torch.Tensor, num_threads: int) -> torch.Tensor:
+def _products(
+    sketches: Sketches,
+    directions_FJD: torch.Tensor,
+    fold_P: torch.Tensor,
+    num_threads: int,
+    on_rows: Callable[[int], None],
+) -> torch.Tensor:
     """Inner products of every sketch with the directions of its own fold (P x J, float32). The second pass."""
     num_pairs, num_dims = sketches.shape
     product_PJ = torch.empty(num_pairs, directions_FJD.shape[1])
     rows = max(1, CHUNK_ELEMENTS // num_dims)
     read = one_at_a_time(sketches)
 
-    def multiply(start: int) -> None:
+    def multiply(start: int) -> int:
         sketch_CD = read(slice(start, start + rows))
         fold_C = fold_P[start : start + rows]
         for fold, directions_JD in enumerate(directions_FJD):
             own = torch.nonzero(fold_C == fold).flatten()
             product_PJ[start + own] = sketch_CD[own].float() @ directions_JD.T
+        return len(fold_C)
 
     with ThreadPoolExecutor(num_threads) as pool:
-        for _ in pool.map(multiply, range(0, num_pairs, rows)):
-            pass
+        for num_rows in pool.map(multiply, range(0, num_pairs, rows)):
+            on_rows(num_rows)
     return product_PJ
 
 

@@ -15,10 +15,9 @@ Shapes: L languages, A of them with a gradient, R random orders.
 import torch
 
 from congrad.consensus.choice import check_choice
+from congrad.consensus.settings import AGGREGATORS, needs_torchjd
 from congrad.errors import UserError
 
-TORCHJD = ("upgrad", "mgda", "cagrad", "gradvac", "aligned-mtl")
-AGGREGATORS = ("pcgrad", "mean", *TORCHJD)
 ROUNDING = 1e-6  # a sum shorter than this share of its parts' lengths is nothing but float32 rounding
 
 
@@ -140,9 +139,7 @@ def _torchjd_weights(gram_AA: torch.Tensor, aggregator: str, num_orders: int, se
             case _:
                 weighting = aggregation.GradVacWeighting()
     except ImportError as error:
-        raise UserError(
-            f"the aggregator {aggregator} needs the torchjd extra; pip install 'congrad[torchjd]', or choose pcgrad"
-        ) from error
+        raise UserError(needs_torchjd(aggregator)) from error
     if aggregator != "gradvac":
         weight_A: torch.Tensor = weighting(gram_AA)
         return weight_A

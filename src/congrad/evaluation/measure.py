@@ -18,14 +18,14 @@ from congrad.evaluation.preference import PairLogps, measure_pairs
 from congrad.evaluation.settings import Evaluate, LocalTask
 from congrad.evaluation.tasks import Item, is_match
 from congrad.evaluation.winrate import Answer, Judged, answer_prompts, judge_answers
-from congrad.filtering import Model
-from congrad.filtering.ranks import pick_device
+from congrad.models.device import pick_device
+from congrad.models.settings import Model
 from congrad.preferences import Preferences
+from congrad.progress import Listener, Progress
 from congrad.selfreward.engines import Engine, OpenEngine, Request, has_chat_template, open_engine
 from congrad.selfreward.prompts import Prompt
 from congrad.stage import content_key
 
-OnProgress = Callable[[str, int, int], None]
 PARTS = "parts"
 
 
@@ -53,14 +53,14 @@ class Found:
 class Counter:
     """Adds up what the parts have done."""
 
-    def __init__(self, listener: OnProgress, total: int) -> None:
+    def __init__(self, listener: Listener, total: int) -> None:
         self.listener, self.total = listener, total
         self.done: dict[str, int] = {}
 
     def of(self, *part: str) -> Callable[[int], None]:
         def tell(done: int) -> None:
             self.done["/".join(part)] = done
-            self.listener("evaluate", sum(self.done.values()), self.total)
+            self.listener.on_progress(Progress("evaluating", sum(self.done.values()), self.total, "examples"))
 
         return tell
 

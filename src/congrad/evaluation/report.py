@@ -13,7 +13,7 @@ from congrad.evaluation.preference import IMPLICIT, METRICS, accuracies, scored_
 from congrad.evaluation.settings import Evaluate
 from congrad.evaluation.table import Languages, Metric, Unit, figure_content, metric_content
 from congrad.evaluation.winrate import by_language, describe_contest, win_examples
-from congrad.filtering import Model
+from congrad.models.settings import Model
 
 MIN_EXAMPLES = 20  # with fewer, a bootstrap has seen too little of how different examples can be
 MEANS_OF = {"preference": "held-out pairs", "win-rate": "judged prompts"}

@@ -10,7 +10,7 @@ manifest.json      written last
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from congrad.evaluation.measure import (
     Counter,
     Found,
     Inputs,
-    OnProgress,
     file_name,
     judge_contests,
     measure_model,
@@ -34,17 +33,15 @@ from congrad.evaluation.tasks import load_task
 from congrad.evaluation.verdict import read_template
 from congrad.evaluation.winrate import alpaca_outputs, contests_of, verdict_rows
 from congrad.files import without_nan, write_atomically, write_json
-from congrad.filtering import Model
+from congrad.models.compute import settle_stage
+from congrad.models.settings import Model
+from congrad.progress import SILENT, Listener
 from congrad.selfreward.engines import identity
 from congrad.selfreward.prompts import load_prompts
 from congrad.stage import begin, content_key, finish, write_rows
 
 OUTPUTS, VERDICTS = "outputs", "verdicts.jsonl"
 TITLES = {"none": "unfiltered", "congrad": "ConGrad"}
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """No progress shown."""
 
 
 def row_name(method: str, round: int) -> str:
@@ -66,7 +63,7 @@ def run_evaluate(
     output: Path,
     *,
     against: Mapping[str, Sequence[str]] | None = None,
-    listener: OnProgress = silent,
+    listener: Listener = SILENT,
 ) -> None:
     """Measures all models and writes the table; returns at once where that is done already.
 
@@ -91,6 +88,8 @@ def run_evaluate(
         for other in (name, *others):
             assert other in models, f"{other} is none of the models"
     inputs = read_inputs(settings)
+    first = settle_stage(next(iter(models.values())), output, listener)
+    models = {name: replace(model, dtype=first.dtype) for name, model in models.items()}
     contests = contests_of(list(models), next(iter(models)), against or {}) if settings.win_rate else []
     if begin(output, "evaluate", decided(models, settings, inputs, contests)):
         return

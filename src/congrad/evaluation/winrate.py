@@ -24,7 +24,7 @@ from congrad.evaluation.verdict import (
     read_template,
     read_verdict,
 )
-from congrad.filtering import Model
+from congrad.models.settings import Model
 from congrad.selfreward.engines import Engine, OpenEngine, Request, has_chat_template
 from congrad.selfreward.generate import Generate, make_requests, settle_chat
 from congrad.selfreward.prompts import Prompt

@@ -1,26 +1,5 @@
 """The filter: preference pairs and a model in, the pairs that the languages agree on out."""
 
-from congrad.filtering.run import (
-    FilterConfig,
-    FilterResult,
-    Input,
-    Listener,
-    Model,
-    Selection,
-    filter_preferences,
-    refilter,
-)
-from congrad.filtering.score import ScoredRows, score
+import lazy_loader
 
-__all__ = [
-    "FilterConfig",
-    "FilterResult",
-    "Input",
-    "Listener",
-    "Model",
-    "ScoredRows",
-    "Selection",
-    "filter_preferences",
-    "refilter",
-    "score",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # what is imported is in __init__.pyi

@@ -21,7 +21,6 @@ Shapes: N input rows, P pairs that can be scored.
 
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -32,18 +31,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from congrad.consensus import Loss, margins
 from congrad.consensus.choice import check_choice
-from congrad.consensus.loss import PER_TOKEN
+from congrad.consensus.loss import margins
+from congrad.consensus.settings import PER_TOKEN, Loss
 from congrad.errors import UserError
 from congrad.filtering.logps import Triple, log_probabilities
 from congrad.filtering.outputs import write_rows
-from congrad.filtering.ranks import pick_device, ranks, wait_for_all
-from congrad.filtering.run import DEFAULT_SELECTION, Input, Model, Selection, read_preferences
-from congrad.gradients import GradientIndex
+from congrad.filtering.run import read_preferences
+from congrad.filtering.settings import Input
 from congrad.gradients.build import pairs_fingerprint, triples
+from congrad.gradients.index import GradientIndex
+from congrad.models.device import pick_device
+from congrad.models.ranks import ranks, wait_for_all
+from congrad.models.settings import Model
 from congrad.preferences import Preferences, TokenisedPairs, tokenise
-from congrad.selection import reasons, select
+from congrad.progress import SILENT, Listener, Progress
+from congrad.selection.keep import reasons, select
+from congrad.selection.settings import DEFAULT_SELECTION, Selection
 from congrad.stage import RowLog, begin, content_key, finish
 
 Method = Literal["none", "random", "reward-margin", "loss"]
@@ -99,10 +103,6 @@ class LogProbabilities:
     reference_P2: Floats | None
 
 
-def silent(stage: str, done: int, total: int) -> None:
-    pass
-
-
 def filter_baseline(
     baseline: Baseline,
     source: Input,
@@ -110,7 +110,7 @@ def filter_baseline(
     output: Path,
     *,
     index: GradientIndex | None = None,
-    listener: Callable[[str, int, int], None] = silent,
+    listener: Listener = SILENT,
 ) -> list[str]:
     """Filters preference pairs by a baseline into a run directory; returns at once where that is done.
 
@@ -140,7 +140,7 @@ def _filter(
     model: Model,
     output: Path,
     index: GradientIndex | None,
-    listener: Callable[[str, int, int], None],
+    listener: Listener,
 ) -> list[str]:
     from congrad.models.load import load_tokenizer
 
@@ -242,7 +242,7 @@ def of_index(index: GradientIndex) -> LogProbabilities:
 
 
 def by_pass(
-    model: Model, pairs: TokenisedPairs, usable: list[int], output: Path, listener: Callable[[str, int, int], None]
+    model: Model, pairs: TokenisedPairs, usable: list[int], output: Path, listener: Listener
 ) -> LogProbabilities:
     """Runs the policy, and the reference where there is one, over the pairs; goes on where an earlier pass stopped."""
     from congrad.models.load import load_model
@@ -265,7 +265,7 @@ def by_pass(
                     rows = zip((keys[position] for position in batch), logps_B2.tolist(), strict=True)
                     counted += sum(not done[position] for position in batch)
                     log.append({"key": key, "logps": logps} for key, logps in rows)
-                    listener("filter", counted, total)
+                    listener.on_progress(Progress("log-probabilities", counted, total, "pairs"))
             values = [[math.nan if x is None else x for x in log.rows[key]["logps"]] for key in keys]
             found[side] = np.array(values, dtype=np.float64).reshape(-1, 2)
     return LogProbabilities(found["policy"], found.get("reference"))

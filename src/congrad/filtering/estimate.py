@@ -1,14 +1,24 @@
-"""What a pass will cost, measured on its longest pack before it starts."""
+"""What a pass will cost, measured before it starts, in less than half a minute on any machine.
+
+Pieces of the longest pack are run, each four times as long as the last, until the whole one fits into the time that is
+left; it shows at once whether memory suffices. Where it never would, time is what the pieces say: one of n tokens takes
+about a + b n. Where even the first piece would take too long (bfloat16 on a processor without it, where the smallest
+pack takes minutes), it is what single matrix products say.
+"""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from congrad.gradients import PassSettings
-from congrad.gradients.packing import pack
+from congrad.gradients.memory import shape_multiple
+from congrad.gradients.packing import IntArray, num_packed_tokens, pack
+from congrad.gradients.settings import PassSettings
+from congrad.models.memory import peak_memory
+from congrad.models.precision import layer_shape, product_pair, seconds_of
+from congrad.words import human_bytes, human_time
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -16,30 +26,50 @@ if TYPE_CHECKING:
     from congrad.gradients.build import Pairs
 
 FLOAT16_BYTES, ROW_BYTES = 2, 12  # of a sketch's entries; of its scale and two log-probabilities
+SECONDS = 20.0  # of measuring, at most
+PRODUCTS = 2**22  # multiply-adds of a single product: 20 ms where bfloat16 is emulated
+BESIDE_PRODUCTS = (0.8, 1.5, 3.0)  # what a pass takes of the time of its products: at least, about, at most
+FIRST, GROWTH = 6, 4  # tokens of each part of the first piece; how much longer the next one is
+NOISE = 0.1  # of a time on a shared machine, at least
+
+Triple = tuple[IntArray, IntArray, IntArray]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Costs of sketching `num_pairs` pairs on `world_size` devices like this one."""
+    """Costs of sketching `num_pairs` pairs on `world_size` devices like this one.
+
+    Attributes:
+        seconds: as far as is known; between `low` and `high`.
+        memory_bytes: most in use so far.
+        measured_tokens: of the longest piece that was measured; 0 where single products were.
+        whole: that was the longest pack of all, so that no other needs more memory.
+    """
 
     num_pairs: int
     num_tokens: int
     seconds: float
+    low: float
+    high: float
     memory_bytes: int
     disk_bytes: int
+    measured_tokens: int
+    whole: bool
 
-
-def peak_memory(device: torch.device) -> int:
-    """Most bytes in use so far: of the GPU's memory, or of this process's resident memory on the CPU."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    def __str__(self) -> str:
+        sure = f"between {human_time(self.low)} and {human_time(self.high)}"
+        if not self.whole:
+            tokens = f"{self.measured_tokens} tokens" if self.measured_tokens else "single matrix products"
+            sure += f": measured on {tokens}, since a whole pack would take too long"
+        at_least = "" if self.whole else "at least "
+        return (
+            f"{self.num_pairs:,} pairs, {self.num_tokens:,} tokens: about {human_time(self.seconds)} ({sure}), "
+            f"{at_least}{human_bytes(self.memory_bytes)} of memory, {human_bytes(self.disk_bytes)} of disk"
+        )
 
 
 def estimate(model: "PreTrainedModel", pairs: "Pairs", settings: PassSettings, world_size: int = 1) -> Estimate:
-    """Runs the longest pack, which shows at once whether memory suffices, and scales its time by tokens."""
+    """Measures a few packs and scales their times by tokens."""
     from congrad.gradients.build import packed_lengths, pass_sketcher, triples
 
     lengths = packed_lengths(pairs)
@@ -47,22 +77,124 @@ def estimate(model: "PreTrainedModel", pairs: "Pairs", settings: PassSettings, w
     settings = settings.resolved(num_pairs, model.device)
     assert settings.projection_size is not None
     assert settings.token_budget is not None
-    longest: list[int] = []
-    for position in (-lengths).argsort(kind="stable").tolist():
-        if not lengths[position] or (longest and lengths[[*longest, position]].sum() > settings.token_budget):
-            break
-        longest.append(position)
-    prompt_packs = pack(triples(pairs, longest), settings.normalise)
-    with pass_sketcher(model, settings) as sketch:
-        run: Callable[[], object] = lambda: sketch(prompt_packs)  # noqa: E731
-        run()  # the first call also warms allocators and kernels up
-        started = time.perf_counter()
-        run()
-        seconds = time.perf_counter() - started
+    order = (-lengths).argsort(kind="stable")[:num_pairs]
+    longest = triples(pairs, filled(order, lengths, settings.token_budget))
+    typical = triples(pairs, filled(order[num_pairs // 2 :], lengths, settings.token_budget))
+    products = seconds_of_products(model)
+    first_piece = [cut(longest, FIRST)]
+    points: list[tuple[int, float]] = []
+    whole = False
+    if 2 * products(*tokens_of(first_piece)) <= SECONDS:
+        with pass_sketcher(model, settings) as sketch:
+
+            def run(some: Sequence[Triple]) -> tuple[int, float]:
+                """Tokens and seconds."""
+                started = time.perf_counter()
+                sketch(pack(some, settings.normalise))
+                return tokens_of(some)[0], time.perf_counter() - started
+
+            points, whole = measure(run, longest, typical)
+    if points:
+        seconds, low, high = scaled(points, num_tokens, settings.token_budget, whole=whole)
+    else:
+        usable = [position for position in range(len(lengths)) if lengths[position]]
+        low, seconds, high = (share * products(*tokens_of(triples(pairs, usable))) for share in BESIDE_PRODUCTS)
     return Estimate(
         num_pairs=num_pairs,
         num_tokens=num_tokens,
-        seconds=seconds * num_tokens / int(lengths[longest].sum()) / world_size,
+        seconds=seconds / world_size,
+        low=low / world_size,
+        high=high / world_size,
         memory_bytes=peak_memory(model.device),
         disk_bytes=num_pairs * (settings.projection_size**2 * FLOAT16_BYTES + ROW_BYTES),
+        measured_tokens=max((tokens for tokens, _ in points), default=0),
+        whole=whole,
     )
+
+
+def filled(order: IntArray, lengths: IntArray, budget: int) -> list[int]:
+    """The first pairs of an order whose tokens fit the budget together; one at least."""
+    taken: list[int] = order[: max(1, int((lengths[order].cumsum() <= budget).sum()))].tolist()
+    return taken
+
+
+def cut(longest: Sequence[Triple], part: int) -> Triple:
+    """A piece of the first pair: so many tokens of the prompt and of each response, at most."""
+    prompt, chosen, rejected = longest[0]
+    return prompt[:part], chosen[:part], rejected[:part]
+
+
+def tokens_of(some: Sequence[Triple]) -> tuple[int, int]:
+    """Packed tokens, and predicted ones."""
+    return sum(num_packed_tokens(*triple) for triple in some), sum(len(side) for triple in some for side in triple[1:])
+
+
+def seconds_of_products(model: "PreTrainedModel") -> Callable[[int, int], float]:
+    """A function that tells the seconds of the matrix products of so many packed and predicted tokens.
+
+    Each goes through every weight twice: forward, and for the gradient of the input.
+    """
+    head = model.get_output_embeddings().weight.numel()
+    embedded = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
+    blocks = sum(each.numel() for each in model.parameters() if each.ndim > 1 and id(each) not in embedded)
+    shape = layer_shape(model).smaller(PRODUCTS)
+    dtype = str(model.dtype).removeprefix("torch.")
+    pair = seconds_of(product_pair(dtype, model.device, shape), model.device)
+    one = pair / (2 * shape.tokens * shape.inputs * shape.outputs)
+    least = shape_multiple(torch.empty(0, dtype=model.dtype))  # packs are padded to it
+
+    def seconds(packed: int, predicted: int) -> float:
+        return 2 * one * float(max(packed, least) * blocks + max(predicted, least) * head)
+
+    return seconds
+
+
+def measure(
+    run: Callable[[Sequence[Triple]], tuple[int, float]], longest: Sequence[Triple], typical: Sequence[Triple]
+) -> tuple[list[tuple[int, float]], bool]:
+    """Times pieces, and whole packs where they fit into `SECONDS`.
+
+    Args:
+        run: sketches a pack; gives its tokens and seconds.
+
+    Returns:
+        Tokens and seconds of each that counts; and whether they are of the longest and of a typical pack.
+    """
+    started, part = time.perf_counter(), FIRST
+    wanted, _ = tokens_of(longest)
+    run([cut(longest, part)])  # draws the projections, and warms kernels and allocators up
+    points = [run([cut(longest, part)])]
+    while True:
+        tokens, seconds = points[-1]
+        left = SECONDS - (time.perf_counter() - started)
+        if 2 * seconds / tokens * wanted <= left:
+            return [run(longest), run(typical)], True
+        part *= GROWTH
+        piece = [cut(longest, part)]
+        size, _ = tokens_of(piece)
+        if size <= tokens or seconds / tokens * size > left:
+            return points, False
+        points.append(run(piece))
+
+
+def scaled(
+    points: Sequence[tuple[int, float]], num_tokens: int, budget: int, *, whole: bool
+) -> tuple[float, float, float]:
+    """Seconds of all tokens, with a lower and an upper end.
+
+    Args:
+        points: of `measure`.
+        budget: tokens of a pack.
+        whole: the points are packs; else pieces, whose fixed costs weigh more than a pack's.
+    """
+    rates = [seconds / tokens for tokens, seconds in points]
+    if whole:
+        middle = sum(rates) / len(rates)
+        return middle * num_tokens, min(rates) * (1 - NOISE) * num_tokens, max(rates) * (1 + NOISE) * num_tokens
+    (tokens, seconds), high = points[-1], rates[-1] * num_tokens
+    if len(points) == 1:  # nobody knows how much of it is fixed
+        return high, 0.0, high * (1 + NOISE)
+    before, seconds_before = points[-2]
+    a_token = max(seconds - seconds_before, 0.0) / (tokens - before)
+    fixed = seconds - a_token * tokens
+    return (a_token + fixed / max(budget, tokens)) * num_tokens, a_token * num_tokens * (1 - NOISE), high * (1 + NOISE)

@@ -9,12 +9,14 @@ pairs r itself is uncertain, and so is the estimate.
 """
 
 import math
+from typing import Any
 
 import torch
 
-from congrad.consensus import Consensus, Loss, score_pairs
+from congrad.consensus.score import score_pairs
+from congrad.consensus.settings import Consensus, Loss
 from congrad.filtering.score import language_codes, pair_inputs
-from congrad.gradients import GradientIndex
+from congrad.gradients.index import GradientIndex
 from congrad.gradients.projection import halved
 
 MAX_PAIRS = 1000  # enough for two digits; keeps the check below a second
@@ -45,7 +47,7 @@ def estimate_fidelity(index: GradientIndex, loss: Loss, consensus: Consensus) ->
     step = -(-len(index) // MAX_PAIRS)
     taken_P = torch.arange(0, len(index), step)
     sketch_Ppp = torch.stack([index[int(row) : int(row) + 1][0] for row in taken_P]).unflatten(1, (size, size)).float()
-    inputs = {name: values_P[taken_P] for name, values_P in pair_inputs(index, loss).items()}
+    inputs: dict[str, Any] = {name: values_P[taken_P] for name, values_P in pair_inputs(index, loss).items()}
     num_languages = len(language_codes(index)[0])
     scores = [
         score_pairs(

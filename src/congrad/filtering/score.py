@@ -3,14 +3,17 @@
 Shapes: N input rows, P sketched pairs, L languages.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from congrad.consensus import Consensus, Loss, Scores, margins, pair_weights, score_pairs
-from congrad.gradients import GradientIndex
+from congrad.consensus.loss import margins, pair_weights
+from congrad.consensus.score import Scores, score_pairs
+from congrad.consensus.settings import Consensus, Loss
+from congrad.gradients.index import GradientIndex
 
 
 @dataclass(frozen=True)
@@ -94,13 +97,20 @@ def pair_inputs(index: GradientIndex, loss: Loss) -> dict[str, torch.Tensor]:
     }
 
 
-def score(index: GradientIndex, loss: Loss | None = None, consensus: Consensus | None = None) -> ScoredRows:
+def score(
+    index: GradientIndex,
+    loss: Loss | None = None,
+    consensus: Consensus | None = None,
+    *,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> ScoredRows:
     """Scores every row of an index: the cosine of its gradient with the direction that the languages agree on.
 
     Args:
         index: from `build_index` or `open_index`.
         loss: the preference loss; None for DPO with beta 0.1. Needs no new index, unless its normalisation differs.
         consensus: how the direction is found; None for PCGrad, cross-fitted in five folds.
+        on_progress: told how many pairs are done, and of how many.
 
     Raises:
         UserError: the loss does not fit the index, or the aggregator is not installed.
@@ -108,7 +118,7 @@ def score(index: GradientIndex, loss: Loss | None = None, consensus: Consensus |
     names, _ = language_codes(index)
     position_P = index.positions_P.numpy()
     inputs = pair_inputs(index, loss or Loss())
-    detail = score_pairs(index, **inputs, num_languages=len(names), consensus=consensus)
+    detail = score_pairs(index, **inputs, num_languages=len(names), consensus=consensus, on_progress=on_progress)
 
     def column(values_P: torch.Tensor) -> pa.Array:
         values_N = np.full(len(index.pairs), np.nan, dtype=np.float32)

@@ -34,9 +34,11 @@ from congrad.gradients.index import (
     write_tensors,
 )
 from congrad.gradients.packing import IntArray, Pack, num_packed_tokens, pack
-from congrad.gradients.settings import PassSettings, Progress, Rank
+from congrad.gradients.settings import PassSettings
 from congrad.gradients.sketch import PairSketches, scorer, sketcher
 from congrad.gradients.space import count_weights, expert_space, gradient_space
+from congrad.models.ranks import Rank
+from congrad.progress import Progress
 
 MIN_SHARD_PAIRS = 32  # on a CPU about a minute's work: what a kill may cost
 NUM_SHARDS = 256
@@ -243,7 +245,7 @@ def build_index(
         reference_fingerprint: its identity; required with `reference`.
         rank: this process among those that build the index together, all on one shared file system; None: alone.
         barrier: waits for all ranks.
-        on_progress: called after every pack.
+        on_progress: told after every pack.
 
     Raises:
         UserError: the directory holds an index of another model, data or settings; it cannot be written; or the device
@@ -288,7 +290,7 @@ def build_index(
                 results.append(compute(pack(triples(pairs, positions), settings.normalise)))
                 order += positions
                 done, num_done = done + int(lengths[positions].sum()), num_done + len(positions)
-                on_progress(Progress(stage, done, total, num_done, num_pairs))
+                on_progress(Progress(stage, num_done, num_pairs, "pairs", work=(done, total)))
             back = torch.from_numpy(np.argsort(order))
             tensors = {"logps": torch.cat([result.logps_B2 for result in results])[back]}
             if kind == "sketches":
@@ -309,7 +311,7 @@ def build_index(
     if reference is not None:
         assert reference_fingerprint is not None
         with scorer(reference()) as score:
-            run("reference", "reference", score)
+            run("reference model", "reference", score)
     barrier()
     if rank.number == 0:
         finish(directory, shards, seconds=time.monotonic() - started, has_reference=reference is not None)

@@ -12,7 +12,8 @@ from transformers import PreTrainedModel
 
 from congrad.errors import UserError
 from congrad.gradients.packing import IntArray, pack
-from congrad.gradients.sketch import scorer
+from congrad.gradients.sketch import scorer, sketcher
+from congrad.models.device import CHOSEN, PROMPT, REJECTED, Computed
 
 PROMPT_TOKENS, RESPONSE_TOKENS = 16, 8
 TOLERANCE = {
@@ -55,3 +56,11 @@ def check_model(model: PreTrainedModel, prompt: IntArray, chosen: IntArray, reje
                 "Llama, Mistral, Mixtral, Qwen 2 and 3, Gemma 2 and 3 and GPT-2 are supported"
             )
     return True
+
+
+def by_sketches(model: PreTrainedModel) -> Computed:
+    """What `congrad.models.device.pick_device` compares with the CPU before a gradient pass: that of one short pair."""
+    triple = np.array(PROMPT), np.array(CHOSEN), np.array(REJECTED)
+    with sketcher(model.requires_grad_(False), size=16, seed=0) as sketch:
+        found = sketch(pack([triple], "sum"))
+    return found.logps_B2[0], found.sketches_BD[0]

@@ -9,14 +9,15 @@ Shapes: T tokens in the pack, N predicted tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from congrad.gradients.settings import Normalise
+
 IntArray = npt.NDArray[Any]
-Normalise = Literal["sum", "mean"]
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
-"""What decides a gradient pass, who runs which part of it, and how far it is. Nothing here loads a model's library."""
+"""What decides a gradient pass. Nothing here loads a model's library."""
 
 import re
 from dataclasses import dataclass, replace
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from congrad.errors import UserError
-from congrad.gradients.packing import Normalise
+
+if TYPE_CHECKING:
+    import torch
+
+Normalise = Literal["sum", "mean"]
 
 MANY_PAIRS = 20_000  # from here on a pair takes 32 KB instead of 128: 100,000 of them 3.3 GB
 
@@ -52,7 +55,7 @@ class PassSettings:
         if self.layers not in (None, "upper"):
             layer_slice(self.layers)
 
-    def resolved(self, num_pairs: int, device: torch.device) -> "PassSettings":
+    def resolved(self, num_pairs: int, device: "torch.device") -> "PassSettings":
         """The same with a number for what suits the data and the device."""
         return replace(
             self,
@@ -61,30 +64,11 @@ class PassSettings:
         )
 
 
-@dataclass(frozen=True)
-class Rank:
-    """This process among those that build the index together."""
-
-    number: int = 0
-    world_size: int = 1
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where this rank's pass is: `done` of `total` packed tokens, which take the time, and `pairs` of `num_pairs`."""
-
-    stage: str
-    done: int
-    total: int
-    pairs: int
-    num_pairs: int
-
-
 def default_projection_size(num_pairs: int) -> int:
     """Wide sketches for few pairs, whose scores lie close together; 32 KB a pair for many (docs/performance.md)."""
     return 256 if num_pairs < MANY_PAIRS else 128
 
 
-def default_token_budget(device: torch.device) -> int:
+def default_token_budget(device: "torch.device") -> int:
     """Tokens in one pass: larger packs are no faster on a CPU and leave its cache; small ones leave a GPU idle."""
     return 512 if device.type == "cpu" else 16384

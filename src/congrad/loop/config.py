@@ -11,10 +11,13 @@ from typing import Any
 
 from congrad.errors import UserError
 from congrad.evaluation.settings import Evaluate
-from congrad.filtering import Model
 from congrad.loop.build import Source, build, located, shown
 from congrad.loop.filter_settings import Filter
 from congrad.loop.yaml_file import KeyPath, dump_yaml, parse_yaml, read_yaml
+from congrad.models.settings import Model
+from congrad.preferences.files import DEFAULT_LANGUAGE_COLUMN, glance
+from congrad.preferences.names import PROMPT_MEND, PROMPTS_LANGUAGE_MEND, REQUIRED
+from congrad.progress import SILENT, Listener
 from congrad.selfreward.generate import Generate
 from congrad.selfreward.judge import Judge
 from congrad.selfreward.pair import Pair
@@ -54,6 +57,8 @@ def read_config(
     *,
     given: Mapping[str, Any] | None = None,
     unread: Sequence[str] = (),
+    glances: bool = False,
+    listener: Listener = SILENT,
 ) -> RunConfig:
     """The configuration of a file with overrides; without a file, of the overrides alone.
 
@@ -61,6 +66,8 @@ def read_config(
         overrides: `generate.temperature=0.5`: a dotted key and a value as YAML writes it.
         given: values by dotted key that a command's own arguments say; they have the last word.
         unread: sections that the caller does not read, and that need not be there.
+        glances: look at the files that it names, too.
+        listener: told before TRL is imported, which takes seconds.
 
     Raises:
         UserError: what is wrong, by file, line and key, with the nearest name for an unknown one.
@@ -76,9 +83,28 @@ def read_config(
         values.setdefault(section, PLACEHOLDERS[section])
     source = Source(str(path or ""), lines, overridden)
     config = build(RunConfig, values, (), source)
+    if glances:
+        glance_at_inputs(config, [name for name in SECTIONS if name not in unread])
     if config.train:  # TRL takes seconds to import, and there is nothing to check without
+        listener.on_stage("starting PyTorch and TRL")
         check_train(config, source)
     return config
+
+
+def glance_at_inputs(config: RunConfig, sections: Sequence[str]) -> None:
+    """Raises:
+    UserError: prompts or pairs are not there, or a glance at them finds a mistake.
+    """
+    prompts, evaluate = config.prompts, config.evaluate
+    if "prompts" in sections and prompts.source is not None:
+        columns = {prompts.prompt_column: PROMPT_MEND}
+        if prompts.language_column != DEFAULT_LANGUAGE_COLUMN:
+            columns[prompts.language_column] = PROMPTS_LANGUAGE_MEND
+        glance(prompts.source, columns)
+    if "prompts" in sections and prompts.pairs is not None:
+        glance(prompts.pairs, REQUIRED)
+    if "evaluate" in sections and evaluate.pairs is not None:
+        glance(evaluate.pairs, REQUIRED)
 
 
 def put(values: dict[str, Any], path: KeyPath, value: Any, word: str) -> None:

@@ -4,18 +4,19 @@ Length limit, loss and reference are those of the training that follows, taken f
 is what is trained.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from congrad.consensus import Loss
+from congrad.consensus.settings import Loss
 from congrad.errors import UserError
-from congrad.filtering import FilterConfig, Input, Listener, Model, filter_preferences
 from congrad.filtering.baselines import Baseline, filter_baseline
-from congrad.gradients import open_index
-from congrad.gradients.index import is_finished
+from congrad.filtering.run import filter_preferences
+from congrad.filtering.settings import FilterConfig, Input
+from congrad.gradients.index import is_finished, open_index
 from congrad.loop.config import RunConfig
+from congrad.models.settings import Model
+from congrad.progress import Listener
 from congrad.training.settings import Rounds
 
 DEFAULT_MAX_LENGTH = 1024  # TRL's
@@ -95,8 +96,7 @@ def filter_round(
     output: Path,
     *,
     index: Path | None,
-    on_filter: Listener,
-    on_progress: Callable[[str, int, int], None],
+    listener: Listener,
 ) -> None:
     """Filters a round's pairs into a run directory as `congrad filter` writes it; returns at once where that is done.
 
@@ -111,10 +111,10 @@ def filter_round(
     wanted = filter_config(config, method, pairs, model)
     if method == "congrad":
         if not (output / "manifest.json").is_file():
-            filter_preferences(wanted, output, listener=on_filter)
+            filter_preferences(wanted, output, settled=True, listener=listener)
         return
     baseline = Baseline(
         method=cast("Any", method), selection=config.filter.selection(), loss=wanted.loss, seed=config.filter.seed
     )
     shared = open_index(index) if index is not None and is_finished(index) else None
-    filter_baseline(baseline, wanted.input, wanted.model, output, index=shared, listener=on_progress)
+    filter_baseline(baseline, wanted.input, wanted.model, output, index=shared, listener=listener)

@@ -8,11 +8,11 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from congrad.consensus import Consensus
 from congrad.consensus.choice import check_choice
+from congrad.consensus.settings import Consensus
 from congrad.errors import UserError
-from congrad.filtering import Selection
-from congrad.gradients import PassSettings
+from congrad.gradients.settings import PassSettings
+from congrad.selection.settings import Selection
 
 METHODS = ("none", "random", "reward-margin", "loss", "congrad")
 """The baselines that every result needs (`congrad.filtering.baselines`), and the method; in the evaluation's order."""

@@ -60,6 +60,16 @@ def take_config(config: RunConfig, output: Path) -> list[str]:
     return said
 
 
+def dtype_of_run(output: Path) -> str | None:
+    """The dtype that the run in `output` was begun in; None for a new run, or one that has made nothing yet."""
+    path = output / CONFIG
+    if not path.is_file():
+        return None
+    old = read_config(path)
+    steps = layout(old, output).steps(old.rounds.count)
+    return old.model.dtype if any(step.begun for step in steps) else None
+
+
 def check_new(output: Path) -> None:
     if output.exists() and (not output.is_dir() or any(not path.name.startswith(".") for path in output.iterdir())):
         raise UserError(f"{output} is there already and no run of congrad's; choose another --output")

@@ -4,24 +4,26 @@ Every stage is a function that reads directories and writes one, returns at once
 where it was killed. So the loop keeps no state: to go on is to call it again.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from congrad.errors import UserError
 from congrad.evaluation.run import opponents, row_name, run_evaluate
-from congrad.filtering import Input, Listener, Model
-from congrad.filtering.ranks import ranks, wait_for_all
+from congrad.filtering.settings import Input
 from congrad.loop.config import RunConfig
 from congrad.loop.filter import filter_config, filter_round, max_length
 from congrad.loop.filter_settings import METHODS
-from congrad.loop.growth import CONFIG, check_new, take_config
+from congrad.loop.growth import CONFIG, check_new, dtype_of_run, take_config
 from congrad.loop.plan import INDEXED, NOT_FROM_PAIRS, Layout, Stage, Step, layout, steps_until
 from congrad.loop.take_pairs import PAIRS, take_pairs
+from congrad.models.compute import settle_dtype
+from congrad.models.ranks import Rank, is_first, ranks, wait_for_all
+from congrad.models.settings import Model, check_device, check_dtype
+from congrad.progress import SILENT, Listener
 from congrad.selfreward.generate import run_generate
 from congrad.selfreward.judge import run_judge
 from congrad.selfreward.pair import run_pair
@@ -35,12 +37,10 @@ INITIAL = "M0"
 
 @dataclass(frozen=True)
 class RunListener:
-    """What is told to a person on the way. Every part does nothing by default."""
+    """Who is told of the steps, and of what happens within one; by default nobody."""
 
-    on_note: Callable[[str], None] = lambda note: None
+    within: Listener = SILENT
     on_step: Callable[[Step], None] = lambda step: None
-    on_progress: Callable[[str, int, int], None] = lambda stage, done, total: None
-    on_filter: Listener = field(default_factory=Listener)
     on_finished: Callable[[Step], None] = lambda step: None
 
 
@@ -61,10 +61,11 @@ def run_loop(
     check(config)
     first = is_first()
     listener = listener if listener is not None and first else RunListener()
-    with only_run(output) if first else nullcontext(), ranks():
+    with only_run(output) if first else nullcontext(), ranks() as rank:
+        config = with_dtype(config, output, rank, listener.within)
         if first:
             for note in take_config(config, output):
-                listener.on_note(note)
+                listener.within.on_note(f"note: {note}")
         wait_for_all()
         steps = steps_until(list(layout(config, output).steps(config.rounds.count)), until)
         finished = [step.finished for step in steps]
@@ -79,6 +80,31 @@ def run_loop(
                 listener.on_finished(step)
 
 
+def with_dtype(config: RunConfig, output: Path, rank: Rank, listener: Listener) -> RunConfig:
+    """The configuration with the dtype of the whole run, which its own copy of the configuration keeps.
+
+    Raises:
+        UserError: the run was begun when `auto` was something else.
+    """
+    began_in = dtype_of_run(output)
+    if began_in == "auto" and config.model.dtype == "auto":
+        raise UserError(
+            f"{output} was begun by an older congrad, to which model.dtype auto was the checkpoint's; "
+            "choose another --output"
+        )
+    initial, rounds = config.model, config.rounds
+    judge = Model(config.judge.model, dtype=initial.dtype) if config.judge.model is not None else initial
+    model = settle_dtype(
+        initial,
+        began_in=began_in,
+        together=[initial] if rounds.reference == "initial" and rounds.count > 1 else [],
+        at_other_times=[judge] if (config.judge.engine or config.generate.engine).kind == "transformers" else [],
+        rank=rank,
+        listener=listener,
+    )
+    return replace(config, model=model)
+
+
 def run_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
     """One stage, by all processes of a launcher or by the first while the others wait."""
     run = STAGE_RUNNERS[step.stage]
@@ -88,11 +114,6 @@ def run_step(config: RunConfig, place: Layout, step: Step, listener: RunListener
     if is_first():
         run(config, place, step, listener)
     wait_for_all()
-
-
-def is_first() -> bool:
-    """Whether this is the first process of its launcher, or has none."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager
@@ -126,9 +147,8 @@ def check(config: RunConfig) -> None:
     Raises:
         UserError: by key.
     """
-    from congrad.models.load import parse_dtype
-
-    parse_dtype(config.model.dtype)
+    check_dtype(config.model.dtype)
+    check_device(config.model.device)
     if config.model.reference is not None:
         raise UserError("model.reference: a run's reference is rounds.reference, previous or initial; leave it out")
     if config.prompts.source is None and config.rounds.count > 1:
@@ -163,7 +183,7 @@ def policy(config: RunConfig, place: Layout, round: int, arm: str | None) -> Mod
 
 def generate_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
     model = policy(config, place, step.round, step.arm)
-    run_generate(load_prompts(config.prompts), model, config.generate, step.directory, listener=listener.on_progress)
+    run_generate(load_prompts(config.prompts), model, config.generate, step.directory, listener=listener.within)
 
 
 def judge_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
@@ -174,7 +194,7 @@ def judge_step(config: RunConfig, place: Layout, step: Step, listener: RunListen
         step.directory,
         engine=config.generate.engine,
         reference=reference(config, place, step.round, step.arm),
-        listener=listener.on_progress,
+        listener=listener.within,
     )
 
 
@@ -188,7 +208,7 @@ def pair_step(config: RunConfig, place: Layout, step: Step, listener: RunListene
         take_pairs(given_pairs(config), step.directory)
         return
     generated, judged = (place.step(stage, step.round, step.arm).directory for stage in NOT_FROM_PAIRS)
-    run_pair(generated, judged, config.pair, step.directory, listener=listener.on_progress)
+    run_pair(generated, judged, config.pair, step.directory, listener=listener.within)
 
 
 def given_pairs(config: RunConfig) -> Input:
@@ -210,8 +230,7 @@ def filter_step(config: RunConfig, place: Layout, step: Step, listener: RunListe
         policy(config, place, step.round, step.arm),
         step.directory,
         index=index,
-        on_filter=listener.on_filter,
-        on_progress=listener.on_progress,
+        listener=listener.within,
     )
 
 
@@ -236,7 +255,7 @@ def train_step(config: RunConfig, place: Layout, step: Step, listener: RunListen
         step.directory,
         eval_path=held_out,
         max_length=max_length(config.train),
-        listener=listener.on_progress,
+        listener=listener.within,
     )
 
 
@@ -252,7 +271,7 @@ def evaluate_step(config: RunConfig, place: Layout, step: Step, listener: RunLis
         for number in rounds:
             models[row_name(method, number)] = policy(config, place, number + 1, method)
     against = opponents(place.arms, rounds)
-    run_evaluate(models, config.evaluate, step.directory, against=against, listener=listener.on_progress)
+    run_evaluate(models, config.evaluate, step.directory, against=against, listener=listener.within)
 
 
 def evaluated_rounds(config: RunConfig) -> list[int]:

@@ -6,6 +6,7 @@ need it. Everything that can be wrong with a model's name is said in one line.
 
 import hashlib
 import json
+import logging as python_logging
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +22,13 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import logging
 
 from congrad.errors import UserError
+from congrad.models.device import pick_device
 from congrad.models.packaged import PACKAGES, resolve
+from congrad.models.precision import choose
+from congrad.models.settings import check_dtype
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+log = python_logging.getLogger(__name__)
+
 LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
 NOT_THE_MODEL = ("_name_or_path", "transformers_version", "dtype", "use_cache", "architectures")
 NOT_THE_ADAPTER = ("base_model_name_or_path", "revision", "inference_mode", "peft_version", "auto_mapping", "task_type")
@@ -33,7 +38,7 @@ def load_model(
     name: str,
     *,
     dtype: torch.dtype | str = "auto",
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "auto",
     adapter: str | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
@@ -43,7 +48,10 @@ def load_model(
 
     Args:
         name: a short name (`congrad.models.packaged`), a local directory or a hub id.
-        dtype: `"auto"` for the checkpoint's own, a name in `DTYPES` or a torch dtype.
+        dtype: `"auto"` for the faster of float32 and bfloat16 on this device, as it was measured
+            (`congrad.models.precision`; the log says which); float32, bfloat16 or float16; or a torch dtype.
+        device: `"auto"` for the first accelerator that computes what the CPU computes (`congrad.models.device`), else
+            the CPU; or a device.
         adapter: a LoRA adapter as PEFT saves it, put into the model unmerged.
         revision: of a hub id.
         trust_remote_code: run Python that comes with the checkpoint.
@@ -53,18 +61,18 @@ def load_model(
         UserError: in one line, what is wrong with any of these.
     """
     torch_dtype = parse_dtype(dtype)
-    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device {device}: this torch finds no CUDA device; use --device cpu")
-    path = resolve(name)
+    device = pick_device(device, on_note=log.warning) if isinstance(device, str) else device
     if adapter is not None:
         check_adapter(adapter)
-    if (Path(path) / "adapter_config.json").exists() and not (Path(path) / "config.json").exists():
-        raise UserError(f"model {name} is an adapter: pass its base model as --model and this directory as --adapter")
-    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
     with quiet():
         try:
-            config = AutoConfig.from_pretrained(path, **options)
-            check_causal(name, config, trust_remote_code)
+            path, config = read_config(name, **options)
+            if torch_dtype == "auto":
+                skeleton = make_skeleton(config, trust_remote_code)
+                choice = choose("auto", device, skeleton, num_weights=skeleton.num_parameters())
+                log.log(python_logging.WARNING if choice.is_slow else python_logging.INFO, "%s: %s", name, choice.words)
+                torch_dtype = parse_dtype(choice.dtype)
             model, info = AutoModelForCausalLM.from_pretrained(
                 path,
                 config=config,
@@ -82,6 +90,36 @@ def load_model(
     model.config.get_text_config().use_cache = False
     loaded: PreTrainedModel = model.requires_grad_(False).eval().to(device)
     return loaded
+
+
+def load_skeleton(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> PreTrainedModel:
+    """The model named as for `load_model` without its weights, on the meta device: layers and their shapes.
+
+    Raises:
+        UserError: as `load_model`, as far as the configuration tells.
+    """
+    with quiet():
+        try:
+            _, config = read_config(name, revision=revision, trust_remote_code=trust_remote_code)
+            return make_skeleton(config, trust_remote_code)
+        except LOADING_ERRORS as error:
+            raise explained("model", name, error) from error
+
+
+def read_config(name: str, *, revision: str | None, trust_remote_code: bool) -> tuple[str, Any]:
+    """Where the model is, and its configuration, which is a causal language model's."""
+    path = resolve(name)
+    if (Path(path) / "adapter_config.json").exists() and not (Path(path) / "config.json").exists():
+        raise UserError(f"model {name} is an adapter: pass its base model as --model and this directory as --adapter")
+    config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+    check_causal(name, config, trust_remote_code)
+    return path, config
+
+
+def make_skeleton(config: Any, trust_remote_code: bool) -> PreTrainedModel:
+    with torch.device("meta"):
+        skeleton: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    return skeleton
 
 
 def load_tokenizer(
@@ -133,9 +171,9 @@ def tensor_digest(key: str, tensor: torch.Tensor) -> tuple[str, list[int], str, 
 def parse_dtype(dtype: torch.dtype | str) -> torch.dtype | str:
     if isinstance(dtype, torch.dtype) or dtype == "auto":
         return dtype
-    if dtype not in DTYPES:
-        raise UserError(f"dtype {dtype} is unknown: choose one of auto, {', '.join(DTYPES)}")
-    return DTYPES[dtype]
+    check_dtype(dtype)
+    parsed: torch.dtype = getattr(torch, dtype)
+    return parsed
 
 
 def check_causal(name: str, config: Any, trust_remote_code: bool) -> None:

@@ -1,7 +1,5 @@
 """Preference pairs: load and check a dataset, and turn its rows into the token ids that a DPO trainer would see."""
 
-from congrad.preferences.load import load_preferences
-from congrad.preferences.rows import Preferences, Source, sample
-from congrad.preferences.tokenise import TokenisedPairs, tokenise
+import lazy_loader
 
-__all__ = ["Preferences", "Source", "TokenisedPairs", "load_preferences", "sample", "tokenise"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # what is imported is in __init__.pyi

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from congrad.errors import UserError
 from congrad.preferences.locate import quote
+from congrad.preferences.names import LANGUAGE_MEND, PROMPT_MEND, PROMPTS_LANGUAGE_MEND, REQUIRED, require_column
 from congrad.preferences.render import explicit, is_blank
 from congrad.preferences.rows import BATCH, TEXT_COLUMNS, Source, iterate
 
@@ -27,10 +28,10 @@ def check_columns(dataset: datasets.Dataset, source: Source, language_column: st
     Raises:
         UserError: A column is missing or misspelt, or text and conversations are mixed.
     """
-    for column in ("chosen", "rejected"):
-        _require(dataset, source, column, "rename it")
+    for column, mend in REQUIRED.items():
+        require_column(dataset.column_names, source.name, column, mend)
     if language_column is not None:
-        _require(dataset, source, language_column, "rename it, or name another with --language-column")
+        require_column(dataset.column_names, source.name, language_column, LANGUAGE_MEND)
     if "prompt" not in dataset.column_names:
         lower = {column.lower(): column for column in dataset.column_names}
         near = difflib.get_close_matches("prompt", lower, n=1, cutoff=0.85)
@@ -100,9 +101,9 @@ def check_prompts(
             language is empty; there is nothing left to answer.
     """
     where = source.where
-    _require(dataset, source, prompt_column, "rename it, or name another with prompts.prompt_column")
+    require_column(dataset.column_names, source.name, prompt_column, PROMPT_MEND)
     if language_column is not None:
-        _require(dataset, source, language_column, "rename it, or name another with prompts.language_column")
+        require_column(dataset.column_names, source.name, language_column, PROMPTS_LANGUAGE_MEND)
     for column in filter(None, (prompt_column, language_column)):
         _check_encoding(dataset, column, where)
     languages = None if language_column is None else _languages(dataset, language_column, where)
@@ -121,16 +122,6 @@ def check_prompts(
                 raise UserError(f"{where(number)}: column {quote(prompt_column)} ends with an answer; {mend}")
             number += 1
     return languages
-
-
-def _require(dataset: datasets.Dataset, source: Source, column: str, mend: str) -> None:
-    if column in dataset.column_names:
-        return
-    lower = {name.lower(): name for name in dataset.column_names}
-    near = difflib.get_close_matches(column.lower(), lower, n=1)
-    nearest = f"the nearest is {quote(lower[near[0]])}: {mend}" if near else mend.replace("rename it", "add it")
-    there = ", ".join(quote(name) for name in dataset.column_names[:20])
-    raise UserError(f"{source.name}: no column {quote(column)} among {there}; {nearest}")
 
 
 def _kind(dataset: datasets.Dataset, column: str) -> str:

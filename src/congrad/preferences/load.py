@@ -17,11 +17,10 @@ from congrad.errors import UserError
 from congrad.preferences.check import check_columns, check_rows
 from congrad.preferences.columns import concatenate
 from congrad.preferences.dates import with_dates_as_text
+from congrad.preferences.files import DEFAULT_LANGUAGE_COLUMN, LOADERS, check_hub_id, data_files, is_saved
 from congrad.preferences.locate import (
     COMPRESSIONS,
     CSV_SUFFIXES,
-    JSON_SUFFIXES,
-    PARQUET_SUFFIXES,
     explain,
     one_line,
     quote,
@@ -31,13 +30,6 @@ from congrad.preferences.rows import TEXT_COLUMNS, Preferences, Source, sample
 
 __all__ = ["Preferences", "load_preferences", "sample"]
 
-DEFAULT_LANGUAGE_COLUMN = "language"
-LOADERS = {
-    **dict.fromkeys(JSON_SUFFIXES, "json"),
-    **dict.fromkeys(CSV_SUFFIXES, "csv"),
-    **dict.fromkeys(PARQUET_SUFFIXES, "parquet"),
-    ".arrow": "arrow",
-}
 # What `datasets` raises, wrapped or bare, when it cannot read a file (StopIteration: an empty JSON file).
 READ_ERRORS = (
     datasets.exceptions.DatasetsError,
@@ -48,8 +40,6 @@ READ_ERRORS = (
     KeyError,
     StopIteration,
 )
-METADATA_FILES = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
-HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 Parts = list[tuple[Source, datasets.Dataset]]
@@ -60,6 +50,7 @@ def load_preferences(
     *,
     split: str = "train",
     language_column: str = DEFAULT_LANGUAGE_COLUMN,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Preferences:
     """Load and check preference pairs in any of TRL's layouts: standard, conversational, with or without `prompt`.
 
@@ -69,11 +60,12 @@ def load_preferences(
             `de.jsonl`, `en.jsonl` whose rows have no language column, the language is the file's name.
         split: The split to read, where the source has several.
         language_column: The column that groups the rows. Integers and class labels will do.
+        on_progress: Told how many rows have been checked, and of how many, after every file.
 
     Raises:
         UserError: Anything that is wrong with the input: one line with file, line or row, column and mend.
     """
-    parts, languages = read_checked(source, split, language_column, check_pairs)
+    parts, languages = read_checked(source, split, language_column, check_pairs, on_progress=on_progress)
     with _quiet():
         dataset = concatenate(parts)
     sources = tuple(part for part, _ in parts)
@@ -91,6 +83,7 @@ def read_checked(
     language_column: str,
     check: Callable[[datasets.Dataset, Source, str | None], list[str] | None],
     text_columns: Sequence[str] = TEXT_COLUMNS,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Parts, list[str]]:
     """Read all that `source` holds, file by file, and the language of every row.
 
@@ -99,6 +92,7 @@ def read_checked(
         check: Checks a file's rows and reads their languages from the named column; None and None where the
             languages are the files' names.
         text_columns: What a CSV file holds as text, whatever it looks like.
+        on_progress: Told how many rows have been checked, and of how many, after every file.
 
     Raises:
         UserError: What cannot be read, an empty file, and what `check` finds.
@@ -108,11 +102,13 @@ def read_checked(
     languages_from_names = language_column == DEFAULT_LANGUAGE_COLUMN and _named_by_language(source, parts)
     column = None if languages_from_names else language_column
     languages: list[str] = []
+    total = sum(len(dataset) for _, dataset in parts)
     for part, dataset in parts:
         if not len(dataset):
             raise UserError(f"{part.name}: no rows; fill it or leave it out")
         found = check(dataset, part, column)
         languages += [_stem(part.name)] * len(dataset) if found is None else found
+        on_progress(len(languages), total)
     return parts, languages
 
 
@@ -126,7 +122,7 @@ def _read(
         if split != "train":
             raise UserError(f"{path}: a file has no split {quote(split)}; leave the split out")
         return [_load_file(path, text_columns)]
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+    if is_saved(path):
         try:
             saved = datasets.load_from_disk(str(path))
         except READ_ERRORS as error:
@@ -134,8 +130,7 @@ def _read(
         return [_part(str(path), _pick(saved, split, str(path)))]
     if path.is_dir():
         return [_load_file(file, text_columns) for file in _list_folder(path, split)]
-    if suffix(path.name) in LOADERS or (path.parent.is_dir() and len(path.parts) > 1) or not _is_hub_id(source):
-        raise UserError(f"{source}: no such file or folder; check the path")
+    check_hub_id(source)
     return [_load_from_hub(str(source), split)]
 
 
@@ -157,10 +152,7 @@ def _pick(found: datasets.Dataset | datasets.DatasetDict, split: str, name: str)
 
 def _list_folder(folder: Path, split: str) -> list[Path]:
     """The folder's data files of one split, by name. `datasets` decides which file belongs to which split."""
-    files = sorted(path for path in folder.rglob("*") if suffix(path.name) in LOADERS and _is_data(path, folder))
-    if not files:
-        endings = ", ".join(LOADERS)
-        raise UserError(f"{folder}: no rows; the folder has no file that ends in {endings}")
+    files = data_files(folder)
     kinds = {LOADERS[suffix(path.name)]: path for path in reversed(files)}
     if len(kinds) > 1:
         first, second = list(kinds.values())[:2]
@@ -176,11 +168,6 @@ def _list_folder(folder: Path, split: str) -> list[Path]:
         )
     root = folder.resolve()
     return sorted(folder / os.path.relpath(path, root) for path in splits[split])
-
-
-def _is_data(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)
-    return path.is_file() and not hidden and path.name not in METADATA_FILES
 
 
 def _load_file(path: Path, text_columns: Sequence[str]) -> tuple[Source, datasets.Dataset]:
@@ -208,10 +195,6 @@ def _load_file(path: Path, text_columns: Sequence[str]) -> tuple[Source, dataset
     except READ_ERRORS as error:
         raise explain(str(path), error) from error
     return _part(str(path), found)
-
-
-def _is_hub_id(source: str | Path) -> bool:
-    return isinstance(source, str) and HUB_ID.fullmatch(source) is not None
 
 
 def _load_from_hub(name: str, split: str) -> tuple[Source, datasets.Dataset]:

@@ -7,8 +7,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import fsspec  # type: ignore[import-untyped]
-
 from congrad.errors import UserError
 
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
@@ -51,7 +49,7 @@ def explain(name: str, error: BaseException) -> UserError:
     """
     if suffix(name) in (*JSON_SUFFIXES, *CSV_SUFFIXES):
         try:
-            mistake = _mistake(name)
+            mistake = mistake_in(name)
         except OSError as unreadable:
             return UserError(f"{name}: cannot be read ({one_line(unreadable)}); check the file and its permissions")
         if mistake:
@@ -66,6 +64,8 @@ def explain(name: str, error: BaseException) -> UserError:
 
 
 def _read(name: str) -> bytes:
+    import fsspec  # type: ignore[import-untyped]  # slow, and wanted only when there is a mistake
+
     with fsspec.open(name, "rb", compression="infer") as file:
         data: bytes = file.read()
     return data.removeprefix(codecs.BOM_UTF8)
@@ -92,7 +92,7 @@ def _row_lines(name: str) -> Iterator[int]:
             yield from (number for number, line in enumerate(lines, 1) if line.strip())
 
 
-def _mistake(name: str) -> str | None:
+def mistake_in(name: str) -> str | None:
     data = _read(name)
     if not data.strip():
         return f"{name}: no rows; the file is empty"

@@ -64,6 +64,7 @@ def tokenise(
     *,
     chat: bool = False,
     max_length: int = 1024,
+    on_progress: Callable[[int], None] = lambda rows: None,
 ) -> TokenisedPairs:
     """Tokenise every row; a row that cannot be scored keeps its place and gets a reason.
 
@@ -72,6 +73,7 @@ def tokenise(
         tokenizer: The policy's tokenizer.
         chat: Treat plain rows as one user turn and one assistant turn.
         max_length: Longest prompt + response, in tokens (TRL's default is 1024).
+        on_progress: Told after every batch how many rows are done.
 
     Raises:
         UserError: The tokenizer has no chat template and needs one, or no EOS token and needs one; the template
@@ -105,6 +107,7 @@ def tokenise(
             pairs.rejected_ids.append(rejected[:room])
             pairs.reasons.append(_reason(side, prompt, room, chosen[:room], rejected[:room]))
         start += len(batch)
+        on_progress(start)
     return pairs
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from congrad.report.read import Array, Run
-from congrad.selection import MIN_PAIRS
+from congrad.selection.guards import MIN_PAIRS
 
 TAIL = 0.025  # of a 95% interval, on each side
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from congrad.consensus import Consensus, Loss
+from congrad.consensus.settings import Consensus, Loss
 
 OPTION_OF = {"name": "loss"}  # the other fields are named like their options
 NO_OPTION = {"num_orders", "num_resamples"}

@@ -14,11 +14,11 @@ from congrad.report.agreement import Couple, by_chance, conflicts, couples, simi
 from congrad.report.command import refilter_command
 from congrad.report.html import embed, render, to_bytes, typed, visible
 from congrad.report.read import Array, Run
-from congrad.report.screen import human_bytes, human_time
 from congrad.report.shown import Shown, choose
 from congrad.report.summary import counted, exact_percent, summarise, unscored
 from congrad.report.themes import THEMES
-from congrad.selection import MIN_PAIRS
+from congrad.selection.guards import MIN_PAIRS
+from congrad.words import human_bytes, human_time
 
 MAX_BYTES = 5_700_000  # of a page that shows a sample of the pairs
 FEW = f"fewer than {MIN_PAIRS} pairs"  # the warning that the summary's steps say in other words

@@ -1,100 +1,44 @@
-"""The terminal of the loop: which stage is at work, a bar with its rate and the time left, a table when it is done."""
+"""The terminal of the loop: which stage is at work, and a table when it is done."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from congrad.evaluation.table import cell, has_mean, tax_columns
-from congrad.filtering.run import Listener
-from congrad.gradients import Progress as PassProgress
 from congrad.loop.dry_run import Cost
 from congrad.loop.plan import Step
 from congrad.loop.run import RunListener
-from congrad.report.screen import console, human_bytes
+from congrad.report.display import Display, console
 from congrad.selfreward.hygiene import hygiene_table
 from congrad.stage import MANIFEST, read_json
+from congrad.words import human_bytes
 
 BOLD = re.compile(r"\*\*(.*?)\*\*")
-UNITS = {"generate": "answers", "judge": "judgements", "pair": "answers", "filter": "pairs", "train": "steps"}
 
 
-class Bar:
-    """One bar at a time: begun by the first progress of a stage, ended when it is done or another begins."""
-
-    def __init__(self) -> None:
-        self._progress: Progress | None = None
-        self._task = TaskID(0)
-        self._stage = ""
-        self._began = (0.0, 0)
-
-    def update(self, stage: str, done: int, total: int) -> None:
-        """For `on_progress` of any stage."""
-        if self._progress is None or stage != self._stage:
-            self.close()
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}{task.fields[rate]}"),
-                TimeRemainingColumn(elapsed_when_finished=True),
-                console=console,
-            )
-            self._progress.start()
-            self._stage = stage
-            self._task = self._progress.add_task(
-                escape(stage), total=total, completed=done, unit=UNITS.get(stage, "examples"), rate=""
-            )
-            self._began = (self._progress.get_time(), done)  # what an earlier run did is no part of the rate
-        since, before = self._began
-        seconds = self._progress.get_time() - since
-        rate = f", {(done - before) / seconds:.2g}/s" if seconds > 1 and done > before else ""
-        self._progress.update(self._task, completed=done, total=total, rate=rate)
-
-    def on_pass(self, progress: PassProgress) -> None:
-        """For the filter's pass."""
-        self.update("filter", progress.pairs, progress.num_pairs)
-
-    def close(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-        self._progress = None
-
-
-@contextmanager
-def loop_listener(*, quiet: bool) -> Iterator[RunListener]:
-    """Stages and bars on standard error, tables on standard output; the evaluation alone when quiet."""
+def loop_listener(showing: Display, *, quiet: bool) -> RunListener:
+    """Stages on the display, tables on standard output; the evaluation alone when quiet."""
     out = Console(highlight=False, soft_wrap=True)
-    bar = Bar()
-
-    def on_note(note: str) -> None:
-        console.print(f"[yellow]note:[/yellow] {escape(note)}", soft_wrap=True)
 
     def on_step(step: Step) -> None:
-        bar.close()
-        if not step.finished and console.is_terminal:
-            console.print(f"[bold]{escape(step.title)}[/bold] [dim]{escape(str(step.directory))}[/dim]")
+        showing.rest()
+        if not step.finished:
+            showing.stage(step.title)
 
     def on_finished(step: Step) -> None:
-        bar.close()
+        showing.rest()
         if step.stage == "evaluate":  # which ends a run, and is worth what the judge is
             for judged in last_judged(step.directory.parent):
                 show_stage("judge", judged, f"judge, {judged.parent.relative_to(step.directory.parent)}", out)
         if not quiet or step.stage == "evaluate":
             show_stage(step.stage, step.directory, step.title, out)
 
-    try:
-        if quiet:
-            yield RunListener(on_note=on_note, on_finished=on_finished)
-        else:
-            yield RunListener(on_note, on_step, bar.update, Listener(on_progress=bar.on_pass), on_finished)
-    finally:
-        bar.close()
+    return RunListener(showing.listener, on_step, on_finished)
 
 
 def last_judged(output: Path) -> list[Path]:
@@ -105,16 +49,6 @@ def last_judged(output: Path) -> list[Path]:
         if (path / MANIFEST).is_file()
     ]
     return [path for number, path in rounds if number == max(number for number, _ in rounds)]
-
-
-@contextmanager
-def stage_bar(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """`on_progress` of a single stage."""
-    bar = Bar()
-    try:
-        yield (lambda stage, done, total: None) if quiet else bar.update
-    finally:
-        bar.close()
 
 
 def show_stage(stage: str, directory: Path, title: str, out: Console) -> None:

@@ -1,9 +1,7 @@
-"""The terminal: estimate before, progress during, a table per language and the next command after."""
+"""The terminal after a filter: a table per language, warnings, and the next command."""
 
 import shlex
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from math import comb
 from pathlib import Path
 
@@ -11,83 +9,15 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from congrad.errors import UserError
-from congrad.filtering.estimate import Estimate
-from congrad.filtering.run import FilterResult, Listener
-from congrad.gradients import Progress as PassProgress
+from congrad.filtering.conclude import FilterResult
 from congrad.report.agreement import by_chance
-from congrad.selection import MIN_PAIRS
+from congrad.report.display import console
+from congrad.selection.guards import MIN_PAIRS
 
-console = Console(stderr=True, highlight=False)
 LOW_FIDELITY = 0.9  # below it, about one pair in seven changes sides of a keep share of one half
-
-
-def human_bytes(count: float) -> str:
-    for unit in ("B", "KB", "MB", "GB", "TB"):
-        if count < 1000 or unit == "TB":
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    raise AssertionError
-
-
-def human_time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
-
-
-def estimate_line(estimate: Estimate) -> str:
-    return (
-        f"{estimate.num_pairs} pairs, {estimate.num_tokens:,} tokens: about {human_time(estimate.seconds)}, "
-        f"{human_bytes(estimate.memory_bytes)} of memory, {human_bytes(estimate.disk_bytes)} of disk"
-    )
-
-
-@contextmanager
-def screen_listener(*, quiet: bool) -> Iterator[Listener]:
-    """Shows the estimate and a progress bar on standard error, on a terminal the stages too; nothing when quiet."""
-    if quiet:
-        yield Listener()
-        return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[pairs]} pairs{task.fields[rate]}"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=console,
-    )
-    tasks: dict[str, tuple[TaskID, float]] = {}
-
-    def on_stage(stage: str) -> None:
-        if console.is_terminal:  # elsewhere a mistake is to be the only line
-            console.print(f"[dim]{escape(stage)} …[/dim]")
-
-    def on_progress(progress: PassProgress) -> None:
-        if not tasks:
-            bar.start()
-        if progress.stage not in tasks:
-            # The bar's length and the time left go by tokens: pairs differ in theirs.
-            tasks[progress.stage] = (
-                bar.add_task(progress.stage, total=progress.total, pairs="", rate=""),
-                bar.get_time(),
-            )
-        task, started = tasks[progress.stage]
-        seconds = bar.get_time() - started
-        rate = f", {progress.pairs / seconds:.2f} pairs/s" if seconds > 1 else ""
-        bar.update(task, completed=progress.done, pairs=f"{progress.pairs}/{progress.num_pairs}", rate=rate)
-
-    try:
-        yield Listener(
-            on_stage=on_stage,
-            on_estimate=lambda estimate: console.print(escape(estimate_line(estimate)), soft_wrap=True),
-            on_progress=on_progress,
-        )
-    finally:
-        if tasks:
-            bar.stop()
 
 
 def strongest_conflict(result: FilterResult, language: int) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from congrad.report.agreement import Couple
 from congrad.report.read import Run
 from congrad.report.screen import LOW_FIDELITY
-from congrad.selection import MIN_PAIRS
+from congrad.selection.guards import MIN_PAIRS
 
 
 @dataclass(frozen=True)

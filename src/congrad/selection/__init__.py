@@ -1,6 +1,5 @@
 """Selection: which rows to keep, why the others go, and what a person should be warned of."""
 
-from congrad.selection.guards import MIN_PAIRS, guards
-from congrad.selection.keep import check_rule, reasons, select
+import lazy_loader
 
-__all__ = ["MIN_PAIRS", "check_rule", "guards", "reasons", "select"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)  # what is imported is in __init__.pyi

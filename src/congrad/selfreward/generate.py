@@ -8,13 +8,15 @@ manifest.json     written last: counts of every language, and whether the model 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from congrad.errors import UserError
-from congrad.filtering import Model
+from congrad.models.compute import settle_stage
+from congrad.models.settings import Model
+from congrad.progress import SILENT, Listener, Progress
 from congrad.selfreward.engines import (
     Engine,
     Message,
@@ -28,7 +30,6 @@ from congrad.selfreward.engines import (
 from congrad.selfreward.prompts import Prompt
 from congrad.stage import RowLog, begin, content_key, finish, forget_if_empty, write_rows
 
-OnProgress = Callable[[str, int, int], None]
 SAMPLES, RESPONSES, SERVER_LOG = "samples.jsonl", "responses.jsonl", "server.log"
 MUCH_CUT = 0.5
 
@@ -75,17 +76,13 @@ class Generate:
             raise UserError(f"generate.system would be ignored; {mend}")
 
 
-def silent(stage: str, done: int, total: int) -> None:
-    """No progress shown."""
-
-
 def run_generate(
     prompts: Sequence[Prompt],
     model: Model,
     settings: Generate,
     output: Path,
     *,
-    listener: OnProgress = silent,
+    listener: Listener = SILENT,
 ) -> None:
     """Samples answers to every prompt; returns at once where that is done already.
 
@@ -103,6 +100,7 @@ def run_generate(
     """
     if not prompts:
         raise UserError("no prompts to answer; give some")
+    model = settle_stage(model, output, listener, in_process=settings.engine.kind == "transformers")
     decided = {**asdict(settings), **identity(settings.engine, model), "prompts": fingerprint(prompts)}
     forget_if_empty(output, "generate", SAMPLES, SERVER_LOG)
     if begin(output, "generate", decided):
@@ -110,10 +108,10 @@ def run_generate(
     chat = settle_chat(prompts, model, settings)
     requests = make_requests(prompts, settings, chat=chat)
     with RowLog(output / SAMPLES) as log:
-        listener("generate", len(log.rows), len(requests))
+        listener.on_progress(Progress("generating", len(log.rows), len(requests), "answers"))
         if len(log.rows) < len(requests):
             for done in answer(requests, prompts, model, settings.engine, output / SERVER_LOG, log):
-                listener("generate", done, len(requests))
+                listener.on_progress(Progress("generating", done, len(requests), "answers"))
         samples = log.rows
     responses, counts = collect(prompts, settings.samples, samples)
     if not responses:

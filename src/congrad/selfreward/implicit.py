@@ -18,14 +18,15 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from congrad.errors import UserError
-from congrad.filtering import Model
 from congrad.filtering.logps import Triple, log_probabilities
-from congrad.filtering.ranks import pick_device
+from congrad.models.compute import settle_stage
+from congrad.models.device import pick_device
 from congrad.models.identity import identify
 from congrad.models.load import load_model, load_tokenizer
+from congrad.models.settings import Model
 from congrad.preferences import load_preferences, tokenise
 from congrad.preferences.tokenise import IDENTICAL
-from congrad.selfreward.generate import OnProgress
+from congrad.progress import Listener, Progress
 from congrad.selfreward.responses import RAW, Judgements, Responses
 from congrad.stage import RowLog, begin, content_key, forget_if_empty
 
@@ -34,7 +35,7 @@ NO_LIMIT = 2**30  # the model has written these responses, so they fit
 
 
 def implicit_rewards(
-    responses: Responses, model: Model, reference: Model | None, beta: float, output: Path, listener: OnProgress
+    responses: Responses, model: Model, reference: Model | None, beta: float, output: Path, listener: Listener
 ) -> Judgements | None:
     """The reward of every response, by a pass over the policy and one over the reference.
 
@@ -44,7 +45,8 @@ def implicit_rewards(
     Raises:
         UserError: there is no reference, or it is the policy.
     """
-    reference = reference_of(model, reference)
+    model = settle_stage(model, output, listener)
+    reference = reference_of(model, None if reference is None else replace(reference, dtype=model.dtype))
     decided = {
         "kind": "implicit-reward",
         "beta": beta,
@@ -60,11 +62,11 @@ def implicit_rewards(
     keys = [row["key"] for row in responses.rows]
     with RowLog(output / RAW) as log:
         total = 2 * sum(len(set(numbers)) for numbers, _ in pairs)
-        listener("judge", len(log.rows), total)
+        listener.on_progress(Progress("judging", len(log.rows), total, "log-probabilities"))
         for role, each in ((POLICY, model), (REFERENCE, reference)):
             for rows in measure(each, role, pairs, keys, log):
                 log.append(rows)
-                listener("judge", len(log.rows), total)
+                listener.on_progress(Progress("judging", len(log.rows), total, "log-probabilities"))
         logps = {(row["response_key"], row["model"]): row["logp"] for row in log.rows.values()}
     return [[judgement(key, logps, beta)] for key in keys]
 

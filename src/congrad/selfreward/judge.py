@@ -19,8 +19,10 @@ from typing import Any, Literal, get_args
 
 from congrad.errors import UserError
 from congrad.files import write_json
-from congrad.filtering import Model
+from congrad.models.compute import settle_stage
+from congrad.models.settings import Model
 from congrad.preferences.locate import quote
+from congrad.progress import SILENT, Listener, Progress
 from congrad.selfreward.engines import (
     Engine,
     Reply,
@@ -30,7 +32,7 @@ from congrad.selfreward.engines import (
     identity,
     open_engine,
 )
-from congrad.selfreward.generate import SERVER_LOG, OnProgress, silent
+from congrad.selfreward.generate import SERVER_LOG
 from congrad.selfreward.hygiene import hygiene_warnings, measure_hygiene
 from congrad.selfreward.responses import RAW, SCORES, Judgements, Responses, read_responses
 from congrad.selfreward.rubric import as_text, ends_open, fill, read_score, read_template
@@ -102,7 +104,7 @@ def run_judge(
     *,
     engine: Engine | None = None,
     reference: Model | None = None,
-    listener: OnProgress = silent,
+    listener: Listener = SILENT,
 ) -> None:
     """Scores the responses of a finished `generate`; returns at once where that is done already.
 
@@ -194,10 +196,11 @@ def who_judges(settings: Judge, engine: Engine, model: Model) -> tuple[Engine, M
 
 
 def ask_judge(
-    responses: Responses, model: Model, settings: Judge, output: Path, engine: Engine, listener: OnProgress
+    responses: Responses, model: Model, settings: Judge, output: Path, engine: Engine, listener: Listener
 ) -> Judgements | None:
     """Asks for every judgement that is not there; None where the stage is finished."""
     engine, model = who_judges(settings, engine, model)
+    model = settle_stage(model, output, listener, in_process=engine.kind == "transformers")
     chat = has_chat_template(engine, model) if settings.chat == "auto" else settings.chat
     template = read_template(settings.template, chat=chat)
     decided = {
@@ -211,10 +214,10 @@ def ask_judge(
         return None
     requests = make_requests(responses, settings, template, chat=chat)
     with RowLog(output / RAW) as log:
-        listener("judge", len(log.rows), len(requests))
+        listener.on_progress(Progress("judging", len(log.rows), len(requests), "judgements"))
         if len(log.rows) < len(requests):
             for done in ask(requests, responses, model, engine, output / SERVER_LOG, log):
-                listener("judge", done, len(requests))
+                listener.on_progress(Progress("judging", done, len(requests), "judgements"))
         replies = [log.rows[request.key] for request in requests]
     opened = ends_open(template)
     rows = [

@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 
 from congrad.errors import UserError
 from congrad.files import write_json
-from congrad.selfreward.generate import OnProgress, silent
+from congrad.progress import SILENT, Listener, Progress
 from congrad.selfreward.language import Verdict, identify_languages, language_report
 from congrad.selfreward.responses import SCORES, Responses, read_responses, read_scores
 from congrad.stage import begin, file_fingerprint, finish, forget_if_empty, write_rows
@@ -96,7 +96,7 @@ class Candidate:
     verdict: Verdict
 
 
-def run_pair(generated: Path, judged: Path, settings: Pair, output: Path, *, listener: OnProgress = silent) -> None:
+def run_pair(generated: Path, judged: Path, settings: Pair, output: Path, *, listener: Listener = SILENT) -> None:
     """Makes pairs of scored responses; returns at once where that is done already.
 
     Args:
@@ -117,10 +117,12 @@ def run_pair(generated: Path, judged: Path, settings: Pair, output: Path, *, lis
         return
     languages = [row["language"] for row in responses.rows]
     total = len(languages)
-    listener("pair", 0, total)
-    verdicts = identify_languages(
-        [row["response"] for row in responses.rows], languages, lambda done: listener("pair", done, total)
-    )
+
+    def tell(done: int) -> None:
+        listener.on_progress(Progress("identifying languages", done, total, "answers"))
+
+    tell(0)
+    verdicts = identify_languages([row["response"] for row in responses.rows], languages, tell)
     report = language_report(verdicts, languages)
     write_json(output / LANGUAGE, report)
     candidates = [Candidate(*each) for each in zip(responses.rows, scores, verdicts, strict=True)]
@@ -146,7 +148,7 @@ def run_pair(generated: Path, judged: Path, settings: Pair, output: Path, *, lis
             "warnings": warnings(outcomes, settings, report),
         },
     )
-    listener("pair", total, total)
+    tell(total)
 
 
 # The rules, prompt by prompt

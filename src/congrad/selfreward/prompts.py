@@ -3,15 +3,15 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
-
-import datasets
+from typing import TYPE_CHECKING, Any
 
 from congrad.errors import UserError
-from congrad.preferences.check import check_prompts
-from congrad.preferences.load import read_checked
-from congrad.preferences.rows import BATCH, Source, largest_remainder
 from congrad.stage import content_key
+
+if TYPE_CHECKING:
+    import datasets
+
+    from congrad.preferences.rows import Source
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,14 @@ def load_prompts(prompts: Prompts) -> list[Prompt]:
     Raises:
         UserError: whatever is wrong with the input, in one line: what, where (file, row, column), and the mend.
     """
+    from congrad.preferences.check import check_prompts  # brings `datasets`, a second that reading settings can spare
+    from congrad.preferences.load import read_checked
+
     if prompts.source is None:
         raise UserError("prompts.source is missing; name a file or folder of prompts")
     columns = prompts.prompt_column, prompts.language_column
 
-    def check(dataset: datasets.Dataset, part: Source, language_column: str | None) -> list[str] | None:
+    def check(dataset: "datasets.Dataset", part: "Source", language_column: str | None) -> list[str] | None:
         return check_prompts(dataset, part, prompts.prompt_column, language_column)
 
     parts, languages = read_checked(prompts.source, prompts.split, prompts.language_column, check, columns)
@@ -89,7 +92,9 @@ def load_prompts(prompts: Prompts) -> list[Prompt]:
     return _sample(list(found.values()), prompts.limit, prompts.seed)
 
 
-def _values(dataset: datasets.Dataset, column: str) -> Iterator[str | list[dict[str, Any]]]:
+def _values(dataset: "datasets.Dataset", column: str) -> Iterator[str | list[dict[str, Any]]]:
+    from congrad.preferences.rows import BATCH
+
     for batch in dataset.select_columns([column]).iter(batch_size=BATCH):
         for value in batch[column]:
             # Arrow fills a message's missing keys with null, and templates never see a null key.
@@ -101,6 +106,8 @@ def _without_null(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sample(prompts: list[Prompt], limit: int | None, seed: int) -> list[Prompt]:
+    from congrad.preferences.rows import largest_remainder
+
     if limit is None or limit >= len(prompts):
         return prompts
     of_language: dict[str, list[Prompt]] = {}

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import datasets
-import torch
+from transformers.utils import is_torch_bf16_gpu_available
 
 from congrad.errors import UserError
+from congrad.models.device import pick_device
 from congrad.models.load import quiet as quiet_transformers
 from congrad.training.settings import Rounds
 
@@ -59,11 +60,10 @@ def defaults(*, max_length: int, cpu: bool, lora: bool, evaluates: bool) -> dict
         "save_steps": 0.1,  # of all steps: so much is repeated, at most, after a kill
         "save_total_limit": 1,
     }
+    if cpu or not is_torch_bf16_gpu_available():
+        table["bf16"] = False  # TRL's default is autocast to bfloat16: slower and coarser on a CPU, refused by old GPUs
     if cpu:
-        table |= {
-            "bf16": False,  # TRL's default is autocast to bfloat16, slower and coarser there
-            "dataloader_pin_memory": False,  # there is no device to copy to
-        }
+        table["dataloader_pin_memory"] = False  # there is no device to copy to
     if lora:
         table["learning_rate"] = 1e-5  # TRL's 1e-6 is for full weights; its guide advises this for adapters
     if evaluates:
@@ -141,13 +141,10 @@ def is_cpu(device: str) -> bool:
     Raises:
         UserError: a device that the trainer cannot be put on.
     """
-    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
-        return True
-    if device not in ("auto", "cuda"):
-        raise UserError(f"model.device {device}: training takes auto, cpu or cuda; choose with CUDA_VISIBLE_DEVICES")
-    if not torch.cuda.is_available():
-        raise UserError(f"model.device {device}: this torch finds no CUDA device; use cpu")
-    return False
+    if ":" in device:
+        kind = device.partition(":")[0]
+        raise UserError(f"model.device {device}: training takes auto, cpu or {kind}; choose with CUDA_VISIBLE_DEVICES")
+    return pick_device(device).type == "cpu"
 
 
 def make_dpo_config(values: Mapping[str, Any], output_dir: str, table: Mapping[str, Any], *, cpu: bool) -> Any:

@@ -9,14 +9,13 @@ from datasets import Dataset
 from congrad.errors import UserError
 from congrad.preferences import Preferences, load_preferences
 from congrad.preferences.columns import concatenate
-from congrad.stage import file_fingerprint
+from congrad.stage import file_fingerprint, require_file
 
 TRL_COLUMNS = ("prompt", "chosen", "rejected", "tools", "chat_template_kwargs")
 
 
 def fingerprint_pairs(path: Path) -> str:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; run the stage that writes it, or check the path")
+    require_file(path)
     return file_fingerprint(path)
 
 

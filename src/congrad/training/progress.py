@@ -1,18 +1,18 @@
 """What the trainer tells on its way: the log on the disk, and the listener."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
+from congrad.progress import Listener, Progress
 from congrad.stage import write_rows
 
 
 class StageCallback(TrainerCallback):  # type: ignore[misc]  # transformers is not followed by mypy
     """Keeps `log.jsonl` equal to the trainer's history, which its checkpoints hold too, and counts the steps."""
 
-    def __init__(self, log: Path, listener: Callable[[str, int, int], None]) -> None:
+    def __init__(self, log: Path, listener: Listener) -> None:
         self.log = log
         self.listener = listener
 
@@ -22,4 +22,4 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]  # transformers is n
 
     def on_step_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         if state.is_world_process_zero:
-            self.listener("train", state.global_step, state.max_steps)
+            self.listener.on_progress(Progress("training", state.global_step, state.max_steps, "steps"))

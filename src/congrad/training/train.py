@@ -15,9 +15,9 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +25,18 @@ import torch
 import torch.distributed as dist
 
 from congrad.errors import UserError
-from congrad.filtering import Model
+from congrad.models.compute import begun_dtype, settle_dtype
+from congrad.models.ranks import Rank
+from congrad.models.settings import Model
 from congrad.preferences import load_preferences
+from congrad.progress import SILENT, Listener
 from congrad.stage import STAGE, begin, file_fingerprint, finish, is_finished, write_rows
 from congrad.training.config import REFUSALS, check_dpo_config, defaults, is_cpu, make_dpo_config, quiet, refused
 from congrad.training.pairs import by_language, check_lengths, check_template, fingerprint_pairs, read_pairs
 from congrad.training.settings import Rounds
 
-OnProgress = Callable[[str, int, int], None]
 CHECKPOINTS, LOG, TRAINED = "checkpoints", "log.jsonl", ".trained"
 MUCH_ROUNDING = 0.3
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """No progress shown."""
 
 
 def train(
@@ -52,7 +50,7 @@ def train(
     eval_path: Path | None = None,
     language_column: str = "language",
     max_length: int = 1024,
-    listener: OnProgress = silent,
+    listener: Listener = SILENT,
 ) -> None:
     """Trains M_t into M_{t+1} on kept pairs; returns at once where that is done already.
 
@@ -88,12 +86,21 @@ def train(
         evaluates = eval_path is not None
         table = defaults(max_length=max_length, cpu=cpu, lora=rounds.lora is not None, evaluates=evaluates)
         args = make_dpo_config(dpo_config, str(output / CHECKPOINTS), table, cpu=cpu)
+        first = args.process_index == 0
+        fingerprints = [fingerprint_pairs(path) for path in pairs_paths] if first else []
+        held_out = None if eval_path is None or not first else fingerprint_pairs(eval_path)
+        if model.dtype == "auto":
+            rank = Rank(args.process_index, args.world_size)
+            device = torch.device("cpu") if cpu else args.device
+            settled = settle_dtype(model, device=device, began_in=begun_dtype(output), rank=rank, listener=listener)
+            initial_model = replace(initial_model, dtype=settled.dtype)
+            model = settled
         # Where M_t is M_0, the two references are one and the same.
         reference = initial_model if rounds.reference == "initial" and initial_model != model else None
-        if args.process_index == 0:
+        if first:
             settings = {
-                "pairs": [fingerprint_pairs(path) for path in pairs_paths],
-                "eval": None if eval_path is None else fingerprint_pairs(eval_path),
+                "pairs": fingerprints,
+                "eval": held_out,
                 "language_column": language_column,
                 "model": describe(model),
                 "reference": None if reference is None else describe(reference),
@@ -121,7 +128,7 @@ def run(
     output: Path,
     eval_path: Path | None,
     language_column: str,
-    listener: OnProgress,
+    listener: Listener,
 ) -> None:
     """The stage once it is begun. `reference` is None where it is M_t."""
     from transformers.trainer_callback import PrinterCallback

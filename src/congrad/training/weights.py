@@ -10,8 +10,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.errors import UserError
-from congrad.filtering import Model
 from congrad.models.load import LOADING_ERRORS, explained, load_model, parse_dtype
+from congrad.models.settings import Model
 from congrad.training.config import quiet
 from congrad.training.settings import Lora
 
@@ -27,6 +27,7 @@ def load_plain(model: Model, *, attn_implementation: str | None = None) -> PreTr
     loaded = load_model(
         model.name,
         dtype=model.dtype,
+        device="cpu",
         revision=model.revision,
         trust_remote_code=model.trust_remote_code,
         attn_implementation=attn_implementation,

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from congrad.errors import UserError
-from congrad.filtering import Model
 from congrad.models.packaged import resolve
+from congrad.models.settings import Model
 from congrad.preferences.locate import one_line
 from congrad.selfreward.engines.interface import Reply, Request, RequestRefused
 from congrad.selfreward.engines.settings import Engine

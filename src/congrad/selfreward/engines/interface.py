@@ -1,5 +1,6 @@
 """What every engine takes and gives: requests in, replies out, in groups as they are done."""
 
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from congrad.errors import UserError
-from congrad.filtering import Model
+from congrad.models.settings import Model
 from congrad.selfreward.engines.settings import Engine
 
 Message = dict[str, Any]
@@ -112,6 +113,8 @@ def open_engine(engine: Engine, model: Model, *, log: Path | None = None) -> Abs
         from congrad.selfreward.engines.endpoint import open_endpoint
 
         return open_endpoint(engine, model, log=log)
+    if sys.platform == "win32":
+        raise UserError("an engine of kind vllm needs Linux; use the kind openai and a server elsewhere")
     from congrad.selfreward.engines.offline_vllm import open_vllm
 
     return open_vllm(engine, model, log=log)

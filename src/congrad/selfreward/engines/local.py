@@ -15,9 +15,9 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.errors import UserError
-from congrad.filtering import Model
-from congrad.filtering.ranks import pick_device
+from congrad.models.device import pick_device
 from congrad.models.load import load_model, load_tokenizer, quiet
+from congrad.models.settings import Model
 from congrad.preferences.locate import one_line
 from congrad.preferences.tokenise import TEMPLATE_ERRORS
 from congrad.selfreward.engines.draw import draw, uniforms

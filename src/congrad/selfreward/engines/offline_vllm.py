@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from congrad.errors import UserError
-from congrad.filtering import Model
 from congrad.models.packaged import resolve
+from congrad.models.settings import Model
 from congrad.selfreward.engines import vllm_worker
 from congrad.selfreward.engines.interface import Reply, Request
 from congrad.selfreward.engines.server import last_line

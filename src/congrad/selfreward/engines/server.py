@@ -35,6 +35,8 @@ def serve(engine: Engine, path: str, *, log: Path | None = None) -> Iterator[Non
     Raises:
         UserError: the command does not start, ends, or does not answer in time; or something else answers already.
     """
+    if sys.platform == "win32":
+        raise UserError("engine.command needs Linux or macOS; start the server yourself, and leave engine.command out")
     arguments = split_command(engine.command or "", path)
     deadline = time.monotonic() + LEAVE_LIMIT
     while answers(engine.endpoint):

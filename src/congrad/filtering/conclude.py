@@ -1,0 +1,99 @@
+"""From a finished index to a finished run: score, select, write."""
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from congrad.filtering.fidelity import estimate_fidelity
+from congrad.filtering.outputs import write_outputs
+from congrad.filtering.score import ScoredRows, score
+from congrad.filtering.settings import FilterConfig
+from congrad.gradients.index import GradientIndex
+from congrad.models.memory import peak_memory
+from congrad.preferences.rows import Preferences
+from congrad.progress import Listener, Progress
+from congrad.selection.guards import guards
+from congrad.selection.keep import reasons, select
+
+MUCH_OUTSIDE = 0.1
+
+
+@dataclass(frozen=True)
+class FilterResult:
+    """What a run found; the files say the same."""
+
+    output: Path
+    scored: ScoredRows
+    keep_N: torch.Tensor
+    warnings: list[str]
+    manifest: dict[str, Any]
+
+
+def conclude(
+    config: FilterConfig,
+    preferences: Preferences,
+    index: GradientIndex,
+    output: Path,
+    seconds: dict[str, float],
+    listener: Listener,
+) -> FilterResult:
+    """Scores, selects, and writes the run."""
+    started = time.monotonic()
+    scored = score(
+        index,
+        config.loss,
+        config.consensus,
+        on_progress=lambda done, total: listener.on_progress(Progress("scoring", done, total, "pairs")),
+    )
+    keep_N = select(scored.score_N, scored.language_N, **asdict(config.selection))
+    reason_N = reasons(keep_N, scored.reason_N, min_score=config.selection.min_score)
+    warnings = guards(
+        scored.languages,
+        scored.language_N,
+        scored.score_N,
+        keep_N,
+        group_P=torch.from_numpy(scored.rows["group"].to_numpy().copy()),
+        row_P=torch.from_numpy(scored.rows["row"].to_numpy().copy()),
+    )
+    warnings += outside_the_space(index.plan)
+    listener.on_stage("estimating the fidelity")
+    fidelity = estimate_fidelity(index, config.loss, config.consensus)
+    seconds["score"] = round(time.monotonic() - started, 3)
+    listener.on_stage("writing the pairs")
+    own = index.directory.resolve() == (output / "index").resolve()
+    source = Path(config.input.source)
+    if source.exists():  # the run can then be filtered anew from any directory
+        config = replace(config, input=replace(config.input, source=str(source.resolve())))
+    manifest = {
+        "congrad": 1,
+        "config": asdict(config),
+        "command": sys.argv,
+        "index": "index" if own else str(index.directory.resolve()),
+        "plan": index.plan,
+        "data_fingerprint": preferences.fingerprint,
+        "rows": len(preferences),
+        "kept": int(keep_N.sum()),
+        "seconds": seconds,
+        "peak_memory_bytes": peak_memory(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+        "fidelity": fidelity,
+        "warnings": warnings,
+    }
+    write_outputs(output, preferences, scored, keep_N, reason_N, manifest)
+    return FilterResult(output, scored, keep_N, warnings, manifest)
+
+
+def outside_the_space(plan: Mapping[str, Any]) -> list[str]:
+    """A warning where much of the model has no part in the scores."""
+    outside = plan["num_weights_outside"]
+    share = outside / (outside + plan["num_weights"])
+    if share < MUCH_OUTSIDE:
+        return []
+    return [
+        f"{share:.0%} of the weights in the decoder blocks are outside the gradient space: they are in no linear layer "
+        "and no experts that congrad knows, and the scores know the others only"
+    ]

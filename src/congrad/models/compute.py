@@ -1,0 +1,100 @@
+"""What a run computes in: chosen once, by its first process, and then the same in every stage, round and resume."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from congrad.models.ranks import Rank, from_first
+from congrad.models.settings import DTYPES, Model
+from congrad.progress import SILENT, Listener
+
+if TYPE_CHECKING:
+    import torch
+
+    from congrad.models.precision import Choice
+
+
+def settle_dtype(
+    model: Model,
+    *,
+    device: "torch.device | None" = None,
+    began_in: str | None = None,
+    together: Sequence[Model] = (),
+    at_other_times: Sequence[Model] = (),
+    rank: Rank | None = None,
+    listener: Listener = SILENT,
+) -> Model:
+    """The same model with the dtype that it is loaded in, by name. What was chosen is said in one line.
+
+    Args:
+        model: its dtype is auto or what the user asked for, which is then taken, with a warning where it is slow here.
+        device: that the model computes on; None for the one that it names.
+        began_in: the dtype in which an earlier process began the same run: `auto` goes on in it.
+        together: other models that are in memory beside it.
+        at_other_times: models that are loaded when this one is not, in the same dtype.
+        rank: this process among a launcher's, all of which call this.
+        listener: is told.
+
+    Raises:
+        UserError: what is wrong with the name or the configuration of a model.
+    """
+    rank = rank or Rank()
+    if model.dtype == "auto" and began_in is not None:
+        if rank.number == 0:
+            listener.on_note(f"computing in {began_in}, as this run began")
+        return replace(model, dtype=began_in)
+    number = 0
+    if rank.number == 0:
+        choice = choice_for(model, device, together, at_other_times)
+        (listener.on_warning if choice.is_slow else listener.on_note)(choice.words)
+        number = DTYPES.index(choice.dtype)
+    return replace(model, dtype=DTYPES[from_first(rank, number)])
+
+
+def settle_stage(model: Model, stage: Path, listener: Listener, *, in_process: bool = True) -> Model:
+    """The same for a single stage that goes on in the dtype in which it began. A loop has settled it before.
+
+    Args:
+        stage: its directory.
+        in_process: the model is loaded here; a server chooses for itself.
+    """
+    if model.dtype != "auto" or not in_process:
+        return model
+    return settle_dtype(model, began_in=begun_dtype(stage), listener=listener)
+
+
+def begun_dtype(stage: Path) -> str | None:
+    """The dtype that a stage's settings hold, however deep: all models of a stage are loaded in the same."""
+    try:
+        settings = json.loads((stage / "stage.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return next((value for value in _values(settings, "dtype") if value in DTYPES), None)
+
+
+def _values(content: Any, key: str) -> Iterator[Any]:
+    if isinstance(content, dict):
+        for name, value in content.items():
+            if name == key:
+                yield value
+            else:
+                yield from _values(value, key)
+
+
+def choice_for(
+    model: Model, device: "torch.device | None", together: Sequence[Model], at_other_times: Sequence[Model]
+) -> "Choice":
+    """What `precision.choose` says of a model, before its weights are read."""
+    from congrad.models.device import pick_device
+    from congrad.models.load import load_skeleton
+    from congrad.models.precision import choose
+
+    def skeleton_of(each: Model) -> Any:
+        return load_skeleton(each.name, revision=each.revision, trust_remote_code=each.trust_remote_code)
+
+    skeleton = skeleton_of(model)
+    num_weights = skeleton.num_parameters() + sum(skeleton_of(each).num_parameters() for each in together)
+    num_weights = max([num_weights, *(skeleton_of(each).num_parameters() for each in at_other_times)])
+    return choose(model.dtype, device or pick_device(model.device), skeleton, num_weights=num_weights)

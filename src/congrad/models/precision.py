@@ -1,0 +1,219 @@
+"""Which precision a model computes in, by measurement.
+
+bfloat16 halves the memory of the weights, and is several times as fast as float32 where the processor has instructions
+for it. Elsewhere its products are emulated: on x86 without AVX-512, A Bᵀ is 5 times and A B 130 times slower than in
+float32 (oneDNN). No name of a processor tells it, so `auto` times a few products of the model's own shapes:
+
+    bfloat16   where it is at least `WINS` times as fast as float32, or where the weights do not fit in float32
+    float32    elsewhere
+
+On CUDA the card says whether it has bfloat16. $CONGRAD_BFLOAT16 (slow, fast, measure) overrides the measurement.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from transformers import PreTrainedModel
+
+from congrad.errors import UserError
+from congrad.models.memory import free_memory
+from congrad.words import human_bytes
+
+SWITCH, POSITIONS = "CONGRAD_BFLOAT16", ("slow", "fast", "measure")
+WINS = 1.3  # noise of a shared machine is to decide nothing
+SPARE = 1.2  # of free memory, for what a pass needs beside the weights
+TOKENS = 512  # of one pass on a CPU (`congrad.gradients.settings.default_token_budget`)
+FLOAT32_BYTES = 4
+FIRST_PRODUCTS = 2**21  # multiply-adds of the smallest shape: 8 ms where bfloat16 is emulated
+HOPELESS = 8  # so many times slower than float32 at a small shape, and no larger one is tried
+SECONDS = 0.4  # of measuring, all in all
+REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of the matrix products that count in a pass: tokens x inputs by inputs x outputs."""
+
+    inputs: int
+    outputs: int
+    tokens: int = TOKENS
+
+    def smaller(self, products: int) -> "Shape":
+        """The same in proportion, with about so many multiply-adds."""
+        share = min(1.0, (products / (self.tokens * self.inputs * self.outputs)) ** (1 / 3))
+        tokens, inputs, outputs = (max(8, round(size * share)) for size in (self.tokens, self.inputs, self.outputs))
+        return Shape(inputs, outputs, tokens)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The precision of a run.
+
+    Attributes:
+        dtype: its name: float32, bfloat16 or float16.
+        words: what was chosen and why, in one line.
+        is_slow: another one would be faster, so that `words` are a warning.
+    """
+
+    dtype: str
+    words: str
+    is_slow: bool = False
+
+
+def choose(asked: str, device: torch.device, skeleton: PreTrainedModel, *, num_weights: int) -> Choice:
+    """The precision for a model on a device.
+
+    Args:
+        asked: auto, or the name of a dtype, which is then what is taken.
+        skeleton: the model without weights (on the meta device), for the shapes of its layers.
+        num_weights: of all models that are in memory together.
+
+    Raises:
+        UserError: $CONGRAD_BFLOAT16 is none of its positions.
+    """
+    position = switch()
+    shape = layer_shape(skeleton)
+    if asked != "auto":
+        return as_asked(asked, device, shape, position)
+    speed = bfloat16_speed(device, shape, position)
+    stored = str(skeleton.config.dtype or "float32").removeprefix("torch.")
+    rounds = "" if stored == "bfloat16" else f"; the weights are stored in {stored}"
+    if speed.is_fast:
+        return Choice("bfloat16", f"computing in bfloat16: {speed.words}{rounds}")
+    needed = num_weights * FLOAT32_BYTES * SPARE
+    free = free_memory(device)
+    if needed > free:
+        why = f"float32 needs {human_bytes(needed)} with a fifth to spare, and {human_bytes(free)} are free"
+        return Choice("bfloat16", f"computing in bfloat16 although it is slow: {why} ({speed.words})", is_slow=True)
+    return Choice("float32", f"computing in float32: {speed.words}")
+
+
+def as_asked(asked: str, device: torch.device, shape: Shape, position: str) -> Choice:
+    """The precision that was asked for, and whether another one would be faster."""
+    if asked == "float32":
+        speed = bfloat16_speed(device, shape, position)
+        if not speed.is_fast:
+            return Choice(asked, "computing in float32, as asked")
+        return Choice(asked, f"computing in float32, as asked; bfloat16 would be faster: {speed.words}", is_slow=True)
+    if asked == "bfloat16":
+        speed = bfloat16_speed(device, shape, position)
+    elif device.type == "cpu":
+        speed = Speed.measured(asked, times_as_fast(asked, device, shape, torch.get_num_threads()))
+    else:
+        return Choice(asked, f"computing in {asked}, as asked")
+    if not speed.is_slow:
+        return Choice(asked, f"computing in {asked}, as asked: {speed.words}")
+    return Choice(asked, f"computing in {asked}, as asked; float32 would be faster: {speed.words}", is_slow=True)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Whether a precision is worth taking for its speed, whether it is to be avoided, and how that is known."""
+
+    is_fast: bool
+    is_slow: bool
+    words: str
+
+    @staticmethod
+    def measured(dtype: str, ratio: float) -> "Speed":
+        """Args:
+        ratio: how many times as fast as float32 its products are.
+        """
+        if ratio < 1:
+            words = f"matrix products in {dtype} are {figure(1 / ratio)} times slower than in float32 here"
+        else:
+            words = f"matrix products in {dtype} are {figure(ratio)} times as fast as in float32 here"
+        return Speed(ratio >= WINS, ratio <= 1 / WINS, words)
+
+
+def figure(ratio: float) -> str:
+    return f"{ratio:.2g}" if ratio < 1 else f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
+
+
+def bfloat16_speed(device: torch.device, shape: Shape, position: str) -> Speed:
+    if position != "measure":
+        return Speed(position == "fast", position == "slow", f"{SWITCH} is {position}")
+    if device.type == "cuda":
+        has_it = torch.cuda.is_bf16_supported(including_emulation=False)
+        return Speed(has_it, not has_it, f"{torch.cuda.get_device_name(device)} {'has' if has_it else 'lacks'} it")
+    return Speed.measured("bfloat16", times_as_fast("bfloat16", device, shape, torch.get_num_threads()))
+
+
+def switch() -> str:
+    """Where $CONGRAD_BFLOAT16 stands.
+
+    Raises:
+        UserError: nowhere.
+    """
+    position = os.environ.get(SWITCH) or "measure"
+    if position not in POSITIONS:
+        raise UserError(f"the environment variable {SWITCH} is {position!r}; set it to {', '.join(POSITIONS)}")
+    return position
+
+
+def layer_shape(skeleton: PreTrainedModel) -> Shape:
+    """Inputs and outputs of the kind of linear layer that most weights of the model are in; the LM head is none."""
+    head = skeleton.get_output_embeddings()
+    counts: Counter[tuple[int, int]] = Counter()
+    for module in skeleton.modules():
+        if isinstance(module, torch.nn.Linear) and module is not head:
+            counts[module.in_features, module.out_features] += module.weight.numel()
+    if not counts:  # GPT-2's layers are of another class, a mixture's experts of none
+        hidden = skeleton.config.get_text_config().hidden_size
+        return Shape(hidden, 4 * hidden)
+    return Shape(*max(counts, key=lambda shape: (counts[shape], shape)))
+
+
+@cache
+def times_as_fast(dtype: str, device: torch.device, shape: Shape, num_threads: int) -> float:
+    """How many times as fast as in float32 the products of a pass are: A Bᵀ (forward) and A B (gradient of the input).
+
+    On `num_threads`, which PyTorch has and the pass will have. Shapes grow up to the pass's own while that takes little
+    time, since a fast precision shows itself in large products only and a slow one in the smallest.
+    """
+    started, products, ratio = time.perf_counter(), FIRST_PRODUCTS, 1.0
+    while True:
+        now = shape.smaller(products)
+        before = time.perf_counter()
+        other, single = (seconds_of(product_pair(name, device, now), device) for name in (dtype, "float32"))
+        ratio = single / other
+        last = time.perf_counter() - before
+        left = SECONDS - (time.perf_counter() - started)
+        if now == shape.smaller(4 * products) or ratio < 1 / HOPELESS or 4 * last > left:
+            return ratio
+        products *= 4
+
+
+def product_pair(dtype: str, device: torch.device, shape: Shape) -> Callable[[], None]:
+    """A function that multiplies as a linear layer does forward and backward."""
+    torch_dtype = getattr(torch, dtype)
+    # Not zeros, which some processors multiply faster, and not the global generator's numbers.
+    x_TI = torch.linspace(-1, 1, shape.tokens * shape.inputs, device=device).view(shape.tokens, -1).to(torch_dtype)
+    d_TO = torch.linspace(-1, 1, shape.tokens * shape.outputs, device=device).view(shape.tokens, -1).to(torch_dtype)
+    w_OI = torch.linspace(-1, 1, shape.outputs * shape.inputs, device=device).view(shape.outputs, -1).to(torch_dtype)
+
+    @torch.no_grad()
+    def multiply() -> None:
+        x_TI @ w_OI.T
+        d_TO @ w_OI
+
+    return multiply
+
+
+def seconds_of(work: Callable[[], None], device: torch.device) -> float:
+    """The shortest of a few runs after a first one."""
+    times = []
+    for _ in range(1 + REPEATS):
+        started = time.perf_counter()
+        work()
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+        times.append(time.perf_counter() - started)
+        if len(times) > 1 and times[-1] > SECONDS / 8:  # slow enough to be told from one run
+            break
+    return min(times[1:])

