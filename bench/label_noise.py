@@ -22,6 +22,7 @@ from typing import Any
 from congrad.loop.config import RunConfig, read_config
 from congrad.loop.filter_settings import METHODS
 from congrad.loop.run import run_loop
+from congrad.report.display import display
 from congrad.report.loop import loop_listener
 from congrad.stage import read_rows, write_rows
 
@@ -144,7 +145,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     write_data(options)
-    with loop_listener(quiet=False) as listener:
+    with display(quiet=False) as showing:
+        listener = loop_listener(showing, quiet=False)
         run_loop(make_config(options), options.output / "run", listener=listener)
     print(noise_table(noise_left(options.output / "run")))
     print((options.output / "run" / "evaluate" / "evaluation.md").read_text(encoding="utf-8"))

@@ -1,6 +1,7 @@
 """What tests of more than one folder share: a tiny model, pairs for it, the command line, and nothing from outside."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -124,6 +125,13 @@ class Called:
     code: int
     out: str
     err: str
+
+    @property
+    def refused(self) -> bool:
+        """Whether a mistake of the user's ended it: the last line says which; before it, on a slow machine, stages."""
+        *stages, line = self.err.splitlines() or [""]
+        timed = all(re.match(r"\d\d:\d\d:\d\d ", stage) for stage in stages)
+        return self.code == 2 and timed and line.startswith("congrad: ")
 
 
 @pytest.fixture

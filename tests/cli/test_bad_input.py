@@ -4,6 +4,7 @@ import builtins
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -32,15 +33,16 @@ def refused(congrad, files, tmp_path, monkeypatch) -> Callable[..., str]:
             assert loads, "the model is loaded although the command could be refused before"
             return load_model(*arguments, **options)
 
-        monkeypatch.setattr("congrad.models.load.load_model", load)
+        monkeypatch.setattr("congrad.filtering.gradient_pass.load_model", load)
         before = files(tmp_path) | files(Path.cwd())
         done = congrad("filter", *arguments)
         assert (done.code, done.out) == (2, ""), done.err
-        assert done.err.startswith("congrad: ")
-        assert done.err.count("\n") == 1, done.err
-        assert done.err[:-1].isprintable()
+        *stages, line = done.err.splitlines()
+        assert line.startswith("congrad: ")
+        assert line.isprintable()
+        assert all(re.match(r"\d\d:\d\d:\d\d ", stage) for stage in stages), done.err  # on a slow machine
         assert files(tmp_path) | files(Path.cwd()) == before
-        return done.err
+        return line
 
     return call
 
@@ -143,7 +145,7 @@ OPTIONS = {
     "layers": (["--layers", "top"], ["--layers 'top'", "'upper'", "'12:'"]),
     "dtype": (["--dtype", "int8"], ["dtype int8", "auto, float32, bfloat16, float16"]),
     "device": (["--device", "gpu"], ["--device 'gpu'", "use auto, cpu, cuda"]),
-    "other device": (["--device", "meta"], ["--device 'meta'", "cpu and cuda"]),
+    "other device": (["--device", "meta"], ["--device 'meta'", "use auto, cpu, cuda, cuda:1, xpu or mps"]),
     "no such device": (["--device", "cuda:99"], ["--device 'cuda:99'", "CUDA devices", "--device cpu"]),
     "length": (["--max-length", "0"], ["--max-length 0", "2 or more"]),
     "limit 0": (["--limit", "0"], ["--limit 0", "1 or more"]),
@@ -317,8 +319,8 @@ def test_a_full_disk_leaves_no_file_half_written(
         done = congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "run", "-q")
     assert full.hit
     assert Path.open is path_open
-    assert (done.code, done.out) == (2, "")
-    assert done.err.count("\n") == 1, done.err
+    assert done.refused, done.err
+    assert not done.out
     assert "No space left on device" in done.err
     assert "free some space" in done.err
     assert not any(Path(path).name.startswith(".") for path in files(tmp_path))
@@ -341,7 +343,7 @@ def test_a_mistake_of_ours_is_told_as_one(congrad, pairs_file, tiny_directory, t
     def fail(*arguments: object, **options: object) -> None:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr("congrad.filtering.run.score", fail)
+    monkeypatch.setattr("congrad.filtering.conclude.score", fail)
     done = congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "run", "-q")
     assert done.code == 1
     assert "ZeroDivisionError: oh" in done.err

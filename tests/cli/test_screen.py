@@ -5,9 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from congrad.filtering.estimate import Estimate
 from congrad.report import screen
-from congrad.report.screen import estimate_line, human_bytes, human_time
+from congrad.words import human_bytes, human_time
 
 
 @pytest.mark.parametrize(
@@ -24,11 +23,6 @@ def test_bytes(count, text):
 )
 def test_time(seconds, text):
     assert human_time(seconds) == text
-
-
-def test_the_estimate_in_a_line():
-    told = Estimate(num_pairs=2800, num_tokens=1_234_567, seconds=600, memory_bytes=2_500_000_000, disk_bytes=3_000_000)
-    assert estimate_line(told) == ("2800 pairs, 1,234,567 tokens: about 10 min 00 s, 2.5 GB of memory, 3.0 MB of disk")
 
 
 def test_a_language_s_name_is_text(congrad, save_rows, make_rows, tiny_directory, tmp_path):

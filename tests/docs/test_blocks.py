@@ -34,8 +34,8 @@ TARGETS = {
 
 # What the commands call, by module: a package may have a function of its module's name.
 DOERS = (
-    ("congrad.filtering", "filter_preferences"),
-    ("congrad.filtering", "refilter"),
+    ("congrad.filtering.run", "filter_preferences"),
+    ("congrad.filtering.run", "refilter"),
     ("congrad.exports", "export_run"),
     ("congrad.report.write", "write_report"),
     ("congrad.loop.run", "run_loop"),
@@ -104,6 +104,9 @@ def test_a_command_is_accepted_also_where_it_is_not_run(congrad, monkeypatch, wo
         plan = Path(words[1]) / "index" / "plan.json"
         plan.parent.mkdir(parents=True)
         plan.write_text("{}")
+    if words[0] == "train":
+        Path(words[1]).mkdir(parents=True, exist_ok=True)
+        (Path(words[1]) / "kept.jsonl").touch()
     done = congrad(*words)
     assert done.code == 0, done.err
     assert called or words[0] == "env" or {"--help", "--help-all", "--version"} & set(words)

@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.listening import counting
 
 from congrad.errors import UserError
 from congrad.evaluation.run import opponents, row_name, run_evaluate
 from congrad.evaluation.settings import Evaluate, LocalTask, WinRate
-from congrad.filtering import Model
+from congrad.models.settings import Model
 from congrad.selfreward.engines import Engine
 from congrad.selfreward.prompts import Prompts
 
@@ -67,7 +68,7 @@ def content(output: Path) -> dict[str, bytes]:
 
 def test_the_stage_writes_one_table(models, settings, tmp_path):
     told: list[tuple[int, int]] = []
-    listener = lambda stage, done, total: told.append((done, total))  # noqa: E731
+    listener = counting(lambda stage, done, total: told.append((done, total)))
     run_evaluate(models, settings, tmp_path / "run", against=AGAINST, listener=listener)
     # 3 models x (12 pairs + 3 texts + 12 questions + 2 sums + 4 prompts) + 3 contests x 4 prompts x 2 orders
     assert told[-1][1] == 3 * 33 + 24
@@ -118,7 +119,7 @@ def test_the_stage_writes_one_table(models, settings, tmp_path):
     def untouched(stage: str, done: int, total: int) -> None:
         raise AssertionError("finished")
 
-    run_evaluate(models, settings, tmp_path / "run", against=AGAINST, listener=untouched)
+    run_evaluate(models, settings, tmp_path / "run", against=AGAINST, listener=counting(untouched))
 
 
 def test_kills_change_nothing(models, settings, tmp_path):
@@ -134,7 +135,7 @@ def test_kills_change_nothing(models, settings, tmp_path):
                 raise KeyboardInterrupt
 
         try:
-            run_evaluate(models, settings, tmp_path / "run", against=AGAINST, listener=kill)
+            run_evaluate(models, settings, tmp_path / "run", against=AGAINST, listener=counting(kill))
             break
         except KeyboardInterrupt:
             kills += 1

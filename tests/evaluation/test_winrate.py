@@ -17,7 +17,7 @@ from congrad.evaluation.winrate import (
     verdict_rows,
     win_examples,
 )
-from congrad.filtering import Model
+from congrad.models.settings import Model
 from congrad.selfreward.engines import Engine, Reply, Request, RequestRefused
 from congrad.selfreward.prompts import Prompt, Prompts
 from congrad.stage import content_key

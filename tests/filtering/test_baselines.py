@@ -7,17 +7,21 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from tests.listening import counting
 
 from congrad import UserError
 from congrad.consensus import Loss
 from congrad.consensus.loss import pair_weights
-from congrad.filtering import FilterConfig, Input, Model, Selection, baselines, filter_preferences
+from congrad.filtering import FilterConfig, Input, baselines, filter_preferences
 from congrad.filtering.baselines import Baseline, LogProbabilities, filter_baseline, model_scores
-from congrad.filtering.outputs import is_run
+from congrad.filtering.directory import is_run
 from congrad.gradients import open_index
 from congrad.gradients.check import plain_logps
 from congrad.models.load import load_model, load_tokenizer
+from congrad.models.settings import Model
 from congrad.preferences import load_preferences, tokenise
+from congrad.progress import Listener
+from congrad.selection import Selection
 
 
 @pytest.fixture
@@ -189,18 +193,24 @@ def test_a_pass_that_was_killed_goes_on(source, model, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        filter_baseline(Baseline("loss"), source, model, tmp_path / "run", listener=killed)
+        filter_baseline(Baseline("loss"), source, model, tmp_path / "run", listener=counting(killed))
     before = len(read(tmp_path / "run" / "logps.jsonl"))
     assert not (tmp_path / "run" / "manifest.json").exists()
     steps: list[int] = []
     filter_baseline(
-        Baseline("loss"), source, model, tmp_path / "run", listener=lambda stage, done, total: steps.append(done)
+        Baseline("loss"),
+        source,
+        model,
+        tmp_path / "run",
+        listener=counting(lambda _, done, total: steps.append(done)),
     )
     assert before == counted[-1] < steps[0]
     assert steps[-1] == 29
     assert (tmp_path / "run" / "kept.jsonl").read_text().count("\n") == 15
     assert table(tmp_path / "run")["keep"] == table(tmp_path / "whole")["keep"]
-    filter_baseline(Baseline("loss"), source, model, tmp_path / "run", listener=killed)  # finished: nothing is done
+    filter_baseline(
+        Baseline("loss"), source, model, tmp_path / "run", listener=Listener(on_progress=killed)
+    )  # finished: nothing is done
     with pytest.raises(UserError, match=r"begun with baseline\.seed 0, now 1"):
         filter_baseline(Baseline("loss", seed=1), source, model, tmp_path / "run")
 

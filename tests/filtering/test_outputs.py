@@ -10,7 +10,8 @@ import pytest
 
 from congrad.errors import UserError
 from congrad.files import json_line, versions, without_nan
-from congrad.filtering.outputs import check_output, is_run, staging
+from congrad.filtering.directory import check_output, is_run
+from congrad.filtering.outputs import staging
 
 
 def test_what_json_has_no_word_for_becomes_null():

@@ -11,8 +11,9 @@ from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 import congrad
 from congrad import FilterConfig, Input, Model, PassSettings, Selection, UserError, filter_preferences, refilter
-from congrad.filtering import Listener
-from congrad.filtering.ranks import pick_device, ranks
+from congrad.filtering.estimate import Estimate
+from congrad.models.ranks import ranks
+from congrad.progress import Listener
 
 
 @pytest.fixture
@@ -28,13 +29,16 @@ def config(source, tiny_directory) -> FilterConfig:
 
 
 def test_one_call_is_the_three(config, source, tiny_directory, tmp_path):
-    stages, estimates, progress = [], [], []
-    listener = Listener(stages.append, estimates.append, progress.append)
+    stages, notes, progress = [], [], []
+    listener = Listener(stages.append, progress.append, notes.append, pytest.fail)
     result = filter_preferences(config, tmp_path / "run", listener=listener)
     assert result is not None
     assert stages[0] == "reading the pairs"
-    assert [told.num_pairs for told in estimates] == [30]
-    assert (progress[-1].pairs, progress[-1].done) == (30, progress[-1].total)
+    assert [told.num_pairs for told in notes if isinstance(told, Estimate)] == [30]
+    assert [str(told)[:9] for told in notes if not isinstance(told, Estimate)] == ["computing"]
+    assert {told.stage for told in progress} == {"reading the pairs", "tokenising", "sketching", "scoring"}
+    for name in ("reading the pairs", "tokenising", "sketching", "scoring"):
+        assert [(told.done, told.total) for told in progress if told.stage == name][-1] == (30, 30)
 
     pairs = congrad.tokenise(congrad.load_preferences(source), congrad.load_tokenizer(str(tiny_directory)))
     index = congrad.build_index(congrad.load_model(str(tiny_directory)), pairs, tmp_path / "index")
@@ -54,14 +58,14 @@ def test_one_call_is_the_three(config, source, tiny_directory, tmp_path):
 
 
 def test_a_dry_run_gives_an_estimate_and_no_result(config, tmp_path):
-    estimates = []
-    listener = Listener(on_estimate=estimates.append)
+    notes = []
+    listener = Listener(on_note=notes.append)
     assert filter_preferences(config, tmp_path / "run", dry_run=True, listener=listener) is None
-    assert len(estimates) == 1
+    assert sum(isinstance(told, Estimate) for told in notes) == 1
     assert not (tmp_path / "run").exists()
     filter_preferences(config, tmp_path / "run")
     filter_preferences(config, tmp_path / "run", dry_run=True, listener=listener)
-    assert len(estimates) == 2, "asked for, though the index is there"
+    assert sum(isinstance(told, Estimate) for told in notes) == 2, "asked for, though the index is there"
 
 
 def test_a_model_that_is_mostly_outside_the_space_is_named(config, tmp_path, tiny_directory, monkeypatch):
@@ -115,21 +119,6 @@ def test_a_configuration_is_checked_before_anything_is_read(tmp_path, change, me
         filter_preferences(config, tmp_path / "run")
 
 
-def test_devices(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert pick_device("auto") == pick_device("cpu") == torch.device("cpu")
-    with pytest.raises(UserError, match="finds 0 CUDA devices"):
-        pick_device("cuda")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setenv("LOCAL_RANK", "1")
-    assert pick_device("auto") == torch.device("cuda:1")
-    assert pick_device("cuda") == torch.device("cuda")
-    with pytest.raises(UserError, match="finds 2 CUDA devices"):
-        pick_device("cuda:2")
-
-
 def test_alone_there_is_one_rank(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with ranks() as rank:
@@ -139,5 +128,5 @@ def test_alone_there_is_one_rank(monkeypatch):
 def test_public_names_are_there():
     assert congrad.__all__ == sorted(congrad.__all__) == dir(congrad)
     assert all(callable(getattr(congrad, name)) for name in congrad.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="No congrad attribute nothing"):
         _ = congrad.nothing

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from congrad.gradients import PassSettings, Rank, build_index
+from congrad.gradients import PassSettings, build_index
 from congrad.models.load import load_model
+from congrad.models.ranks import Rank
 from congrad.preferences.tokenise import TokenisedPairs
 
 

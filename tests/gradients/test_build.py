@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from congrad.errors import UserError
-from congrad.gradients import PassSettings, Progress, build_index, open_index
+from congrad.gradients import PassSettings, build_index, open_index
 from congrad.gradients.build import make_plan, packed_lengths, packs_of, pairs_fingerprint
 from congrad.gradients.packing import pack
 from congrad.gradients.sketch import sketcher
 from congrad.models.load import fingerprint, load_model
+from congrad.progress import Progress
 
 SETTINGS = PassSettings(projection_size=3, token_budget=64)
 NAMES = [f"sketches-{number:05d}.safetensors" for number in range(4)]
@@ -113,11 +114,11 @@ def test_progress_adds_up(tmp_path, model, tiny_model, many_pairs):
         reference_fingerprint="another",
         on_progress=seen.append,
     )
-    for stage in ("sketching", "reference"):
+    for stage in ("sketching", "reference model"):
         of_stage = [progress for progress in seen if progress.stage == stage]
-        assert {progress.total for progress in of_stage} == {tokens}
-        assert [p.done for p in of_stage] == sorted({p.done for p in of_stage})
-        assert of_stage[-1] == Progress(stage, tokens, tokens, 100, 100)
+        assert {progress.work[1] for progress in of_stage} == {tokens}
+        assert [p.work[0] for p in of_stage] == sorted({p.work[0] for p in of_stage})
+        assert of_stage[-1] == Progress(stage, 100, 100, "pairs", work=(tokens, tokens))
     (tmp_path / NAMES[1]).unlink()
     resumed = []
     build_index(
@@ -130,7 +131,7 @@ def test_progress_adds_up(tmp_path, model, tiny_model, many_pairs):
         on_progress=resumed.append,
     )
     again = int(packed_lengths(pairs)[32:64].sum())
-    assert resumed[-1] == Progress("sketching", again, again, 32, 32)
+    assert resumed[-1] == Progress("sketching", 32, 32, "pairs", work=(again, again))
 
 
 def test_packs_hold_every_pair_once_within_the_budget():
@@ -232,7 +233,7 @@ def test_killed_build_resumes_to_the_byte(tmp_path, saved_case, builder, content
     assert not (directory / "index.json").exists()
     model, pairs, again = load_model(str(saved_case / "model")), many_pairs(150), []
     build_index(model, pairs, directory, SETTINGS, on_progress=again.append)
-    assert again[-1].pairs == 150 - 32 * len(survivors)
+    assert again[-1].done == 150 - 32 * len(survivors)
     build_index(model, pairs, tmp_path / "undisturbed", SETTINGS)
     assert contents(directory) == contents(tmp_path / "undisturbed")
     assert survivors.items() <= contents(directory).items()

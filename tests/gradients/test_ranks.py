@@ -8,8 +8,9 @@ import threading
 import pytest
 
 from congrad.errors import UserError
-from congrad.gradients import PassSettings, Rank, build_index
+from congrad.gradients import PassSettings, build_index
 from congrad.models.load import load_model
+from congrad.models.ranks import Rank
 
 SETTINGS = PassSettings(projection_size=3, token_budget=64)
 
@@ -49,7 +50,7 @@ def test_any_number_of_ranks_takes_every_shard_once(tmp_path, tiny_model, many_p
     for thread in threads:
         thread.join()
     assert contents(tmp_path / "many") == contents(whole)
-    assert sum(progress[-1].pairs for progress in work if progress) == 150
+    assert sum(progress[-1].done for progress in work if progress) == 150
     assert sum(not progress for progress in work) == max(0, world_size - 5)
 
 

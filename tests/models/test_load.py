@@ -74,11 +74,42 @@ def test_a_loaded_model_is_frozen(checkpoint: str, adapter: str) -> None:
 
 @pytest.mark.parametrize(
     ("dtype", "loaded"),
-    [("auto", torch.bfloat16), ("float32", torch.float32), (torch.float16, torch.float16)],
+    [("bfloat16", torch.bfloat16), ("float32", torch.float32), (torch.float16, torch.float16)],
 )
 def test_dtype(checkpoint: str, monkeypatch: pytest.MonkeyPatch, dtype: Any, loaded: torch.dtype) -> None:
     monkeypatch.setenv("CONGRAD_BFLOAT16", "fast")
     assert {parameter.dtype for parameter in load_model(checkpoint, dtype=dtype).parameters()} == {loaded}
+
+
+@pytest.mark.parametrize(("position", "loaded"), [("slow", torch.float32), ("fast", torch.bfloat16)])
+def test_auto_is_what_is_fast_here_and_the_log_says_it(
+    checkpoint: str,
+    position: str,
+    loaded: torch.dtype,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setenv("CONGRAD_BFLOAT16", position)
+    with caplog.at_level("INFO", "congrad"):
+        model = load_model(checkpoint)
+    assert {parameter.dtype for parameter in model.parameters()} == {loaded}
+    assert caplog.messages == [
+        f"{checkpoint}: computing in {str(loaded).removeprefix('torch.')}: CONGRAD_BFLOAT16 is {position}"
+    ]
+
+
+def test_without_a_device_an_accelerator_is_taken_where_there_is_one(
+    checkpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("congrad.models.device.difference_from_cpu", lambda device, compute: None)
+    monkeypatch.setattr(PreTrainedModel, "to", lambda self, device: moved.append(device) or self)
+    load_model(checkpoint, dtype="float32")
+    assert moved == [torch.device("cuda:0")]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    load_model(checkpoint, dtype="float32")
+    assert moved[1:] == [torch.device("cpu")]
 
 
 def test_attention_is_as_asked(checkpoint: str) -> None:
@@ -164,7 +195,7 @@ def test_unknown_options(checkpoint: str) -> None:
     assert refusal(checkpoint, dtype="int7") == "dtype int7 is unknown: choose one of auto, float32, bfloat16, float16"
     assert 'attn_implementation="nothing"` is not supported' in refusal(checkpoint, attn_implementation="nothing")
     if not torch.cuda.is_available():
-        assert refusal(checkpoint, device="cuda").endswith("finds no CUDA device; use --device cpu")
+        assert refusal(checkpoint, device="cuda").endswith("finds 0 CUDA devices; use --device cpu")
 
 
 def test_adapters_that_are_none(checkpoint: str, adapter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,10 +247,10 @@ def test_fingerprint_sees_every_change(checkpoint: str, adapter: str, tmp_path: 
     seen.append(fingerprint(model))
     model.config.rope_parameters["rope_theta"] = 5.0
     seen.append(fingerprint(model))
-    seen.append(fingerprint(load_model(checkpoint, adapter=adapter)))
+    seen.append(fingerprint(load_model(checkpoint, dtype="bfloat16", adapter=adapter)))
     settings = Path(adapter) / "adapter_config.json"
     settings.write_text(json.dumps(json.loads(settings.read_text()) | {"lora_alpha": 5}))
-    seen.append(fingerprint(load_model(checkpoint, adapter=adapter)))
+    seen.append(fingerprint(load_model(checkpoint, dtype="bfloat16", adapter=adapter)))
     assert len(set(seen)) == len(seen)
 
 

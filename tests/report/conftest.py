@@ -16,9 +16,11 @@ import pytest
 import torch
 
 from congrad.consensus import Consensus, Loss
-from congrad.filtering import Input, Model, Selection
+from congrad.filtering import Input
 from congrad.gradients import PassSettings
+from congrad.models.settings import Model
 from congrad.selection import reasons, select
+from congrad.selection.settings import Selection
 
 LANGUAGES = ("ar", "de", "el", "en", "es", "fr", "he", "hi", "ja", "ko", "th", "tr", "zh")
 TEXTS = {"ar": "ما الشهر الذي يأتي بعد شهر ديسمبر؟", "he": "מה בירת צרפת?", "ja": "フランスの首都は?"}

@@ -8,9 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from congrad.filtering import Selection
 from congrad.report.write import write_report
-from congrad.selection import select
+from congrad.selection import Selection, select
 
 SIZES = [(1280, False), (400, True)]
 HOSTILE = [

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from congrad.errors import UserError
-from congrad.filtering import Selection
 from congrad.report.agreement import couples
 from congrad.report.filter_page import short
 from congrad.report.html import embed, typed, visible
 from congrad.report.read import read_run
 from congrad.report.summary import exact_percent, listed, percent, rule_in_words, summarise, unscored
 from congrad.report.write import write_report
+from congrad.selection import Selection
 
 
 def data_of(path):

@@ -9,19 +9,26 @@ from pathlib import Path
 
 import torch
 
-from congrad.filtering import Model
+from congrad.models.settings import Model
+from congrad.progress import Listener, Progress
 from congrad.selfreward.engines import Engine
 from congrad.selfreward.generate import Generate, run_generate
 from congrad.selfreward.prompts import Prompts, load_prompts
 
 
-def rest(stage: str, done: int, total: int) -> None:
-    if 0 < done < total:
-        print(done, total, flush=True)
+def rest(progress: Progress) -> None:
+    if 0 < progress.done < progress.total:
+        print(progress.done, progress.total, flush=True)
         time.sleep(60)
 
 
 torch.set_num_threads(1)
 prompts, model, output = sys.argv[1:]
 settings = Generate(samples=3, max_tokens=8, engine=Engine(batch_size=4))
-run_generate(load_prompts(Prompts(prompts)), Model(model), settings, Path(output), listener=rest)
+run_generate(
+    load_prompts(Prompts(prompts)),
+    Model(model),
+    settings,
+    Path(output),
+    listener=Listener(on_progress=rest),
+)

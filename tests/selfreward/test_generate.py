@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.listening import counting
 
 import congrad.selfreward.engines.endpoint as endpoint_module
 from congrad.errors import UserError
-from congrad.filtering import Model
+from congrad.models.settings import Model
 from congrad.selfreward.engines import Engine, Reply
 from congrad.selfreward.engines.local import LocalEngine
 from congrad.selfreward.generate import Generate, as_messages, collect, make_requests, run_generate, warnings
@@ -55,8 +56,10 @@ def complaint(*args) -> str:
 def test_the_files_hold_every_answer_in_the_order_of_prompts_and_samples(prompts, tiny_directory, tmp_path):
     told: list[tuple[str, int, int]] = []
     out = tmp_path / "out"
-    run_generate(prompts, Model(str(tiny_directory)), SMALL, out, listener=lambda *progress: told.append(progress))
-    assert told == [("generate", done, 18) for done in (0, 4, 8, 12, 16, 18)]
+    run_generate(
+        prompts, Model(str(tiny_directory)), SMALL, out, listener=counting(lambda *progress: told.append(progress))
+    )
+    assert told == [("generating", done, 18) for done in (0, 4, 8, 12, 16, 18)]
     found = rows(out)
     assert [(row["row"], row["sample"]) for row in found] == [(row, sample) for row in range(6) for sample in range(3)]
     for row in found:

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.listening import counting
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import congrad.selfreward.implicit as implicit_module
 from congrad.errors import UserError
-from congrad.filtering import Model
+from congrad.models.settings import Model
 from congrad.selfreward.judge import Judge, run_judge
 from congrad.stage import begin, content_key, finish, write_rows
 
@@ -100,7 +101,7 @@ def test_rewards_are_those_of_plain_forwards(chat: bool, chat_directory: Path, t
         IMPLICIT,
         out,
         reference=Model(str(chat_directory)),
-        listener=lambda *progress: told.append(progress),
+        listener=counting(lambda *progress: told.append(progress)),
     )
     policy, reference = plain_logps(trained, chat=chat), plain_logps(chat_directory, chat=chat)
     judgements = rows(out / "judgements.jsonl")
@@ -111,7 +112,7 @@ def test_rewards_are_those_of_plain_forwards(chat: bool, chat_directory: Path, t
     scores = rows(out / "scores.jsonl")
     assert [row["score"] for row in scores] == pytest.approx(rewards, abs=1e-3)
     assert [row["key"] for row in scores] == [row["key"] for row in rows(generated / "responses.jsonl")]
-    assert (told[0], told[-1]) == (("judge", 0, 12), ("judge", 12, 12))
+    assert (told[0], told[-1]) == (("judging", 0, 12), ("judging", 12, 12))
     hygiene = json.loads((out / "hygiene.json").read_text())
     assert (hygiene["all"]["parse_rate"], hygiene["all"]["entropy_bits"], hygiene["all"]["alpha"]) == (1, None, None)
 
@@ -152,7 +153,7 @@ def test_interrupted_between_batches_it_goes_on_and_ends_in_the_same_bytes(
                 raise RuntimeError("pulled the plug")
 
         reference = Model(str(chat_directory))
-        run_judge(generated, Model(str(trained)), IMPLICIT, out, reference=reference, listener=stop)
+        run_judge(generated, Model(str(trained)), IMPLICIT, out, reference=reference, listener=counting(stop))
 
     judge(tmp_path / "whole")
     assert len(passes) == 2 * 4  # couples of 2 + 1, 2 and 1 responses

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.listening import counting
 
 import congrad.selfreward.judge as judge_module
 from congrad.errors import UserError
-from congrad.filtering import Model
+from congrad.models.settings import Model
 from congrad.selfreward.engines import Engine, Reply, Request
 from congrad.selfreward.engines.local import LocalEngine
 from congrad.selfreward.judge import Judge, run_judge, who_judges
@@ -18,7 +19,7 @@ from congrad.selfreward.rubric import fill, read_template
 from congrad.stage import begin, content_key, finish, write_rows
 
 RESPONSES = [("de", "Wie?", ["So.", "Anders, {prompt}."]), ("ja", "何？", ["これ。", "それ。"])]
-MODEL = Model("somewhere")
+MODEL = Model("somewhere", dtype="float32")  # nothing of it is there to be measured
 
 
 def write_generated(directory: Path, *, chat: bool = True, system: str | None = None) -> Path:
@@ -105,8 +106,8 @@ def test_the_files_by_hand(generated: Path, tmp_path: Path, play: Callable[..., 
     fake = play(scores(SCORES))
     told: list[tuple[str, int, int]] = []
     out = tmp_path / "judge"
-    run_judge(generated, MODEL, Judge(), out, listener=lambda *progress: told.append(progress))
-    assert told == [("judge", done, 12) for done in (0, 2, 7, 12)]
+    run_judge(generated, MODEL, Judge(), out, listener=counting(lambda *progress: told.append(progress)))
+    assert told == [("judging", done, 12) for done in (0, 2, 7, 12)]
     responses = rows(generated / "responses.jsonl")
     judgements = rows(out / "judgements.jsonl")
     assert [(row["response_key"], row["sample"]) for row in judgements] == [

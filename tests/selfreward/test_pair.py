@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 import pytest
+from tests.listening import counting
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from congrad.errors import UserError
@@ -289,7 +290,7 @@ def test_interrupted_before_the_end_it_ends_in_the_same_bytes(tmp_path: Path) ->
         raise RuntimeError("pulled the plug")
 
     with pytest.raises(RuntimeError, match="plug"):
-        run_pair(*stages, Pair(method="all"), killed, listener=pull)
+        run_pair(*stages, Pair(method="all"), killed, listener=counting(pull))
     run_pair(*stages, Pair(method="all"), killed)
     (killed / "manifest.json").unlink()  # a kill between the pairs and the manifest
     with pytest.raises(UserError, match='method "all", now "best-worst"'):

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from congrad.filtering import Model
 from congrad.models.packaged import resolve
+from congrad.models.settings import Model
 from congrad.selfreward.engines import Engine, Request, open_engine
 from congrad.selfreward.engines.server import answers, serve
 from congrad.selfreward.generate import Generate, run_generate

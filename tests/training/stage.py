@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from congrad.filtering import Model
+from congrad.models.settings import Model
+from congrad.progress import Listener, Progress
 from congrad.training import Lora, Rounds
 from congrad.training.train import train
 
@@ -21,7 +22,8 @@ if "WORLD_SIZE" in os.environ:
     dist.init_process_group()
 for stage in json.loads(sys.argv[1]):
 
-    def rest(name: str, done: int, total: int, at: int | None = stage.get("rest_at")) -> None:
+    def rest(progress: Progress, at: int | None = stage.get("rest_at")) -> None:
+        done, total = progress.done, progress.total
         if at is not None and done == at + 1:  # the checkpoint of a step is written after the listener is told of it
             print(f"{done} of {total}", flush=True)
             time.sleep(120)
@@ -34,7 +36,7 @@ for stage in json.loads(sys.argv[1]):
         Rounds(**stage["rounds"], lora=None if lora is None else Lora(**lora)),
         stage["train"],
         Path(stage["output"]),
-        listener=rest,
+        listener=Listener(on_progress=rest),
     )
 if dist.is_initialized():
     dist.destroy_process_group()

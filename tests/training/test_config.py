@@ -130,5 +130,5 @@ def test_devices() -> None:
     with pytest.raises(UserError, match="choose with CUDA_VISIBLE_DEVICES"):
         is_cpu("cuda:1")
     if not torch.cuda.is_available():
-        with pytest.raises(UserError, match="finds no CUDA device"):
+        with pytest.raises(UserError, match="finds 0 CUDA devices"):
             is_cpu("cuda")

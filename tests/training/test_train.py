@@ -16,11 +16,12 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 from tests.files import stored_dtypes
+from tests.listening import counting
 from transformers import AutoTokenizer
 
 from congrad.errors import UserError
-from congrad.filtering import Model
 from congrad.models.load import load_model
+from congrad.models.settings import Model
 from congrad.training import Lora, Rounds
 from congrad.training.train import last_checkpoint, tidy, train
 
@@ -81,10 +82,10 @@ def test_a_round_leaves_a_plain_model_and_its_log(
         TRAIN,
         output,
         eval_path=held_out,
-        listener=lambda *progress: told.append(progress),
+        listener=counting(lambda *progress: told.append(progress)),
     )
     assert files(output) == {"stage.json", "log.jsonl", "model", "manifest.json"} | ({"adapter"} if lora else set())
-    assert told == [("train", step, 10) for step in range(1, 11)]
+    assert told == [("training", step, 10) for step in range(1, 11)]
     assert capsys.readouterr().out == ""
     steps = [line for line in log(output) if "loss" in line]
     assert [line["step"] for line in steps] == list(range(1, 11))
@@ -248,7 +249,7 @@ def test_killed_and_called_again_ends_in_the_same_weights(
     (output / "checkpoints" / "checkpoint-5" / "model.safetensors").write_bytes(b"half")
     (output / ".model.partial").mkdir()
     told: list[int] = []
-    train([pairs], model, model, rounds, TRAIN, output, listener=lambda _, done, total: told.append(done))
+    train([pairs], model, model, rounds, TRAIN, output, listener=counting(lambda _, done, total: told.append(done)))
     assert told == [5, 6, 7, 8, 9, 10]
     one, other = weights(output), weights(tmp_path / "whole")
     assert all(torch.equal(one[name], other[name]) for name in other)

@@ -9,7 +9,7 @@ import pytest
 
 import congrad.selfreward.engines.endpoint as module
 from congrad.errors import UserError
-from congrad.filtering import Model
+from congrad.models.settings import Model
 from congrad.selfreward.engines import Engine, Reply, Request, RequestRefused, open_engine
 
 KEY = "sk-very-secret-123"

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from congrad.errors import UserError
-from congrad.filtering import Model
+from congrad.models.settings import Model
 from congrad.selfreward.engines import Engine, Request, RequestRefused, open_engine
 from congrad.selfreward.engines.local import LocalEngine, Tokenised
 

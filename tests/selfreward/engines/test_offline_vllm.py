@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from congrad.errors import UserError
-from congrad.filtering import Model
+from congrad.models.settings import Model
 from congrad.selfreward.engines import Engine, Reply, Request, open_engine, vllm_worker
 
 STAND_IN = """

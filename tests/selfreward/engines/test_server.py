@@ -11,7 +11,7 @@ import pytest
 
 import congrad.selfreward.engines.server as module
 from congrad.errors import UserError
-from congrad.filtering import Model
+from congrad.models.settings import Model
 from congrad.selfreward.engines import Engine, Request, lifeline, open_engine
 
 SERVER = """

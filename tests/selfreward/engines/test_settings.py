@@ -3,7 +3,7 @@
 import pytest
 
 from congrad.errors import UserError
-from congrad.filtering import Model
+from congrad.models.settings import Model
 from congrad.selfreward.engines import Engine, identity, open_engine
 
 URL = "http://localhost:8000"

@@ -1,0 +1,30 @@
+"""Memory that a container's limit leaves, and what a process has used."""
+
+import pytest
+import torch
+
+from congrad.models.memory import free_memory, left_in_container, peak_memory
+
+
+@pytest.mark.parametrize(("limit", "left"), [("max", None), ("1000", 1000 - 600 + 50), ("500", 0), ("nonsense", None)])
+def test_a_container_s_limit(tmp_path, limit, left):
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("600\n")
+    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 50\nactive_file 50\n")
+    assert left_in_container(tmp_path) == left
+
+
+def test_no_container(tmp_path):
+    assert left_in_container(tmp_path) is None
+
+
+def test_this_machine():
+    assert free_memory(torch.device("cpu")) > 2**20
+
+
+def test_the_peak_grows_with_what_is_used():
+    before = peak_memory(torch.device("cpu"))
+    assert before > 2**20
+    held = torch.ones(before // 4 + 2**20)
+    assert peak_memory(torch.device("cpu")) >= before
+    assert held.sum() > 0
