@@ -25,7 +25,8 @@ def run_noted_step(config: Any, place: Any, step: Step, listener: Any) -> None:
 
 
 def rest(self: Any, progress: Progress) -> None:
-    if progress.done > 0 and progress.stage not in BEFORE_WORK and [current[-1].stage, str(current[-1].round)] == stage_and_round:
+    here = [current[-1].stage, str(current[-1].round)]
+    if progress.done > 0 and progress.stage not in BEFORE_WORK and here == stage_and_round:
         print(f"{current[-1].stage} {progress.done} of {progress.total}", flush=True)
         time.sleep(120)
 

@@ -17,6 +17,7 @@ from congrad.gradients.index import GradientIndex, is_finished, read_plan
 from congrad.models.compute import settle_dtype
 from congrad.models.device import pick_device
 from congrad.models.load import fingerprint, load_model, load_tokenizer
+from congrad.models.packaged import PACKAGES, converted, resolve
 from congrad.models.ranks import Rank, ranks, wait_for_all
 from congrad.preferences.rows import Preferences
 from congrad.preferences.tokenise import TokenisedPairs, tokenise
@@ -53,6 +54,9 @@ def _make_index(
     settled: bool,
 ) -> GradientIndex | None:
     model, trust = config.model, config.model.trust_remote_code
+    if model.name in PACKAGES and not converted(model.name).exists():
+        listener.on_stage(f"converting {model.name} from its package, once")
+        resolve(model.name)
     listener.on_stage(f"loading the tokenizer of {model.name}")
     tokenizer = load_tokenizer(model.name, revision=model.revision, trust_remote_code=trust)
     pairs = tokenise(

@@ -59,11 +59,10 @@ def resolve(name: str) -> str:
     """
     if name not in PACKAGES:
         return name
-    package = PACKAGES[name]
-    cache = cache_directory() / "models"
-    final = cache / f"{name}-{package.sha256[:8]}-v{CONVERTER}"
+    package, final = PACKAGES[name], converted(name)
     if final.exists():
         return str(final)
+    cache = final.parent
     partial = cache / f"{final.name}.partial"
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -81,6 +80,11 @@ def resolve(name: str) -> str:
             f"cannot convert {name} into {cache}: {error}; make room there or set CONGRAD_CACHE to another directory"
         ) from error
     return str(final)
+
+
+def converted(name: str) -> Path:
+    """Where a packaged model lies, or will lie, once it is converted."""
+    return cache_directory() / "models" / f"{name}-{PACKAGES[name].sha256[:8]}-v{CONVERTER}"
 
 
 def cache_directory() -> Path:
