@@ -17,14 +17,13 @@ from congrad.filtering.settings import FilterConfig, Input
 from congrad.gradients.settings import PassSettings
 from congrad.models.ranks import is_first
 from congrad.models.settings import Model
-from congrad.preferences.files import DEFAULT_LANGUAGE_COLUMN, glance
-from congrad.preferences.names import LANGUAGE_MEND, REQUIRED
+from congrad.preferences.load import load_preferences
+from congrad.preferences.rows import Preferences, sample
 from congrad.progress import SILENT, Listener, Progress
 from congrad.selection.settings import DEFAULT_SELECTION, Selection
 
 if TYPE_CHECKING:
     from congrad.filtering.conclude import FilterResult
-    from congrad.preferences.rows import Preferences
 
 
 def filter_preferences(
@@ -65,20 +64,13 @@ def filter_preferences(
     return conclude(config, preferences, index, output, seconds, listener)
 
 
-def read_preferences(config: Input, listener: Listener = SILENT) -> "Preferences":
+def read_preferences(config: Input, listener: Listener = SILENT) -> Preferences:
     """The pairs of a configuration, checked, and of these a sample where it says so.
 
     Raises:
         UserError: whatever is wrong with them.
     """
     listener.on_stage("reading the pairs")
-    columns = dict(REQUIRED)
-    if config.language_column != DEFAULT_LANGUAGE_COLUMN:  # that one may stand in the files' names instead
-        columns[config.language_column] = LANGUAGE_MEND
-    glance(config.source, columns)
-    from congrad.preferences.load import load_preferences
-    from congrad.preferences.rows import sample
-
     preferences = load_preferences(
         config.source,
         split=config.split,

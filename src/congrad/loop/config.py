@@ -15,13 +15,12 @@ from congrad.loop.build import Source, build, located, shown
 from congrad.loop.filter_settings import Filter
 from congrad.loop.yaml_file import KeyPath, dump_yaml, parse_yaml, read_yaml
 from congrad.models.settings import Model
-from congrad.preferences.files import DEFAULT_LANGUAGE_COLUMN, glance
-from congrad.preferences.names import PROMPT_MEND, PROMPTS_LANGUAGE_MEND, REQUIRED
+from congrad.preferences.load import glance_at_pairs
 from congrad.progress import SILENT, Listener
 from congrad.selfreward.generate import Generate
 from congrad.selfreward.judge import Judge
 from congrad.selfreward.pair import Pair
-from congrad.selfreward.prompts import Prompts
+from congrad.selfreward.prompts import Prompts, glance_at_prompts
 from congrad.training.settings import Rounds
 
 
@@ -97,14 +96,11 @@ def glance_at_inputs(config: RunConfig, sections: Sequence[str]) -> None:
     """
     prompts, evaluate = config.prompts, config.evaluate
     if "prompts" in sections and prompts.source is not None:
-        columns = {prompts.prompt_column: PROMPT_MEND}
-        if prompts.language_column != DEFAULT_LANGUAGE_COLUMN:
-            columns[prompts.language_column] = PROMPTS_LANGUAGE_MEND
-        glance(prompts.source, columns)
+        glance_at_prompts(prompts)
     if "prompts" in sections and prompts.pairs is not None:
-        glance(prompts.pairs, REQUIRED)
+        glance_at_pairs(prompts.pairs, prompts.split, prompts.language_column)
     if "evaluate" in sections and evaluate.pairs is not None:
-        glance(evaluate.pairs, REQUIRED)
+        glance_at_pairs(evaluate.pairs, evaluate.split, evaluate.language_column)
 
 
 def put(values: dict[str, Any], path: KeyPath, value: Any, word: str) -> None:

@@ -1,6 +1,5 @@
 """Check a dataset's columns and rows before anything is computed: the first mistake becomes one line for the user."""
 
-import difflib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,11 +9,26 @@ import pyarrow.compute as pc
 
 from congrad.errors import UserError
 from congrad.preferences.locate import quote
-from congrad.preferences.names import LANGUAGE_MEND, PROMPT_MEND, PROMPTS_LANGUAGE_MEND, REQUIRED, require_column
+from congrad.preferences.names import (
+    CHECKED_AT_ONCE,
+    EMPTY_LANGUAGE,
+    EMPTY_PROMPT,
+    blank,
+    check_names,
+    check_prompt_names,
+    null,
+    pair_fields,
+)
 from congrad.preferences.render import explicit, is_blank
 from congrad.preferences.rows import BATCH, TEXT_COLUMNS, Source, iterate
 
 Where = Callable[[int], str]
+
+
+def check_pairs(dataset: datasets.Dataset, source: Source, language_column: str | None) -> list[str] | None:
+    """`check_columns`, then `check_rows`."""
+    check_columns(dataset, source, language_column)
+    return check_rows(dataset, source.where, language_column)
 
 
 def check_columns(dataset: datasets.Dataset, source: Source, language_column: str | None) -> None:
@@ -28,15 +42,7 @@ def check_columns(dataset: datasets.Dataset, source: Source, language_column: st
     Raises:
         UserError: A column is missing or misspelt, or text and conversations are mixed.
     """
-    for column, mend in REQUIRED.items():
-        require_column(dataset.column_names, source.name, column, mend)
-    if language_column is not None:
-        require_column(dataset.column_names, source.name, language_column, LANGUAGE_MEND)
-    if "prompt" not in dataset.column_names:
-        lower = {column.lower(): column for column in dataset.column_names}
-        near = difflib.get_close_matches("prompt", lower, n=1, cutoff=0.85)
-        if near:  # TRL would look for a prompt that the responses share
-            raise UserError(f"{source.name}: no column 'prompt', but {quote(lower[near[0]])}; rename it")
+    check_names(dataset.column_names, source.name, language_column)
     kinds = {column: _kind(dataset, column) for column in TEXT_COLUMNS if column in dataset.column_names}
     if set(kinds.values()) == {"text", "conversation"}:
         shape = ", ".join(f"'{column}' holds {kind}" for column, kind in kinds.items())
@@ -63,9 +69,9 @@ def check_rows(dataset: datasets.Dataset, where: Where, language_column: str | N
         _check_encoding(dataset, column, where)
     languages = None if language_column is None else _languages(dataset, language_column, where)
     columns = [column for column in TEXT_COLUMNS if column in dataset.column_names]
-    for column in columns:
+    for column, empty in pair_fields(columns):
         if _kind(dataset, column) != "conversation":
-            _check_text(dataset, column, where, blank="empty prompt" if column == "prompt" else None)
+            _check_text(dataset, column, where, empty)
     if _kind(dataset, "chosen") == "conversation":
         for number, row in enumerate(iterate(dataset)):
             for column in columns:
@@ -74,7 +80,7 @@ def check_rows(dataset: datasets.Dataset, where: Where, language_column: str | N
         for number, row in enumerate(iterate(dataset)):
             if is_blank(explicit(row)[0]) and row["chosen"] and row["rejected"]:
                 if "prompt" in columns:
-                    raise UserError(f"{where(number)}: column 'prompt': empty prompt; fill it or remove the row")
+                    raise blank(where(number), "prompt", EMPTY_PROMPT)
                 raise UserError(
                     f"{where(number)}: columns 'chosen' and 'rejected' do not begin with the same prompt; "
                     "put the prompt in a column 'prompt', or at the start of both"
@@ -83,15 +89,15 @@ def check_rows(dataset: datasets.Dataset, where: Where, language_column: str | N
 
 
 def check_prompts(
-    dataset: datasets.Dataset, source: Source, prompt_column: str, language_column: str | None
+    dataset: datasets.Dataset, source: Source, language_column: str | None, prompt_column: str
 ) -> list[str] | None:
     """Check the rows of a dataset of prompts, text or conversations, and read their languages.
 
     Args:
         dataset: One source's rows.
         source: Names them in a message.
-        prompt_column: Holds text or a list of messages whose last one is not the assistant's.
         language_column: The column that groups the rows, if there is one.
+        prompt_column: Holds text or a list of messages whose last one is not the assistant's.
 
     Returns:
         The language of each row, or None without a language column.
@@ -101,22 +107,19 @@ def check_prompts(
             language is empty; there is nothing left to answer.
     """
     where = source.where
-    require_column(dataset.column_names, source.name, prompt_column, PROMPT_MEND)
-    if language_column is not None:
-        require_column(dataset.column_names, source.name, language_column, PROMPTS_LANGUAGE_MEND)
+    check_prompt_names(dataset.column_names, source.name, language_column, prompt_column)
     for column in filter(None, (prompt_column, language_column)):
         _check_encoding(dataset, column, where)
     languages = None if language_column is None else _languages(dataset, language_column, where)
     if _kind(dataset, prompt_column) != "conversation":
-        _check_text(dataset, prompt_column, where, blank="empty prompt")
+        _check_text(dataset, prompt_column, where, EMPTY_PROMPT)
         return languages
     number = 0
     for batch in dataset.select_columns([prompt_column]).iter(batch_size=BATCH):
         for messages in batch[prompt_column]:
             _check_conversation(messages, prompt_column, where, number)
             if is_blank(messages):
-                mend = "fill it or remove the row"
-                raise UserError(f"{where(number)}: column {quote(prompt_column)}: empty prompt; {mend}")
+                raise blank(where(number), prompt_column, EMPTY_PROMPT)
             if messages[-1]["role"] == "assistant":
                 mend = "remove its last message"
                 raise UserError(f"{where(number)}: column {quote(prompt_column)} ends with an answer; {mend}")
@@ -132,9 +135,9 @@ def _kind(dataset: datasets.Dataset, column: str) -> str:
 
 
 def _batches(dataset: datasets.Dataset, column: str) -> Iterator[tuple[int, pa.ChunkedArray]]:
-    batches = dataset.select_columns([column]).with_format("arrow").iter(batch_size=10 * BATCH)
+    batches = dataset.select_columns([column]).with_format("arrow").iter(batch_size=CHECKED_AT_ONCE)
     for number, batch in enumerate(batches):
-        yield number * 10 * BATCH, batch[column]
+        yield number * CHECKED_AT_ONCE, batch[column]
 
 
 def _first(mask: pa.ChunkedArray) -> int | None:
@@ -142,18 +145,16 @@ def _first(mask: pa.ChunkedArray) -> int | None:
     return None if index < 0 else index
 
 
-def _check_text(dataset: datasets.Dataset, column: str, where: Where, *, blank: str | None) -> None:
+def _check_text(dataset: datasets.Dataset, column: str, where: Where, empty: str | None) -> None:
     if _kind(dataset, column) != "text":
         _refuse_type(dataset, column, where)
     for start, values in _batches(dataset, column):
-        null = _first(pc.is_null(values))
-        if null is not None:
-            raise _null(where(start + null), column)
-        if blank:
-            empty = _first(pc.equal(pc.utf8_trim_whitespace(values), ""))
-            if empty is not None:
-                mend = "fill it or remove the row"
-                raise UserError(f"{where(start + empty)}: column {quote(column)}: {blank}; {mend}")
+        missing = _first(pc.is_null(values))
+        if missing is not None:
+            raise null(where(start + missing), column)
+        found = _first(pc.equal(pc.utf8_trim_whitespace(values), "")) if empty else None
+        if empty and found is not None:
+            raise blank(where(start + found), column, empty)
 
 
 def _check_encoding(dataset: datasets.Dataset, column: str, where: Where) -> None:
@@ -175,17 +176,13 @@ def _is_utf8(value: pa.Scalar) -> bool:
     return True
 
 
-def _null(place: str, column: str) -> UserError:
-    return UserError(f"{place}: column {quote(column)} is null or missing; fill it or remove the row")
-
-
 def _refuse_type(dataset: datasets.Dataset, column: str, where: Where) -> None:
     """Raise for the first value that is no text; a column that no row fills counts as null."""
     number = 0
     for batch in dataset.select_columns([column]).iter(batch_size=BATCH):
         for value in batch[column]:
             if value is None:
-                raise _null(where(number), column)
+                raise null(where(number), column)
             if not isinstance(value, str):
                 raise UserError(
                     f"{where(number)}: column {quote(column)} holds {quote(value)}, no string; write it as a string"
@@ -199,12 +196,12 @@ def _languages(dataset: datasets.Dataset, column: str, where: Where) -> list[str
     if not isinstance(feature, datasets.ClassLabel) and not (
         isinstance(feature, datasets.Value) and (feature.dtype == "bool" or "int" in feature.dtype)
     ):
-        _check_text(dataset, column, where, blank="empty language")
+        _check_text(dataset, column, where, EMPTY_LANGUAGE)
     languages: list[str] = []
     for start, values in _batches(dataset, column):
-        null = _first(pc.is_null(values))
-        if null is not None:
-            raise _null(where(start + null), column)
+        missing = _first(pc.is_null(values))
+        if missing is not None:
+            raise null(where(start + missing), column)
         groups = values.to_pylist()
         languages += feature.int2str(groups) if isinstance(feature, datasets.ClassLabel) else map(str, groups)
     return languages
@@ -212,10 +209,9 @@ def _languages(dataset: datasets.Dataset, column: str, where: Where) -> list[str
 
 def _check_conversation(messages: Any, column: str, where: Where, number: int) -> None:
     if messages is None:
-        raise _null(where(number), column)
+        raise null(where(number), column)
     if not messages:
-        mend = "fill it or remove the row"
-        raise UserError(f"{where(number)}: column {quote(column)}: empty conversation; {mend}")
+        raise blank(where(number), column, "empty conversation")
     for turn, message in enumerate(messages):
         mend = "a message is {'role': 'user', 'content': '...'}"
         place = f"column {quote(column)}, message {turn}"

@@ -49,7 +49,7 @@ def explain(name: str, error: BaseException) -> UserError:
     """
     if suffix(name) in (*JSON_SUFFIXES, *CSV_SUFFIXES):
         try:
-            mistake = mistake_in(name)
+            mistake = first_mistake(name)
         except OSError as unreadable:
             return UserError(f"{name}: cannot be read ({one_line(unreadable)}); check the file and its permissions")
         if mistake:
@@ -64,7 +64,9 @@ def explain(name: str, error: BaseException) -> UserError:
 
 
 def _read(name: str) -> bytes:
-    import fsspec  # type: ignore[import-untyped]  # slow, and wanted only when there is a mistake
+    if Path(name).suffix.lower() not in COMPRESSIONS:
+        return Path(name).read_bytes().removeprefix(codecs.BOM_UTF8)
+    import fsspec  # type: ignore[import-untyped]
 
     with fsspec.open(name, "rb", compression="infer") as file:
         data: bytes = file.read()
@@ -92,7 +94,8 @@ def _row_lines(name: str) -> Iterator[int]:
             yield from (number for number, line in enumerate(lines, 1) if line.strip())
 
 
-def mistake_in(name: str) -> str | None:
+def first_mistake(name: str) -> str | None:
+    """The first line of a JSON, JSON Lines or CSV file that cannot be read, in a line for the user; None for none."""
     data = _read(name)
     if not data.strip():
         return f"{name}: no rows; the file is empty"

@@ -1,30 +1,80 @@
-"""Columns that must be there, by name."""
+"""Which columns must be there and filled, and the line that says so where one is not.
+
+A missing or misspelt name is told with the nearest. Nothing here needs `datasets`, whose columns `check` reads.
+"""
 
 import difflib
 from collections.abc import Sequence
 
 from congrad.errors import UserError
 from congrad.preferences.locate import quote
+from congrad.preferences.rows import BATCH, TEXT_COLUMNS
 
-REQUIRED = {"chosen": "rename it", "rejected": "rename it"}
-LANGUAGE_MEND = "rename it, or name another with --language-column"
-PROMPT_MEND = "rename it, or name another with prompts.prompt_column"
-PROMPTS_LANGUAGE_MEND = "rename it, or name another with prompts.language_column"
+Fields = list[tuple[str, str | None]]
+"""Columns that must hold text in every row, in the order of their checks, and the mistake that an empty one is."""
+
+CHECKED_AT_ONCE = 10 * BATCH  # rows whose null fields are told before their empty ones
+EMPTY_PROMPT, EMPTY_LANGUAGE = "empty prompt", "empty language"
 
 
-def require_column(names: Sequence[str], source: str, column: str, mend: str) -> None:
-    """Args:
-        names: of the columns that are there.
-        source: the file's name.
-        mend: what to do about a column of a similar name.
+def check_names(columns: Sequence[str], name: str, language_column: str | None) -> Fields:
+    """Check that the columns of preference pairs are there.
+
+    Args:
+        columns: of one source.
+        name: of the source.
+        language_column: The column that groups the rows; None where the languages come from the file names.
+
+    Returns:
+        The columns that must be filled, where they hold text.
 
     Raises:
-        UserError: the column is none of them; says which is the nearest.
+        UserError: A column is missing or misspelt.
     """
-    if column in names:
+    for column in ("chosen", "rejected"):
+        _require(columns, name, column, "rename it")
+    if language_column is not None:
+        _require(columns, name, language_column, "rename it, or name another with --language-column")
+    if "prompt" not in columns:
+        lower = {column.lower(): column for column in columns}
+        near = difflib.get_close_matches("prompt", lower, n=1, cutoff=0.85)
+        if near:  # TRL would look for a prompt that the responses share
+            raise UserError(f"{name}: no column 'prompt', but {quote(lower[near[0]])}; rename it")
+    return [*language_field(language_column), *pair_fields(columns)]
+
+
+def check_prompt_names(columns: Sequence[str], name: str, language_column: str | None, prompt_column: str) -> Fields:
+    """Check that the columns of prompts are there, as `check_names` does for pairs."""
+    _require(columns, name, prompt_column, "rename it, or name another with prompts.prompt_column")
+    if language_column is not None:
+        _require(columns, name, language_column, "rename it, or name another with prompts.language_column")
+    return [*language_field(language_column), (prompt_column, EMPTY_PROMPT)]
+
+
+def pair_fields(columns: Sequence[str]) -> Fields:
+    """Those of preference pairs. An empty response is no mistake: the row gets a reason later."""
+    return [(column, EMPTY_PROMPT if column == "prompt" else None) for column in TEXT_COLUMNS if column in columns]
+
+
+def language_field(language_column: str | None) -> Fields:
+    return [] if language_column is None else [(language_column, EMPTY_LANGUAGE)]
+
+
+def null(place: str, column: str) -> UserError:
+    """A row lacks a field."""
+    return UserError(f"{place}: column {quote(column)} is null or missing; fill it or remove the row")
+
+
+def blank(place: str, column: str, what: str) -> UserError:
+    """A field is empty or white space."""
+    return UserError(f"{place}: column {quote(column)}: {what}; fill it or remove the row")
+
+
+def _require(columns: Sequence[str], name: str, column: str, mend: str) -> None:
+    if column in columns:
         return
-    lower = {name.lower(): name for name in names}
+    lower = {each.lower(): each for each in columns}
     near = difflib.get_close_matches(column.lower(), lower, n=1)
     nearest = f"the nearest is {quote(lower[near[0]])}: {mend}" if near else mend.replace("rename it", "add it")
-    there = ", ".join(quote(name) for name in list(names)[:20])
-    raise UserError(f"{source}: no column {quote(column)} among {there}; {nearest}")
+    there = ", ".join(quote(each) for each in columns[:20])
+    raise UserError(f"{name}: no column {quote(column)} among {there}; {nearest}")

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import Any
-
-import datasets
+from typing import TYPE_CHECKING, Any
 
 from congrad.errors import UserError
 from congrad.preferences.locate import locate
+
+if TYPE_CHECKING:
+    import datasets
 
 # What decides how a row is tokenised (TRL reads `tools` and `chat_template_kwargs` on conversational rows).
 TEXT_COLUMNS = ("prompt", "chosen", "rejected")
@@ -44,7 +45,7 @@ class Preferences:
         sources: What the whole input was read from, in order.
     """
 
-    dataset: datasets.Dataset
+    dataset: "datasets.Dataset"
     language_column: str
     languages: list[str]
     rows: list[int]
@@ -64,6 +65,8 @@ class Preferences:
     @cached_property
     def conversational(self) -> bool:
         """Whether the rows are lists of messages rather than plain text."""
+        import datasets
+
         return not isinstance(self.dataset.features["chosen"], datasets.Value)
 
     @cached_property
@@ -86,12 +89,12 @@ class Preferences:
         return digest.hexdigest()
 
 
-def read_columns(dataset: datasets.Dataset) -> list[str]:
+def read_columns(dataset: "datasets.Dataset") -> list[str]:
     """The columns of `dataset` that decide how its rows are tokenised, in a fixed order."""
     return [column for column in READ_COLUMNS if column in dataset.column_names]
 
 
-def iterate(dataset: datasets.Dataset) -> Iterator[dict[str, Any]]:
+def iterate(dataset: "datasets.Dataset") -> Iterator[dict[str, Any]]:
     """Yield the rows, with `read_columns` only, decoded in batches (ten times as fast as one at a time)."""
     for batch in dataset.select_columns(read_columns(dataset)).iter(batch_size=BATCH):
         columns = list(batch)

@@ -3,15 +3,17 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from congrad.errors import UserError
+from congrad.preferences.glance import glance
+from congrad.preferences.names import check_prompt_names
+from congrad.preferences.rows import BATCH, largest_remainder
 from congrad.stage import content_key
 
 if TYPE_CHECKING:
     import datasets
-
-    from congrad.preferences.rows import Source
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,18 @@ class Prompt:
     repeats: int = 0
 
 
+def glance_at_prompts(prompts: Prompts) -> None:
+    """Finds the commonest mistakes without `datasets`.
+
+    Raises:
+        UserError: as `load_prompts`.
+    """
+    if prompts.source is None:
+        raise UserError("prompts.source is missing; name a file or folder of prompts")
+    check = partial(check_prompt_names, prompt_column=prompts.prompt_column)
+    glance(prompts.source, prompts.split, prompts.language_column, check)
+
+
 def load_prompts(prompts: Prompts) -> list[Prompt]:
     """Reads, checks and samples the prompts, in input order.
 
@@ -72,16 +86,13 @@ def load_prompts(prompts: Prompts) -> list[Prompt]:
     Raises:
         UserError: whatever is wrong with the input, in one line: what, where (file, row, column), and the mend.
     """
-    from congrad.preferences.check import check_prompts  # brings `datasets`, a second that reading settings can spare
-    from congrad.preferences.load import read_checked
+    glance_at_prompts(prompts)
+    from congrad.preferences.check import check_prompts
+    from congrad.preferences.read import read_checked
 
-    if prompts.source is None:
-        raise UserError("prompts.source is missing; name a file or folder of prompts")
+    assert prompts.source is not None
     columns = prompts.prompt_column, prompts.language_column
-
-    def check(dataset: "datasets.Dataset", part: "Source", language_column: str | None) -> list[str] | None:
-        return check_prompts(dataset, part, prompts.prompt_column, language_column)
-
+    check = partial(check_prompts, prompt_column=prompts.prompt_column)
     parts, languages = read_checked(prompts.source, prompts.split, prompts.language_column, check, columns)
     found: dict[str, Prompt] = {}
     values = (value for _, dataset in parts for value in _values(dataset, prompts.prompt_column))
@@ -93,8 +104,6 @@ def load_prompts(prompts: Prompts) -> list[Prompt]:
 
 
 def _values(dataset: "datasets.Dataset", column: str) -> Iterator[str | list[dict[str, Any]]]:
-    from congrad.preferences.rows import BATCH
-
     for batch in dataset.select_columns([column]).iter(batch_size=BATCH):
         for value in batch[column]:
             # Arrow fills a message's missing keys with null, and templates never see a null key.
@@ -106,8 +115,6 @@ def _without_null(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sample(prompts: list[Prompt], limit: int | None, seed: int) -> list[Prompt]:
-    from congrad.preferences.rows import largest_remainder
-
     if limit is None or limit >= len(prompts):
         return prompts
     of_language: dict[str, list[Prompt]] = {}

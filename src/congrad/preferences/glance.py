@@ -1,0 +1,142 @@
+"""A glance at data before `datasets` is imported, for the mistakes that are made most.
+
+A path that leads nowhere, a line that cannot be read, a missing column and an empty field are said in a fraction of the
+second that the import takes, by the same rules and in the same words as afterwards. Whatever this
+is unsure of it leaves to those.
+"""
+
+import codecs
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from congrad.errors import UserError
+from congrad.preferences.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, first_mistake, locate, suffix
+from congrad.preferences.names import CHECKED_AT_ONCE, Fields, blank, null
+from congrad.preferences.paths import check_hub_id, check_split_of_file, column_of_languages, data_files, is_saved
+
+MOST_BYTES = 2**24  # of all files together: parsed in a tenth of a second
+# Where one of these is in a path, `datasets` may take the file for another split.
+SPLIT_WORDS = ("train", "test", "val", "dev")
+SPACE = re.compile(r"[ \t\r\n]*")
+
+CheckNames = Callable[[Sequence[str], str, str | None], Fields]
+Row = dict[str, Any]
+
+
+def glance(source: object, split: str, language_column: str, check_names: CheckNames) -> None:
+    """Find what is wrong with a path, with the lines of its files and with their columns.
+
+    Args:
+        source: as for `load_preferences`; what is no path is passed over.
+        check_names: given a file's columns, its name and the language column, or None where the file's name is the
+            language.
+
+    Raises:
+        UserError: what the full check would say.
+    """
+    if not isinstance(source, str | Path):
+        return
+    files = files_for_sure(source, split)
+    if sum(file.stat().st_size for file in files) > MOST_BYTES:
+        return
+    found = {str(file): rows for file in files if (rows := rows_for_sure(file)) is not None}
+    if len(found) < len(files):
+        return
+    columns = {name: list(dict.fromkeys(column for row in rows for column in row)) for name, rows in found.items()}
+    column = column_of_languages(source, columns, language_column)
+    for name, rows in found.items():
+        fields = check_names(columns[name], name, column)
+        if all(isinstance(row.get(column, ""), str | None) for row in rows for column, _ in fields):
+            check_filled(name, rows, fields)
+
+
+def check_filled(name: str, rows: Sequence[Row], fields: Fields) -> None:
+    """Raises:
+    UserError: a text of a file is missing, null or empty.
+    """
+    for column, empty in fields:
+        for start in range(0, len(rows), CHECKED_AT_ONCE):
+            values = [row.get(column) for row in rows[start : start + CHECKED_AT_ONCE]]
+            if None in values:
+                raise null(locate(name, start + values.index(None)), column)
+            found = next(
+                (i for i, value in enumerate(values) if value is not None and not value.strip(" \t\r\n")), None
+            )
+            if empty and found is not None:
+                raise blank(locate(name, start + found), column, empty)
+
+
+def files_for_sure(source: str | Path, split: str) -> list[Path]:
+    """The files that will be read, in their order; none where only `datasets` can tell.
+
+    Raises:
+        UserError: there are none, of several types, or no such split.
+    """
+    path = Path(source)
+    if path.is_file():
+        check_split_of_file(path, split)
+        return [path]
+    if not path.is_dir():
+        check_hub_id(source)
+        return []
+    if is_saved(path):
+        return []
+    files = data_files(path)
+    inside = [each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file()]
+    others = len(inside) > len(files)  # a README can say which file belongs to which split
+    splits = any(word in name.lower() for name in inside for word in SPLIT_WORDS)
+    return [] if others or splits or split != "train" else files
+
+
+def rows_for_sure(file: Path) -> list[Row] | None:
+    """The rows of a file of JSON Lines; None where it holds none, and where it is unsure how they will be read.
+
+    Raises:
+        UserError: a line cannot be read, or there are no rows.
+    """
+    if file.suffix.lower() in COMPRESSIONS or suffix(file.name) not in (*JSON_SUFFIXES, *CSV_SUFFIXES):
+        return None
+    try:
+        data = file.read_bytes()
+    except OSError:
+        return None
+    if not data.strip():
+        raise UserError(str(first_mistake(str(file))))
+    if suffix(file.name) in CSV_SUFFIXES or data.startswith(codecs.BOM_UTF8):
+        return None
+    lines = [line for line in data.split(b"\n") if line.strip()]
+    if not (lines[0].lstrip().startswith(b"{") and lines[0].rstrip().endswith(b"}")):
+        return None
+    try:
+        rows = [orjson.loads(line) for line in lines]
+    except ValueError:
+        rows = []
+    if rows and all(isinstance(row, dict) for row in rows):
+        return rows if any(rows) else None
+    complaint = None if are_objects(data) else first_mistake(str(file))
+    if complaint is not None:
+        raise UserError(complaint)
+    return None
+
+
+def are_objects(data: bytes) -> bool:
+    """Whether a reader that does not care for lines could make out one JSON object after another; unsure counts too."""
+    try:
+        text, decoder = data.decode().rstrip(" \t\r\n"), json.JSONDecoder()
+        end = 0
+        while end < len(text):
+            space = SPACE.match(text, end)
+            assert space is not None
+            value, end = decoder.raw_decode(text, space.end())
+            if not isinstance(value, dict | None):  # null makes a row of nothing but null
+                return False
+    except (UnicodeDecodeError, RecursionError):
+        return True
+    except json.JSONDecodeError:
+        return False
+    return True

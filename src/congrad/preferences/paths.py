@@ -1,0 +1,90 @@
+"""Which files a path stands for, and what is wrong with it. `datasets` is not needed to say so."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from congrad.errors import UserError
+from congrad.preferences.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, PARQUET_SUFFIXES, quote, suffix
+
+DEFAULT_LANGUAGE_COLUMN = "language"
+LOADERS = {
+    **dict.fromkeys(JSON_SUFFIXES, "json"),
+    **dict.fromkeys(CSV_SUFFIXES, "csv"),
+    **dict.fromkeys(PARQUET_SUFFIXES, "parquet"),
+    ".arrow": "arrow",
+}
+METADATA_FILES = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote the folder."""
+    return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
+
+
+def check_split_of_file(path: Path, split: str) -> None:
+    """Raises:
+    UserError: a split is asked for, which a file does not have.
+    """
+    if split != "train":
+        raise UserError(f"{path}: a file has no split {quote(split)}; leave the split out")
+
+
+def check_hub_id(source: str | Path) -> None:
+    """Raises:
+    UserError: what is no file or folder here is no name of a hub dataset either.
+    """
+    path = Path(source)
+    is_hub_id = isinstance(source, str) and HUB_ID.fullmatch(source) is not None
+    if suffix(path.name) in LOADERS or (path.parent.is_dir() and len(path.parts) > 1) or not is_hub_id:
+        raise UserError(f"{source}: no such file or folder; check the path")
+
+
+def data_files(folder: Path) -> list[Path]:
+    """All data files of a folder, by name.
+
+    Raises:
+        UserError: there are none, or of several types.
+    """
+    files = sorted(path for path in folder.rglob("*") if suffix(path.name) in LOADERS and _is_data(path, folder))
+    if not files:
+        endings = ", ".join(LOADERS)
+        raise UserError(f"{folder}: no rows; the folder has no file that ends in {endings}")
+    kinds = {LOADERS[suffix(path.name)]: path for path in reversed(files)}
+    if len(kinds) > 1:
+        first, second = list(kinds.values())[:2]
+        raise UserError(f"{folder}: mixed file types ({second.name}, {first.name}); keep one type in the folder")
+    return files
+
+
+def _is_data(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)
+    return path.is_file() and not hidden and path.name not in METADATA_FILES
+
+
+def stem(name: str) -> str:
+    """A file's name without its suffixes: `de.jsonl.gz` is `de`."""
+    path = Path(name)
+    return Path(path.stem).stem if path.suffix.lower() in COMPRESSIONS else path.stem
+
+
+def column_of_languages(source: object, columns: Mapping[str, Sequence[str]], language_column: str) -> str | None:
+    """The column that groups the rows; None where the files' names do, for want of one.
+
+    That is so in a folder of files named like `de` or `zh-Hant`, none of which has a language column.
+
+    Args:
+        source: as for `load_preferences`.
+        columns: by the name of every file.
+        language_column: as for `load_preferences`.
+    """
+    named_by_language = (
+        language_column == DEFAULT_LANGUAGE_COLUMN
+        and isinstance(source, str | Path)
+        and Path(source).is_dir()
+        and all(DEFAULT_LANGUAGE_COLUMN not in own for own in columns.values())
+        and all(suffix(name) and LANGUAGE_TAG.fullmatch(stem(name)) for name in columns)
+    )
+    return None if named_by_language else language_column

@@ -1,0 +1,184 @@
+"""Read rows from whatever `datasets` loads, or say in one line what is wrong with them and where."""
+
+import glob
+import hashlib
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+
+from congrad.errors import UserError
+from congrad.preferences.dates import with_dates_as_text
+from congrad.preferences.locate import CSV_SUFFIXES, explain, one_line, quote, suffix
+from congrad.preferences.paths import (
+    LOADERS,
+    check_hub_id,
+    check_split_of_file,
+    column_of_languages,
+    data_files,
+    is_saved,
+    stem,
+)
+from congrad.preferences.rows import TEXT_COLUMNS, Source
+
+# What `datasets` raises, wrapped or bare, when it cannot read a file (StopIteration: an empty JSON file).
+READ_ERRORS = (
+    datasets.exceptions.DatasetsError,
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    StopIteration,
+)
+
+Parts = list[tuple[Source, datasets.Dataset]]
+
+
+def read_checked(
+    source: str | Path | datasets.Dataset | datasets.DatasetDict,
+    split: str,
+    language_column: str,
+    check: Callable[[datasets.Dataset, Source, str | None], list[str] | None],
+    text_columns: Sequence[str] = TEXT_COLUMNS,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Parts, list[str]]:
+    """Read all that `source` holds, file by file, and the language of every row.
+
+    Args:
+        source: As for `load_preferences`, as the rest.
+        check: Checks a file's rows and reads their languages from the named column; None and None where the
+            languages are the files' names.
+        text_columns: What a CSV file holds as text, whatever it looks like.
+        on_progress: Told how many rows have been checked, and of how many, after every file.
+
+    Raises:
+        UserError: What cannot be read, an empty file, and what `check` finds.
+    """
+    with quiet():
+        parts = _read(source, split, text_columns)
+    columns = {part.name: dataset.column_names for part, dataset in parts}
+    column = column_of_languages(source, columns, language_column)
+    languages: list[str] = []
+    total = sum(len(dataset) for _, dataset in parts)
+    for part, dataset in parts:
+        if not len(dataset):
+            raise UserError(f"{part.name}: no rows; fill it or leave it out")
+        found = check(dataset, part, column)
+        languages += [stem(part.name)] * len(dataset) if found is None else found
+        on_progress(len(languages), total)
+    return parts, languages
+
+
+def _read(
+    source: str | Path | datasets.Dataset | datasets.DatasetDict, split: str, text_columns: Sequence[str]
+) -> Parts:
+    if isinstance(source, datasets.Dataset | datasets.DatasetDict):
+        return [_part("dataset", _pick(source, split, "dataset"))]
+    path = Path(source)
+    if path.is_file():
+        check_split_of_file(path, split)
+        return [_load_file(path, text_columns)]
+    if is_saved(path):
+        try:
+            saved = datasets.load_from_disk(str(path))
+        except READ_ERRORS as error:
+            raise UserError(f"{path}: cannot be read as a saved dataset ({one_line(error)}); save it again") from error
+        return [_part(str(path), _pick(saved, split, str(path)))]
+    if path.is_dir():
+        return [_load_file(file, text_columns) for file in _list_folder(path, split)]
+    check_hub_id(source)
+    return [_load_from_hub(str(source), split)]
+
+
+def _part(name: str, dataset: datasets.Dataset) -> tuple[Source, datasets.Dataset]:
+    return Source(name, len(dataset)), dataset.with_format(None)
+
+
+def _pick(found: datasets.Dataset | datasets.DatasetDict, split: str, name: str) -> datasets.Dataset:
+    if isinstance(found, datasets.DatasetDict):
+        if split not in found:
+            raise UserError(
+                f"{name}: no split {quote(split)}; there are {', '.join(quote(str(name)) for name in found)}"
+            )
+        return found[split]
+    if split not in ("train", str(found.split)):
+        raise UserError(f"{name}: a single dataset has no split {quote(split)}; leave the split out")
+    return found
+
+
+def _list_folder(folder: Path, split: str) -> list[Path]:
+    """The folder's data files of one split, by name. `datasets` decides which file belongs to which split."""
+    data_files(folder)
+    try:
+        builder = datasets.load_dataset_builder(str(folder.resolve()))
+    except READ_ERRORS as error:
+        raise UserError(f"{folder}: `datasets` cannot read the folder ({one_line(error)}); name a file") from error
+    splits = builder.config.data_files
+    if split not in splits:
+        raise UserError(
+            f"{folder}: no split {quote(split)}; there are {', '.join(quote(str(name)) for name in splits)}"
+        )
+    root = folder.resolve()
+    return sorted(folder / os.path.relpath(path, root) for path in splits[split])
+
+
+def _load_file(path: Path, text_columns: Sequence[str]) -> tuple[Source, datasets.Dataset]:
+    kind = LOADERS.get(suffix(path.name))
+    if kind is None:
+        raise UserError(f"{path}: unknown file type; name it by what it is: {', '.join(LOADERS)}")
+    options = {}
+    if kind == "csv":
+        # An answer may be "NA", "null", "7" or nothing: pandas is to leave text as it is.
+        converters = dict.fromkeys(text_columns, str)
+        options = {"sep": CSV_SUFFIXES[suffix(path.name)], "keep_default_na": False, "converters": converters}
+    try:
+        # `datasets` keys its cache by path and mtime, which a copy can preserve: the name adds the content.
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        found = datasets.load_dataset(
+            kind,
+            name=f"congrad-{digest[:16]}",
+            data_files=[glob.escape(str(path.resolve()))],
+            split="train",
+            **options,
+        )
+        if kind == "json":
+            found = with_dates_as_text(path, found)
+    except READ_ERRORS as error:
+        raise explain(str(path), error) from error
+    return _part(str(path), found)
+
+
+def _load_from_hub(name: str, split: str) -> tuple[Source, datasets.Dataset]:
+    try:
+        found = datasets.load_dataset(name, split=split)
+    except READ_ERRORS as error:
+        complaint = f"neither a file or folder here nor a hub dataset that can be reached ({one_line(error)})"
+        raise UserError(f"{quote(name)}: {complaint}; check the name and the network") from error
+    return _part(name, found)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the progress bars and the log of `datasets` off the screen, and give both back as they were."""
+    bars = not datasets.are_progress_bars_disabled()
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the user's HF_DATASETS_DISABLE_PROGRESS_BARS=0 has the last word
+        datasets.disable_progress_bars()
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if bars:
+            datasets.enable_progress_bars()
