@@ -45,7 +45,7 @@ def test_nothing_makes_it_fail(congrad, monkeypatch):
         raise RuntimeError("broken driver")
 
     monkeypatch.setattr(torch.cuda, "is_available", fail)
-    monkeypatch.setattr(os, "sysconf", fail)
+    monkeypatch.setattr("psutil.virtual_memory", fail)
     monkeypatch.setattr("shutil.disk_usage", fail)
     done = congrad("env")
     assert done.code == 0
