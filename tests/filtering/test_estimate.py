@@ -86,7 +86,7 @@ def test_a_fast_pass_is_measured_on_the_longest_and_a_typical_pack(monkeypatch):
     points, whole = measure(run, LONGEST, TYPICAL)
     assert whole
     assert [tokens for tokens, _ in points] == [tokens_of(LONGEST)[0], tokens_of(TYPICAL)[0]]
-    seconds, low, high = scaled(points, 10_000, 512, whole=True)
+    seconds, low, high = scaled(points, 10_000, 512, 1.0, whole=True)
     assert seconds == pytest.approx(10.0)
     assert low == pytest.approx(9.0)
     assert high == pytest.approx(11.0)
@@ -100,7 +100,7 @@ def test_a_slow_pass_is_measured_on_pieces_in_time(monkeypatch, a_token, a_pack)
     assert run.now < SECONDS + 2 * run.sizes[0] * a_token + 2 * a_pack
     assert max(run.sizes) < tokens_of(LONGEST)[0]
     truth = 10_000 * a_token + 10_000 / 512 * a_pack
-    seconds, low, high = scaled(points, 10_000, 512, whole=False)
+    seconds, low, high = scaled(points, 10_000, 512, 10_000 * a_token, whole=False)
     assert low <= truth <= high
     if len(points) > 1:
         assert seconds == pytest.approx(truth, rel=0.01)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 FLOAT16_BYTES, ROW_BYTES = 2, 12  # of a sketch's entries; of its scale and two log-probabilities
 SECONDS = 20.0  # of measuring, at most
 PRODUCTS = 2**22  # multiply-adds of a single product: 20 ms where bfloat16 is emulated
-BESIDE_PRODUCTS = (0.8, 1.5, 3.0)  # what a pass takes of the time of its products: at least, about, at most
-FIRST, GROWTH = 6, 4  # tokens of each part of the first piece; how much longer the next one is
+BESIDE_PRODUCTS = (0.8, 3.0, 8.0)  # what a pass takes of the time of its products: at least, about, at most
+FIRST, GROWTH = 18, 4  # tokens of the first piece, where packs are not padded; how much longer the next one is
 NOISE = 0.1  # of a time on a shared machine, at least
 
 Triple = tuple[IntArray, IntArray, IntArray]
@@ -81,10 +81,12 @@ def estimate(model: "PreTrainedModel", pairs: "Pairs", settings: PassSettings, w
     longest = triples(pairs, filled(order, lengths, settings.token_budget))
     typical = triples(pairs, filled(order[num_pairs // 2 :], lengths, settings.token_budget))
     products = seconds_of_products(model)
-    first_piece = [cut(longest, FIRST)]
+    least = max(FIRST, padding(model))
+    usable = [position for position in range(len(lengths)) if lengths[position]]
+    floor, guess, ceiling = (share * products(*tokens_of(triples(pairs, usable))) for share in BESIDE_PRODUCTS)
     points: list[tuple[int, float]] = []
     whole = False
-    if 2 * products(*tokens_of(first_piece)) <= SECONDS:
+    if 2 * BESIDE_PRODUCTS[1] * products(*tokens_of(piece(longest, least))) <= SECONDS:
         with pass_sketcher(model, settings) as sketch:
 
             def run(some: Sequence[Triple]) -> tuple[int, float]:
@@ -93,12 +95,10 @@ def estimate(model: "PreTrainedModel", pairs: "Pairs", settings: PassSettings, w
                 sketch(pack(some, settings.normalise))
                 return tokens_of(some)[0], time.perf_counter() - started
 
-            points, whole = measure(run, longest, typical)
+            points, whole = measure(run, longest, typical, least)
+    low, seconds, high = floor, guess, ceiling
     if points:
-        seconds, low, high = scaled(points, num_tokens, settings.token_budget, whole=whole)
-    else:
-        usable = [position for position in range(len(lengths)) if lengths[position]]
-        low, seconds, high = (share * products(*tokens_of(triples(pairs, usable))) for share in BESIDE_PRODUCTS)
+        seconds, low, high = scaled(points, num_tokens, settings.token_budget, floor, whole=whole)
     return Estimate(
         num_pairs=num_pairs,
         num_tokens=num_tokens,
@@ -118,10 +118,15 @@ def filled(order: IntArray, lengths: IntArray, budget: int) -> list[int]:
     return taken
 
 
-def cut(longest: Sequence[Triple], part: int) -> Triple:
-    """A piece of the first pair: so many tokens of the prompt and of each response, at most."""
-    prompt, chosen, rejected = longest[0]
-    return prompt[:part], chosen[:part], rejected[:part]
+def piece(longest: Sequence[Triple], num_tokens: int) -> list[Triple]:
+    """The first pairs of a pack that have no more tokens; where not even one has, the start of it."""
+    taken: list[Triple] = []
+    for triple in longest:
+        if tokens_of([*taken, triple])[0] > num_tokens:
+            break
+        taken.append(triple)
+    prompt, chosen, rejected = (ids[: num_tokens // 3] for ids in longest[0])
+    return taken or [(prompt, chosen, rejected)]
 
 
 def tokens_of(some: Sequence[Triple]) -> tuple[int, int]:
@@ -139,9 +144,16 @@ def seconds_of_products(model: "PreTrainedModel") -> Callable[[int, int], float]
     blocks = sum(each.numel() for each in model.parameters() if each.ndim > 1 and id(each) not in embedded)
     shape = layer_shape(model).smaller(PRODUCTS)
     dtype = str(model.dtype).removeprefix("torch.")
-    pair = seconds_of(product_pair(dtype, model.device, shape), model.device)
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # on a busy machine a small product takes the time that its threads wait for one another
+    try:
+        pair = seconds_of(product_pair(dtype, model.device, shape), model.device)
+    finally:
+        torch.set_num_threads(num_threads)
+    if model.device.type == "cpu":
+        pair /= num_threads
     one = pair / (2 * shape.tokens * shape.inputs * shape.outputs)
-    least = shape_multiple(torch.empty(0, dtype=model.dtype))  # packs are padded to it
+    least = padding(model)
 
     def seconds(packed: int, predicted: int) -> float:
         return 2 * one * float(max(packed, least) * blocks + max(predicted, least) * head)
@@ -149,42 +161,51 @@ def seconds_of_products(model: "PreTrainedModel") -> Callable[[int, int], float]
     return seconds
 
 
+def padding(model: "PreTrainedModel") -> int:
+    """The number of tokens that a pack takes the time of, at least."""
+    return shape_multiple(torch.empty(0, dtype=model.dtype))
+
+
 def measure(
-    run: Callable[[Sequence[Triple]], tuple[int, float]], longest: Sequence[Triple], typical: Sequence[Triple]
+    run: Callable[[Sequence[Triple]], tuple[int, float]],
+    longest: Sequence[Triple],
+    typical: Sequence[Triple],
+    least: int = FIRST,
 ) -> tuple[list[tuple[int, float]], bool]:
     """Times pieces, and whole packs where they fit into `SECONDS`.
 
     Args:
         run: sketches a pack; gives its tokens and seconds.
+        least: tokens of the first piece, about.
 
     Returns:
         Tokens and seconds of each that counts; and whether they are of the longest and of a typical pack.
     """
-    started, part = time.perf_counter(), FIRST
+    started, size = time.perf_counter(), least
     wanted, _ = tokens_of(longest)
-    run([cut(longest, part)])  # draws the projections, and warms kernels and allocators up
-    points = [run([cut(longest, part)])]
+    run(piece(longest, size))  # draws the projections, and warms kernels and allocators up
+    points = [run(piece(longest, size))]
     while True:
         tokens, seconds = points[-1]
         left = SECONDS - (time.perf_counter() - started)
         if 2 * seconds / tokens * wanted <= left:
             return [run(longest), run(typical)], True
-        part *= GROWTH
-        piece = [cut(longest, part)]
-        size, _ = tokens_of(piece)
-        if size <= tokens or seconds / tokens * size > left:
+        size *= GROWTH
+        longer = piece(longest, size)
+        if tokens_of(longer)[0] <= tokens or seconds / tokens * tokens_of(longer)[0] > left:
             return points, False
-        points.append(run(piece))
+        points.append(run(longer))
 
 
 def scaled(
-    points: Sequence[tuple[int, float]], num_tokens: int, budget: int, *, whole: bool
+    points: Sequence[tuple[int, float]], num_tokens: int, budget: int, floor: float, *, whole: bool
 ) -> tuple[float, float, float]:
     """Seconds of all tokens, with a lower and an upper end.
 
     Args:
         points: of `measure`.
         budget: tokens of a pack.
+        floor: seconds that the matrix products of all tokens take alone.
         whole: the points are packs; else pieces, whose fixed costs weigh more than a pack's.
     """
     rates = [seconds / tokens for tokens, seconds in points]
@@ -192,8 +213,9 @@ def scaled(
         middle = sum(rates) / len(rates)
         return middle * num_tokens, min(rates) * (1 - NOISE) * num_tokens, max(rates) * (1 + NOISE) * num_tokens
     (tokens, seconds), high = points[-1], rates[-1] * num_tokens
-    if len(points) == 1:  # nobody knows how much of it is fixed
-        return high, 0.0, high * (1 + NOISE)
+    if len(points) == 1:  # nobody knows how much of it is fixed: somewhere between
+        low = min(floor, high)
+        return (low * high) ** 0.5, low * (1 - NOISE), high * (1 + NOISE)
     before, seconds_before = points[-2]
     a_token = max(seconds - seconds_before, 0.0) / (tokens - before)
     fixed = seconds - a_token * tokens
