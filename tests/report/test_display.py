@@ -57,6 +57,15 @@ def test_it_is_written_at_once_where_pytorch_is_imported_next(capsys, monkeypatc
         assert lines(capsys.readouterr().err) == ["reading the pairs", "starting PyTorch"]
 
 
+@pytest.mark.usefixtures("quick")
+def test_a_stage_that_is_named_again_goes_on(capsys):
+    with display(quiet=False) as showing:
+        showing.listener.on_stage("starting PyTorch")
+        showing.listener.on_stage("starting PyTorch")
+        time.sleep(0.2)
+    assert lines(capsys.readouterr().err) == ["starting PyTorch"]
+
+
 def test_notes_and_warnings_are_never_held_back(capsys):
     with display(quiet=False) as showing:
         showing.listener.on_note("624 pairs")

@@ -34,11 +34,11 @@ def generate_command(
     given = {"prompts.source": prompts, "model.name": model}
     with stage_screen("generate", output, quiet=quiet) as listener:
         settings = stage_config(config, overrides, given, reads=("model", "prompts"), listener=listener)
-        listener.on_stage("reading the prompts")
         from congrad.selfreward.generate import run_generate
         from congrad.selfreward.prompts import load_prompts
 
         prompts_read = load_prompts(settings.prompts)
+        listener.on_stage("starting PyTorch")
         if settings.generate.engine.kind == "transformers":
             warn_if_slow(settings.model, listener)
         run_generate(prompts_read, settings.model, settings.generate, output, listener=listener)

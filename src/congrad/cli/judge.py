@@ -35,6 +35,7 @@ def judge_command(
         if model is None and config is None:
             model = finished(generated, "generate")["model"]
         settings = stage_config(config, overrides, {"model.name": model}, reads=("model",), listener=listener)
+        listener.on_stage("starting PyTorch")
         from congrad.selfreward.judge import run_judge
 
         engine = settings.generate.engine

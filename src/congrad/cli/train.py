@@ -46,7 +46,7 @@ def train_command(
         settings = stage_config(config, overrides, {"model.name": model}, reads=("model",), listener=listener)
         policy = settings.model
         m0 = policy if initial is None else replace(policy, name=initial, adapter=None, revision=None)
-        listener.on_stage("starting PyTorch and TRL")
+        listener.on_stage("starting PyTorch")
         from congrad.loop.filter import max_length
         from congrad.training.train import train
 

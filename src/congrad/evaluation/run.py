@@ -10,7 +10,7 @@ manifest.json      written last
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from congrad.evaluation.tasks import load_task
 from congrad.evaluation.verdict import read_template
 from congrad.evaluation.winrate import alpaca_outputs, contests_of, verdict_rows
 from congrad.files import without_nan, write_atomically, write_json
-from congrad.models.compute import settle_stage
+from congrad.models.compute import in_dtype_of, settle_stage
 from congrad.models.settings import Model
 from congrad.progress import SILENT, Listener
 from congrad.selfreward.engines import identity
@@ -89,7 +89,7 @@ def run_evaluate(
             assert other in models, f"{other} is none of the models"
     inputs = read_inputs(settings)
     first = settle_stage(next(iter(models.values())), output, listener)
-    models = {name: replace(model, dtype=first.dtype) for name, model in models.items()}
+    models = {name: in_dtype_of(first, model) for name, model in models.items()}
     contests = contests_of(list(models), next(iter(models)), against or {}) if settings.win_rate else []
     if begin(output, "evaluate", decided(models, settings, inputs, contests)):
         return

@@ -41,6 +41,7 @@ from congrad.filtering.run import read_preferences
 from congrad.filtering.settings import Input
 from congrad.gradients.build import pairs_fingerprint, triples
 from congrad.gradients.index import GradientIndex
+from congrad.models.compute import settle_stage
 from congrad.models.device import pick_device
 from congrad.models.ranks import ranks, wait_for_all
 from congrad.models.settings import Model
@@ -154,6 +155,8 @@ def _filter(
         has_reference = index.plan["reference"] is not None
     baseline, warnings = resolve(baseline, preferences, has_reference=has_reference)
     needs_logps = baseline.method == "loss" or baseline.reward in ("implicit", "likelihood")
+    if needs_logps and index is None:
+        model = settle_stage(model, output, listener)
     settings = {
         "baseline": asdict(baseline),
         "data": preferences.fingerprint,

@@ -9,6 +9,7 @@ pack takes minutes), it is what single matrix products say.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
@@ -82,8 +83,8 @@ def estimate(model: "PreTrainedModel", pairs: "Pairs", settings: PassSettings, w
     typical = triples(pairs, filled(order[num_pairs // 2 :], lengths, settings.token_budget))
     products = seconds_of_products(model)
     least = max(FIRST, padding(model))
-    usable = [position for position in range(len(lengths)) if lengths[position]]
-    floor, guess, ceiling = (share * products(*tokens_of(triples(pairs, usable))) for share in BESIDE_PRODUCTS)
+    num_predicted = sum(len(ids[i]) for ids in (pairs.chosen_ids, pairs.rejected_ids) for i in order)
+    floor, guess, ceiling = (share * products(num_tokens, num_predicted) for share in BESIDE_PRODUCTS)
     points: list[tuple[int, float]] = []
     whole = False
     if 2 * BESIDE_PRODUCTS[1] * products(*tokens_of(piece(longest, least))) <= SECONDS:
@@ -120,11 +121,8 @@ def filled(order: IntArray, lengths: IntArray, budget: int) -> list[int]:
 
 def piece(longest: Sequence[Triple], num_tokens: int) -> list[Triple]:
     """The first pairs of a pack that have no more tokens; where not even one has, the start of it."""
-    taken: list[Triple] = []
-    for triple in longest:
-        if tokens_of([*taken, triple])[0] > num_tokens:
-            break
-        taken.append(triple)
+    sizes = accumulate(num_packed_tokens(*triple) for triple in longest)
+    taken = [triple for triple, size in zip(longest, sizes, strict=True) if size <= num_tokens]
     prompt, chosen, rejected = (ids[: num_tokens // 3] for ids in longest[0])
     return taken or [(prompt, chosen, rejected)]
 

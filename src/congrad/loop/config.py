@@ -85,7 +85,7 @@ def read_config(
     if glances:
         glance_at_inputs(config, [name for name in SECTIONS if name not in unread])
     if config.train:  # TRL takes seconds to import, and there is nothing to check without
-        listener.on_stage("starting PyTorch and TRL")
+        listener.on_stage("starting PyTorch")
         check_train(config, source)
     return config
 

@@ -16,8 +16,10 @@ from congrad.evaluation.run import read_inputs
 from congrad.filtering.run import read_preferences
 from congrad.gradients.settings import default_projection_size
 from congrad.loop.config import RunConfig
+from congrad.loop.growth import dtype_of_run
 from congrad.loop.plan import INDEXED, Step, layout
 from congrad.loop.run import check, evaluated_rounds, given_pairs
+from congrad.models.compute import settle_dtype
 from congrad.models.packaged import resolve
 from congrad.selection.keep import num_kept
 from congrad.selfreward.prompts import load_prompts
@@ -57,8 +59,9 @@ def costs(config: RunConfig, output: Path) -> Iterator[Cost]:
     if place.starts_from_pairs:
         pairs_of[1] = num_given
     num_weights, weight_bytes = size_of(config.model.name)
-    if num_weights is not None and config.model.dtype != "auto":
-        weight_bytes = num_weights * (FLOAT32_BYTES if config.model.dtype == "float32" else FLOAT16_BYTES)
+    if num_weights is not None:
+        dtype = settle_dtype(config.model, began_in=dtype_of_run(output)).dtype
+        weight_bytes = num_weights * (FLOAT32_BYTES if dtype == "float32" else FLOAT16_BYTES)
     samples = num_prompts * config.generate.samples
     for step in place.steps(config.rounds.count):
         num_pairs, method = pairs_of[step.round], step.arm or place.arms[0]

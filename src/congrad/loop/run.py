@@ -93,16 +93,27 @@ def with_dtype(config: RunConfig, output: Path, rank: Rank, listener: Listener) 
             "choose another --output"
         )
     initial, rounds = config.model, config.rounds
-    judge = Model(config.judge.model, dtype=initial.dtype) if config.judge.model is not None else initial
     model = settle_dtype(
         initial,
         began_in=began_in,
         together=[initial] if rounds.reference == "initial" and rounds.count > 1 else [],
-        at_other_times=[judge] if (config.judge.engine or config.generate.engine).kind == "transformers" else [],
+        at_other_times=judges_in_process(config),
         rank=rank,
         listener=listener,
     )
     return replace(config, model=model)
+
+
+def judges_in_process(config: RunConfig) -> list[Model]:
+    """The models that judge beside the run's own, as far as they are loaded here."""
+    named = [(config.judge.model, config.judge.engine or config.generate.engine)]
+    if (contest := config.evaluate.win_rate) is not None:
+        named.append((contest.judge_model, contest.judge or config.evaluate.engine))
+    return [
+        replace(config.model, name=name, adapter=None, revision=None)
+        for name, engine in named
+        if name is not None and engine.kind == "transformers"
+    ]
 
 
 def run_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:

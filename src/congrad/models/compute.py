@@ -53,7 +53,15 @@ def settle_dtype(
     return replace(model, dtype=DTYPES[from_first(rank, number)])
 
 
-def settle_stage(model: Model, stage: Path, listener: Listener, *, in_process: bool = True) -> Model:
+def settle_stage(
+    model: Model,
+    stage: Path,
+    listener: Listener,
+    *,
+    in_process: bool = True,
+    device: "torch.device | None" = None,
+    rank: Rank | None = None,
+) -> Model:
     """The same for a single stage that goes on in the dtype in which it began. A loop has settled it before.
 
     Args:
@@ -62,7 +70,12 @@ def settle_stage(model: Model, stage: Path, listener: Listener, *, in_process: b
     """
     if model.dtype != "auto" or not in_process:
         return model
-    return settle_dtype(model, began_in=begun_dtype(stage), listener=listener)
+    return settle_dtype(model, device=device, began_in=begun_dtype(stage), rank=rank, listener=listener)
+
+
+def in_dtype_of(settled: Model, model: Model) -> Model:
+    """Another model of the same run, in the dtype that was settled unless it asks for one of its own."""
+    return replace(model, dtype=settled.dtype) if model.dtype == "auto" else model
 
 
 def begun_dtype(stage: Path) -> str | None:

@@ -67,7 +67,7 @@ class Display:
     """What shows nothing; bars and lines are its kinds."""
 
     def stage(self, name: str) -> None:
-        """A stage has begun."""
+        """A stage has begun; one that is named again goes on."""
 
     def progress(self, progress: Progress) -> None:
         """A stage that counts has begun or gone on."""
@@ -92,6 +92,8 @@ class Bars(Display):
         self._pace: Pace | None = None
 
     def stage(self, name: str) -> None:
+        if name == self._name:
+            return
         self.rest()
         self._name = name
         self._bar = RichProgress(
@@ -156,6 +158,8 @@ class Lines(Display):
 
     def stage(self, name: str) -> None:
         with self._lock:
+            if name == self._name:
+                return
             if self._name and "torch" not in sys.modules:
                 self._release()  # the second stage imports it, which takes longer than the moment by itself
             self._begin(name)

@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 
 from congrad.errors import UserError
 from congrad.filtering.logps import Triple, log_probabilities
-from congrad.models.compute import settle_stage
+from congrad.models.compute import in_dtype_of, settle_stage
 from congrad.models.device import pick_device
 from congrad.models.identity import identify
 from congrad.models.load import load_model, load_tokenizer
@@ -46,7 +46,7 @@ def implicit_rewards(
         UserError: there is no reference, or it is the policy.
     """
     model = settle_stage(model, output, listener)
-    reference = reference_of(model, None if reference is None else replace(reference, dtype=model.dtype))
+    reference = reference_of(model, None if reference is None else in_dtype_of(model, reference))
     decided = {
         "kind": "implicit-reward",
         "beta": beta,

@@ -17,7 +17,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ import torch
 import torch.distributed as dist
 
 from congrad.errors import UserError
-from congrad.models.compute import begun_dtype, settle_dtype
+from congrad.models.compute import in_dtype_of, settle_stage
 from congrad.models.ranks import Rank
 from congrad.models.settings import Model
 from congrad.preferences import load_preferences
@@ -89,12 +89,9 @@ def train(
         first = args.process_index == 0
         fingerprints = [fingerprint_pairs(path) for path in pairs_paths] if first else []
         held_out = None if eval_path is None or not first else fingerprint_pairs(eval_path)
-        if model.dtype == "auto":
-            rank = Rank(args.process_index, args.world_size)
-            device = torch.device("cpu") if cpu else args.device
-            settled = settle_dtype(model, device=device, began_in=begun_dtype(output), rank=rank, listener=listener)
-            initial_model = replace(initial_model, dtype=settled.dtype)
-            model = settled
+        rank, device = Rank(args.process_index, args.world_size), torch.device("cpu") if cpu else args.device
+        model = settle_stage(model, output, listener, device=device, rank=rank)
+        initial_model = in_dtype_of(model, initial_model)
         # Where M_t is M_0, the two references are one and the same.
         reference = initial_model if rounds.reference == "initial" and initial_model != model else None
         if first:
