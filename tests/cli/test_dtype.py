@@ -108,4 +108,4 @@ def test_a_wrong_position_of_the_switch_is_a_mistake(congrad, command, monkeypat
     monkeypatch.setenv("CONGRAD_BFLOAT16", value)
     done = congrad(*command)
     assert done.refused, done.err
-    assert f"CONGRAD_BFLOAT16 is {value!r}; set it to slow, fast, measure" in done.err
+    assert f"CONGRAD_BFLOAT16 is {value!r}; set it to slow, fast or measure" in done.err

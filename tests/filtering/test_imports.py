@@ -83,6 +83,16 @@ def test_a_mistake_is_found_before_anything_heavy_is_imported(tmp_path, words, m
     assert done.stdout.split() == [], "imported before the mistake was found"
 
 
+def test_a_mistake_in_the_environment_is_found_as_soon(tmp_path, monkeypatch):
+    monkeypatch.setenv("CONGRAD_BFLOAT16", "maybe")
+    done = subprocess.run([sys.executable, "-c", PROGRAM, *FILTER], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "congrad: the environment variable CONGRAD_BFLOAT16 is 'maybe'; set it to slow, fast or measure\n"
+    )
+    assert done.stdout.split() == []
+
+
 def test_a_row_that_the_full_check_refuses_needs_no_pytorch(tmp_path):
     write_jsonl(tmp_path / "pairs.jsonl", [ROW, ROW | {"chosen": 7}])
     done = subprocess.run([sys.executable, "-c", PROGRAM, *FILTER], cwd=tmp_path, capture_output=True, text=True)

@@ -6,7 +6,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from congrad.errors import UserError
 from congrad.models import precision
-from congrad.models.precision import Shape, choose, layer_shape, seconds_of, switch, times_as_fast
+from congrad.models.precision import Shape, choose, layer_shape, seconds_of, times_as_fast
+from congrad.models.settings import switch
 
 CPU = torch.device("cpu")
 
@@ -115,7 +116,7 @@ def test_the_switch(monkeypatch, value, position):
 
 def test_a_wrong_position_of_the_switch(monkeypatch):
     monkeypatch.setenv("CONGRAD_BFLOAT16", "quick")
-    with pytest.raises(UserError, match="CONGRAD_BFLOAT16 is 'quick'; set it to slow, fast, measure"):
+    with pytest.raises(UserError, match="CONGRAD_BFLOAT16 is 'quick'; set it to slow, fast or measure"):
         switch()
 
 

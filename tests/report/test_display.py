@@ -97,6 +97,25 @@ def test_a_stage_that_counts_says_how_far_it_is_and_no_oftener_than_the_interval
     assert int(left) == pytest.approx((1000 - int(done)) / int(rate), abs=1.5)
 
 
+def test_how_a_stage_ended_is_said_when_the_next_begins(capsys):
+    with display(quiet=False) as showing:
+        showing.listener.on_stage("reading")
+        showing.listener.on_progress(Progress("reading", 7, 7, "rows"))
+        showing.listener.on_progress(Progress("sketching", 1, 4, "pairs"))
+        showing.listener.on_progress(Progress("sketching", 4, 4, "pairs"))
+        showing.listener.on_progress(Progress("scoring", 4, 4, "pairs"))
+        showing.listener.on_note("done")
+        showing.rest()
+    assert lines(capsys.readouterr().err) == [
+        "reading",
+        "reading: 7 of 7 rows",
+        "sketching: 1 of 4 pairs",
+        "sketching: 4 of 4 pairs",
+        "scoring: 4 of 4 pairs",
+        "done",
+    ]
+
+
 @pytest.mark.usefixtures("quick")
 def test_nothing_is_said_between_stages(capsys):
     with display(quiet=False) as showing:

@@ -20,6 +20,7 @@ from congrad.cli.report import report_command
 from congrad.cli.run import run_command
 from congrad.cli.train import train_command
 from congrad.errors import UserError
+from congrad.models.settings import switch
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,7 +44,8 @@ def root(
     show_version: Annotated[
         bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version and leave.")
     ] = False,
-) -> None: ...
+) -> None:
+    switch()  # a mistake in the environment is said by every command, before it does anything
 
 
 def interruptible(command: Callable[..., None]) -> Callable[..., None]:

@@ -68,7 +68,6 @@ def _make_index(
     )
     check_pairs(pairs)
     if not settled:
-        listener.on_stage("choosing the precision")
         model = settle_dtype(
             model,
             device=device,

@@ -47,6 +47,7 @@ def settle_dtype(
         return replace(model, dtype=began_in)
     number = 0
     if rank.number == 0:
+        listener.on_stage("choosing the precision")
         choice = choice_for(model, device, together, at_other_times)
         (listener.on_warning if choice.is_slow else listener.on_note)(choice.words)
         number = DTYPES.index(choice.dtype)

@@ -10,7 +10,6 @@ float32 (oneDNN). No name of a processor tells it, so `auto` times a few product
 On CUDA the card says whether it has bfloat16. $CONGRAD_BFLOAT16 (slow, fast, measure) overrides the measurement.
 """
 
-import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,11 +19,10 @@ from functools import cache
 import torch
 from transformers import PreTrainedModel
 
-from congrad.errors import UserError
 from congrad.models.memory import free_memory
+from congrad.models.settings import SWITCH, switch
 from congrad.words import human_bytes
 
-SWITCH, POSITIONS = "CONGRAD_BFLOAT16", ("slow", "fast", "measure")
 WINS = 1.3  # noise of a shared machine is to decide nothing
 SPARE = 1.2  # of free memory, for what a pass needs beside the weights
 TOKENS = 512  # of one pass on a CPU (`congrad.gradients.settings.default_token_budget`)
@@ -142,18 +140,6 @@ def bfloat16_speed(device: torch.device, shape: Shape, position: str) -> Speed:
         has_it = torch.cuda.is_bf16_supported(including_emulation=False)
         return Speed(has_it, not has_it, f"{torch.cuda.get_device_name(device)} {'has' if has_it else 'lacks'} it")
     return Speed.measured("bfloat16", times_as_fast("bfloat16", device, shape, torch.get_num_threads()))
-
-
-def switch() -> str:
-    """Where $CONGRAD_BFLOAT16 stands.
-
-    Raises:
-        UserError: nowhere.
-    """
-    position = os.environ.get(SWITCH) or "measure"
-    if position not in POSITIONS:
-        raise UserError(f"the environment variable {SWITCH} is {position!r}; set it to {', '.join(POSITIONS)}")
-    return position
 
 
 def layer_shape(skeleton: PreTrainedModel) -> Shape:

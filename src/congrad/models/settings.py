@@ -1,11 +1,13 @@
 """Which model, and how it is loaded. Nothing here loads a library of models."""
 
+import os
 import re
 from dataclasses import dataclass
 
 from congrad.errors import UserError
 
 DTYPES = ("float32", "bfloat16", "float16")
+SWITCH, POSITIONS = "CONGRAD_BFLOAT16", ("slow", "fast", "measure")
 DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
 
 
@@ -23,6 +25,18 @@ def check_device(name: str) -> None:
     """
     if not DEVICE.fullmatch(name):
         raise UserError(f"--device {name!r} is no device; use auto, cpu, cuda, cuda:1, xpu or mps")
+
+
+def switch() -> str:
+    """Where $CONGRAD_BFLOAT16 stands.
+
+    Raises:
+        UserError: nowhere.
+    """
+    position = os.environ.get(SWITCH) or "measure"
+    if position not in POSITIONS:
+        raise UserError(f"the environment variable {SWITCH} is {position!r}; set it to slow, fast or measure")
+    return position
 
 
 @dataclass(frozen=True)

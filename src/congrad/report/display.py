@@ -146,6 +146,7 @@ class Lines(Display):
         self._held: list[str] | None = []
         self._name, self._since = "", 0.0
         self._pace: Pace | None = None
+        self._said = 0  # of what the stage counts
         self._lock = threading.RLock()
         self._ended = threading.Event()
         self._clock = threading.Thread(target=self._watch, daemon=True)
@@ -169,7 +170,7 @@ class Lines(Display):
         with self._lock:
             if progress.stage != self._name:
                 self._begin(progress.stage)
-                self._write(f"{progress.stage}: {progress.done:,} of {progress.total:,} {progress.unit}")
+                self._write(self._count(progress))
             if self._pace is None:
                 self._pace = Pace(progress)
             self._pace.last = progress
@@ -184,7 +185,13 @@ class Lines(Display):
             self._begin("")
 
     def _begin(self, name: str) -> None:
-        self._name, self._since, self._pace = name, time.monotonic(), None
+        if self._pace is not None and self._pace.last.done > self._said:
+            self._write(f"{self._count(self._pace.last)}{rate_of(self._pace)}")  # how it ended
+        self._name, self._since, self._pace, self._said = name, time.monotonic(), None, 0
+
+    def _count(self, progress: Progress) -> str:
+        self._said = progress.done
+        return f"{progress.stage}: {progress.done:,} of {progress.total:,} {progress.unit}"
 
     def _write(self, text: str) -> None:
         line = f"{time.strftime('%H:%M:%S')} {text}"
@@ -213,7 +220,7 @@ class Lines(Display):
         if self._pace is None:
             return f"{self._name}: {human_time(time.monotonic() - self._since)} so far"
         last, left = self._pace.last, self._pace.left
-        text = f"{self._name}: {last.done:,} of {last.total:,} {last.unit}{rate_of(self._pace)}"
+        text = f"{self._count(last)}{rate_of(self._pace)}"
         if left is not None:
             return f"{text}, {human_time(left)} left"
         return f"{text}, {human_time(time.monotonic() - self._since)} so far"

@@ -142,6 +142,7 @@ def run(
         check_template(dataset, tokenizer, model.name)
     lora, init = rounds.lora is not None, dict(dpo_config.get("model_init_kwargs") or {})
     load_options = (init.get("dtype"), init.get("attn_implementation"))
+    listener.on_stage(f"loading {model.name} and preparing the training")
     with quiet(), explained_memory(args):
         policy = trainable(model, *load_options, lora=lora)
         frozen = None
