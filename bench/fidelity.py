@@ -31,12 +31,14 @@ from bench.contenders.ours import as_pairs
 from bench.exact import pair_gradient, space_weights
 from bench.ranking import spearman
 from bench.workload import Workload, build
-from congrad.consensus import Consensus, Loss, score_pairs
+from congrad.consensus import score_pairs
 from congrad.filtering.score import language_codes, pair_inputs
-from congrad.gradients import GradientIndex, PassSettings, build_index
+from congrad.gradients import GradientIndex, build_index
 from congrad.gradients.projection import halved
 from congrad.models.load import load_model
 from congrad.models.packaged import resolve
+from congrad.settings.consensus import Consensus, Loss
+from congrad.settings.index import PassSettings
 
 
 def groups_of(weights: list[torch.Tensor], num_pairs: int, max_bytes: int) -> list[list[torch.Tensor]]:

@@ -19,11 +19,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from congrad.loop.config import RunConfig, read_config
-from congrad.loop.filter_settings import METHODS
+from congrad.loop.config import read_config
 from congrad.loop.run import run_loop
 from congrad.report.display import display
 from congrad.report.loop import loop_listener
+from congrad.settings.tree import METHODS, RunConfig
 from congrad.stage import read_rows, write_rows
 
 Row = dict[str, Any]

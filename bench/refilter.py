@@ -26,13 +26,15 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from bench.workload import find_pairs
 from congrad.files import write_json
-from congrad.filtering import FilterConfig, Input, Model
-from congrad.gradients import PassSettings
 from congrad.gradients.build import finish, make_plan, run_shards, write_pairs
 from congrad.gradients.index import Shard, encode, shards_of
 from congrad.models.packaged import resolve
 from congrad.models.ranks import Rank
 from congrad.preferences import TokenisedPairs, load_preferences
+from congrad.settings.index import PassSettings
+from congrad.settings.input import Input
+from congrad.settings.model import Model
+from congrad.settings.tree import FilterConfig
 
 TARGET_SECONDS = 10.0
 POLL_SECONDS = 0.05

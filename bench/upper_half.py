@@ -12,9 +12,10 @@ from bench.contenders.ours import as_pairs
 from bench.fidelity import scores_of
 from bench.ranking import spearman
 from bench.workload import build
-from congrad.gradients import PassSettings, build_index
+from congrad.gradients import build_index
 from congrad.models.load import load_model
 from congrad.models.packaged import resolve
+from congrad.settings.index import PassSettings
 
 
 def main() -> None:

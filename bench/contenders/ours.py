@@ -14,8 +14,9 @@ from transformers import PreTrainedModel
 
 from bench.measure import Memory, emit, load, parse, timed
 from bench.workload import Workload
-from congrad.gradients import PassSettings, build_index
+from congrad.gradients import build_index
 from congrad.preferences import TokenisedPairs
+from congrad.settings.index import PassSettings
 
 
 def as_pairs(workload: Workload) -> TokenisedPairs:

@@ -1,5 +1,53 @@
-"""The one error a user sees: a line that says what is wrong, where, and how to mend it."""
+"""The one error a user sees: what is wrong, where, and how to fix it, each a field, put together when it is printed.
+
+The place is a settings key, spelled as its reader typed it, or a file with its row and column, or a directory.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+UNSET: Any = object()
+"""A setting whose value says nothing: it is missing, or right by itself."""
+
+
+def plain_key(key: str, value: Any = UNSET) -> str:
+    """A settings key as Python and YAML spell it, with its value: `selection.keep 2`."""
+    return key if value is UNSET else f"{key} {value}"
 
 
 class UserError(Exception):
-    """A mistake of the user's. The command line prints its one line and exits with code 2."""
+    """A mistake of the user's, or of their machine. The command line prints it in one line and exits with code 2.
+
+    Attributes:
+        problem: what is wrong. After a key whose value is given, a sentence about that value ("must be 1 or more");
+            after a key alone, what the key does ("is missing").
+        fix: what to do; "" where the problem says it.
+        key: the setting that is wrong, by its dotted key: `input.max_length`.
+        value: of the setting, where it is what is wrong.
+        at: the file, row and column, or the directory.
+        during: what was being done: "round 1, filter".
+        spell: how `key` and `value` are spelled; set by whoever knows how they were typed (`congrad.settings.read`).
+    """
+
+    def __init__(
+        self, problem: str, fix: str = "", *, key: str | None = None, value: Any = UNSET, at: object = None
+    ) -> None:
+        super().__init__(problem)
+        self.problem, self.fix, self.key, self.value, self.at = problem, fix, key, value, at
+        self.during = ""
+        self.spell: Callable[[str, Any], str] = plain_key
+
+    def __str__(self) -> str:
+        text = self.problem
+        if self.key is not None:
+            text = self.spell(self.key, self.value) + (" " if self.value is UNSET else ": ") + text
+        if self.at is not None:
+            text = f"{self.at}: {text}"
+        if self.during:
+            text = f"{self.during}: {text}"
+        return printable(f"{text}; {self.fix}" if self.fix else text)
+
+
+def printable(text: str) -> str:
+    """Text on one line, without control characters: parts of it may come from a data set or another program."""
+    return " ".join("".join(c if c.isprintable() else "\n" for c in text).split("\n")).strip()

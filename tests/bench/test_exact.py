@@ -12,7 +12,8 @@ from bench.flipped import flip
 from bench.workload import Workload
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from congrad.gradients import PassSettings, build_index
+from congrad.gradients import build_index
+from congrad.settings.index import PassSettings
 
 LANGUAGES = ["de", "en", "de", "en", "de", "en"]
 

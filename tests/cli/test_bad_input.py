@@ -97,8 +97,8 @@ COLUMNS = {
     "misspelt": ("rejected", "rejcted", ["no column 'rejected'", "the nearest is 'rejcted': rename it"]),
     "capital": ("chosen", "Chosen", ["no column 'chosen'", "the nearest is 'Chosen': rename it"]),
     "misspelt prompt": ("prompt", "promt", ["no column 'prompt', but 'promt'; rename it"]),
-    "language": ("language", "lang", ["no column 'language'", "nearest is 'lang'", "--language-column"]),
-    "missing": ("language", "x", ["no column 'language'", "'x'", "--language-column"]),
+    "language": ("language", "lang", ["no column 'language'", "nearest is 'lang'", "input.columns.language"]),
+    "missing": ("language", "x", ["no column 'language'", "'x'", "input.columns.language"]),
 }
 
 
@@ -117,42 +117,54 @@ def test_no_such_data(refused, tiny_directory, tmp_path):
 
 # Options besides `filter PAIRS --model TINY --output RUN`, of which no model needs to be loaded to refuse them.
 OPTIONS = {
-    "keep 0": (["--keep", "0"], ["share to keep is 0.0", "above 0 and at most 1"]),
-    "keep 1.5": (["--keep", "1.5"], ["share to keep is 1.5", "above 0 and at most 1"]),
-    "keep -1": (["--keep", "-1"], ["share to keep is -1.0", "above 0 and at most 1"]),
-    "keep nan": (["--keep", "nan"], ["share to keep is nan"]),
-    "two rules": (["--keep", "0.5", "--min-score", "0"], ["exclude each other", "give one"]),
-    "min score": (["--min-score", "3"], ["minimum score is 3.0", "from -1 to 1"]),
-    "scope of a score": (["--min-score", "0", "--keep-scope", "global"], ["leave the scope out"]),
-    "scope": (["--keep-scope", "galaxy"], ["'galaxy'", "language, global"]),
-    "aggregator": (["--aggregator", "upgrat"], ["unknown aggregator 'upgrat'", "upgrad", "pcgrad, mean"]),
-    "accumulation": (["--accumulate", "sum"], ["'sum'", "mean, ema"]),
-    "decay of a mean": (["--ema-decay", "0.5"], ["no EMA decay", "accumulation ema"]),
-    "decay": (["--accumulate", "ema", "--ema-decay", "1"], ["1.0", "below 1"]),
-    "batch": (["--accumulate", "ema", "--ema-batch", "0"], ["EMA batch is 0"]),
-    "one fold": (["--cross-fit", "1"], ["1 folds", "2 or more, or 0"]),
-    "loss": (["--loss", "dpa"], ["unknown loss 'dpa', did you mean dpo", "simpo"]),
-    "beta": (["--beta", "0"], ["beta is 0.0", "above 0"]),
-    "penalty of dpo": (["--length-penalty", "0.1"], ["dpo loss has no length penalty", "lp-dpo"]),
-    "lp-dpo without": (["--loss", "lp-dpo"], ["needs a length penalty"]),
-    "robust without": (["--loss", "robust"], ["needs a label smoothing"]),
-    "smoothing": (["--loss", "robust", "--label-smoothing", "0.5"], ["below 0.5"]),
-    "ipo of sums": (["--loss", "ipo"], ["ipo", "--normalise mean"]),
-    "dpo of means": (["--normalise", "mean"], ["dpo", "without --normalise mean"]),
-    "normalise": (["--normalise", "max"], ["--normalise 'max'", "'sum' or 'mean'"]),
-    "size": (["--projection-size", "0"], ["--projection-size 0", "1 or more"]),
-    "budget": (["--token-budget", "0"], ["--token-budget 0", "1 or more"]),
-    "layers": (["--layers", "top"], ["--layers 'top'", "'upper'", "'12:'"]),
-    "dtype": (["--dtype", "int8"], ["dtype int8", "auto, float32, bfloat16, float16"]),
-    "device": (["--device", "gpu"], ["--device 'gpu'", "use auto, cpu, cuda"]),
-    "other device": (["--device", "meta"], ["--device 'meta'", "use auto, cpu, cuda, cuda:1, xpu or mps"]),
-    "no such device": (["--device", "cuda:99"], ["--device 'cuda:99'", "CUDA devices", "--device cpu"]),
-    "length": (["--max-length", "0"], ["--max-length 0", "2 or more"]),
+    "keep 0": (["--keep", "0"], ["--keep 0", "above 0 and at most 1"]),
+    "keep 1.5": (["--keep", "1.5"], ["--keep 1.5", "above 0 and at most 1"]),
+    "keep -1": (["--keep", "-1"], ["--keep -1", "above 0 and at most 1"]),
+    "keep nan": (["--keep", "nan"], ["--keep nan", "a number"]),
+    "two rules": (["--keep", "0.5", "--min-score", "0"], ["--min-score 0 excludes selection.keep", "give one"]),
+    "min score": (["--min-score", "3"], ["--min-score 3", "-1 or more and at most 1"]),
+    "scope of a score": (
+        ["--min-score", "0", "selection.scope=global"],
+        ["selection.scope=global would be ignored"],
+    ),
+    "scope": (["selection.scope=galaxy"], ["selection.scope=galaxy", "language or global"]),
+    "aggregator": (
+        ["consensus.aggregator=upgrat"],
+        ["aggregator=upgrat", "did you mean upgrad?", "pcgrad, mean"],
+    ),
+    "accumulation": (["consensus.accumulate=sum"], ["consensus.accumulate=sum", "mean or ema"]),
+    "decay of a mean": (
+        ["consensus.ema_decay=0.5"],
+        ["ema_decay=0.5 would be ignored", "consensus.accumulate to ema"],
+    ),
+    "decay": (["consensus.accumulate=ema", "consensus.ema_decay=1"], ["consensus.ema_decay=1", "below 1"]),
+    "batch": (["consensus.accumulate=ema", "consensus.ema_batch=0"], ["consensus.ema_batch=0", "1 or more"]),
+    "one fold": (["consensus.cross_fit=1"], ["consensus.cross_fit=1", "2 or more, or 0"]),
+    "loss": (["loss.name=dpa"], ["loss.name=dpa", "did you mean dpo?", "simpo"]),
+    "beta": (["loss.beta=0"], ["loss.beta=0", "above 0"]),
+    "penalty of dpo": (
+        ["loss.length_penalty=0.1"],
+        ["length_penalty=0.1 would be ignored by the dpo", "lp-dpo"],
+    ),
+    "lp-dpo without": (["loss.name=lp-dpo"], ["loss.length_penalty is missing"]),
+    "robust without": (["loss.name=robust"], ["loss.label_smoothing is missing"]),
+    "smoothing": (["loss.name=robust", "loss.label_smoothing=0.5"], ["loss.label_smoothing=0.5", "below 0.5"]),
+    "ipo of sums": (["loss.name=ipo"], ["loss.name=ipo", "index.normalise=mean"]),
+    "dpo of means": (["index.normalise=mean"], ["loss.name dpo", "index.normalise=sum"]),
+    "normalise": (["index.normalise=max"], ["index.normalise=max", "sum or mean"]),
+    "size": (["index.projection_size=0"], ["index.projection_size=0", "1 or more"]),
+    "budget": (["index.token_budget=0"], ["index.token_budget=0", "1 or more"]),
+    "layers": (["index.layers=top"], ["index.layers=top", "upper", "'12:'"]),
+    "dtype": (["--dtype", "int8"], ["--dtype int8", "auto, float32, bfloat16, float16"]),
+    "device": (["--device", "gpu"], ["--device gpu", "must be auto, cpu, cuda"]),
+    "other device": (["--device", "meta"], ["--device meta", "must be auto, cpu, cuda, cuda:1, xpu or mps"]),
+    "no such device": (["--device", "cuda:99"], ["--device cuda:99", "CUDA devices", "use cpu"]),
+    "length": (["input.max_length=0"], ["input.max_length=0", "2 or more"]),
     "limit 0": (["--limit", "0"], ["--limit 0", "1 or more"]),
     "limit -3": (["--limit", "-3"], ["--limit -3", "1 or more"]),
-    "split": (["--split", "test"], ["pairs.jsonl", "no split 'test'", "leave the split out"]),
-    "no room": (["--max-length", "3"], ["none of the 30 pairs can be scored", "length limit", "--max-length"]),
-    "chat": (["--chat"], ["no chat template", "leave --chat out"]),
+    "split": (["input.split=test"], ["pairs.jsonl", "no split 'test'", "leave the split out"]),
+    "no room": (["input.max_length=3"], ["none of the 30 pairs can be scored", "length limit", "input.max_length"]),
+    "chat": (["input.chat=true"], ["no chat template", "leave input.chat out"]),
 }
 
 
@@ -167,11 +179,11 @@ def test_a_wrong_option_is_refused_before_the_model_is_loaded(
 def test_cuda_where_there_is_none(refused, pairs_file, tiny_directory, tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     line = refused(pairs_file, "-m", tiny_directory, "-o", tmp_path / "run", "--device", "cuda")
-    assert "finds 0 CUDA devices; use --device cpu" in line
+    assert "finds 0 CUDA devices; use cpu" in line
 
 
 def test_layers_that_the_model_does_not_have(refused, pairs_file, tiny_directory, tmp_path):
-    line = refused(pairs_file, "-m", tiny_directory, "-o", tmp_path / "run", "--layers", "5:", loads=True)
+    line = refused(pairs_file, "-m", tiny_directory, "-o", tmp_path / "run", "index.layers=5:", loads=True)
     assert "--layers '5:' selects none of the model's 2 decoder blocks" in line
 
 
@@ -188,7 +200,7 @@ def test_a_tokenizer_without_a_padding_token_will_do(congrad, pairs_file, tiny_d
 
 
 def test_no_model(refused, pairs_file, tmp_path):
-    assert "--model is needed" in refused(pairs_file, "-o", tmp_path / "run")
+    assert "a model is needed" in refused(pairs_file, "-o", tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["nobody/nothing", "./none", "gemma3-271m"])
@@ -222,7 +234,7 @@ def test_a_model_that_computes_no_numbers(refused, pairs_file, tiny_directory, t
     weights["model.norm.weight"].fill_(torch.nan)
     save_file(weights, tmp_path / "nan" / "model.safetensors", {"format": "pt"})
     line = refused(pairs_file, "-m", tmp_path / "nan", "-o", tmp_path / "run", "-q", loads=True)
-    assert "no finite log-probability for the first 8 pairs in float32; try another --dtype" in line
+    assert "no finite log-probability for the first 8 pairs in float32; try another model.dtype" in line
 
 
 def test_no_such_adapter_or_reference(refused, pairs_file, tiny_directory, tmp_path):
@@ -236,7 +248,7 @@ def test_an_aggregator_without_its_extra(refused, pairs_file, tiny_directory, tm
     for module in [module for module in sys.modules if module.split(".")[0] == "torchjd"]:
         monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "torchjd", None)
-    line = refused(pairs_file, "-m", tiny_directory, "-o", tmp_path / "run", "--aggregator", name)
+    line = refused(pairs_file, "-m", tiny_directory, "-o", tmp_path / "run", f"consensus.aggregator={name}")
     assert "pip install 'congrad[torchjd]'" in line
     assert name in line
 
@@ -347,4 +359,6 @@ def test_a_mistake_of_ours_is_told_as_one(congrad, pairs_file, tiny_directory, t
     done = congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "run", "-q")
     assert done.code == 1
     assert "ZeroDivisionError: oh" in done.err
-    assert done.err.endswith("congrad: this is a bug; please report it with the lines above\n")
+    assert done.err.endswith(
+        "congrad: this is a bug; please report it with the lines above and what `congrad env` prints\n"
+    )

@@ -89,7 +89,19 @@ def test_a_run_leaves_all_its_files_and_no_other(congrad, pairs_file, tiny_direc
 
 
 def test_the_manifest_says_all_that_decided_the_run(congrad, pairs_file, tiny_directory, tmp_path):
-    congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "run", "--seed", 3, "--keep", 0.3)
+    congrad(
+        "filter",
+        pairs_file,
+        "-m",
+        tiny_directory,
+        "-o",
+        tmp_path / "run",
+        "input.seed=3",
+        "index.seed=3",
+        "consensus.seed=3",
+        "--keep",
+        0.3,
+    )
     manifest = read_json(tmp_path / "run" / "manifest.json")
     config = manifest["config"]
     assert config["input"]["source"] == str(pairs_file)
@@ -129,7 +141,7 @@ def test_rows_that_cannot_be_scored_are_kept_track_of(congrad, save_rows, make_r
     rows[9]["rejected"] = ""
     rows[12]["prompt"] = "y" * 99
     source = save_rows(tmp_path / "pairs.jsonl", rows)
-    done = congrad("filter", source, "-m", snowman, "-o", tmp_path / "run", "--max-length", 40)
+    done = congrad("filter", source, "-m", snowman, "-o", tmp_path / "run", "input.max_length=40")
     assert done.code == 0, done.err
     table = pq.read_table(tmp_path / "run" / "scores.parquet").to_pydict()
     reasons = {
@@ -217,7 +229,7 @@ def test_kept_pairs_go_into_datasets_and_trl_as_they_are(congrad, save_rows, mak
 def test_chat_scores_plain_rows_as_conversations(congrad, save_rows, make_rows, chat_model, tmp_path):
     plain = save_rows(tmp_path / "plain.jsonl", make_rows(12))
     talks = save_rows(tmp_path / "talks.jsonl", [as_conversation(row) for row in make_rows(12)])
-    for source, *options in ((plain, "--chat"), (talks,), (plain,)):
+    for source, *options in ((plain, "input.chat=true"), (talks,), (plain,)):
         target = tmp_path / f"{source.stem}{len(options)}"
         assert congrad("filter", source, "-m", chat_model, "-o", target, *options).code == 0
     scores = [(tmp_path / name / "scores.parquet").read_bytes() for name in ("plain1", "talks0", "plain0")]
@@ -226,7 +238,7 @@ def test_chat_scores_plain_rows_as_conversations(congrad, save_rows, make_rows, 
 
 
 def test_a_sample_keeps_the_rows_numbers(congrad, pairs_file, tiny_directory, tmp_path):
-    done = congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "run", "--limit", 9, "--seed", 1)
+    done = congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "run", "--limit", 9, "input.seed=1")
     assert done.code == 0, done.err
     table = pq.read_table(tmp_path / "run" / "scores.parquet").to_pydict()
     assert len(table["row"]) == 9
@@ -275,7 +287,7 @@ def test_an_own_reference_changes_the_scores_of_a_loss_that_sees_it(congrad, pai
     weights["lm_head.weight"] = weights["lm_head.weight"].flip(0)
     save_file(weights, other / "model.safetensors", {"format": "pt"})
     for name, reference in (("none", []), ("same", ["--reference", tiny_directory]), ("other", ["--reference", other])):
-        options = ("-m", tiny_directory, "-o", tmp_path / name, "--beta", 1, *reference)
+        options = ("-m", tiny_directory, "-o", tmp_path / name, "loss.beta=1", *reference)
         done = congrad("filter", pairs_file, *options)
         assert done.code == 0, done.err
     scores = {
@@ -291,7 +303,7 @@ def test_an_own_reference_changes_the_scores_of_a_loss_that_sees_it(congrad, pai
     wrong = congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "other", "--reference", tiny_directory)
     assert wrong.code == 2
     assert "another reference model" in wrong.err
-    assert congrad("filter", tmp_path / "other", "--loss", "hinge").code == 0
+    assert congrad("filter", tmp_path / "other", "loss.name=hinge").code == 0
 
 
 def test_the_same_command_twice_gives_the_same_bytes(congrad, pairs_file, tiny_directory, tmp_path):
@@ -299,7 +311,7 @@ def test_the_same_command_twice_gives_the_same_bytes(congrad, pairs_file, tiny_d
         assert congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / name, "-q").code == 0
     for file in ("scores.parquet", "kept.jsonl", "dropped.jsonl", "languages.json", "index/sketches-00000.safetensors"):
         assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
-    assert congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "seed", "-q", "--seed", 1).code == 0
+    assert congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "seed", "-q", "index.seed=1").code == 0
     assert (tmp_path / "one" / "scores.parquet").read_bytes() != (tmp_path / "seed" / "scores.parquet").read_bytes()
 
 
@@ -311,7 +323,7 @@ def test_a_finished_run_given_again_only_scores_again(congrad, pairs_file, tiny_
     assert again.code == 0
     assert "sketching" not in again.err
     assert (tmp_path / "run" / "scores.parquet").read_bytes() == before
-    other = congrad(*command, "--projection-size", 8)
+    other = congrad(*command, "index.projection_size=8")
     assert other.code == 2
     assert "projection_size was 256, now 8" in other.err
     assert read_json(tmp_path / "run" / "manifest.json")["kept"] == 15

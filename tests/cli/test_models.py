@@ -23,7 +23,18 @@ def model(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.slow
 def test_demo_pairs_on_a_real_model(congrad, model, tmp_path):
-    command = ("filter", DEMO, "--model", model, "--output", tmp_path / "run", "--limit", LIMIT, "-q", "--no-report")
+    command = (
+        "filter",
+        DEMO,
+        "--model",
+        model,
+        "--output",
+        tmp_path / "run",
+        "--limit",
+        LIMIT,
+        "-q",
+        "report.write=false",
+    )
     done = congrad(*command)
     assert done.code == 0, done.err
     table = pq.read_table(tmp_path / "run" / "scores.parquet").to_pydict()
@@ -44,7 +55,9 @@ def test_demo_pairs_on_a_real_model(congrad, model, tmp_path):
 @pytest.mark.slow
 def test_chat_on_a_real_model(congrad, model, tmp_path):
     pairs = DEMO / "en.jsonl"
-    chat = congrad("filter", pairs, "--model", model, "--output", tmp_path / "chat", "--limit", 4, "--chat", "-q")
+    chat = congrad(
+        "filter", pairs, "--model", model, "--output", tmp_path / "chat", "--limit", 4, "input.chat=true", "-q"
+    )
     if model.startswith("gemma"):
         assert chat.code == 2
         assert "no chat template" in chat.err

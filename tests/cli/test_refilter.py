@@ -39,7 +39,7 @@ def test_another_share_and_aggregator(congrad, run, aggregator):
     if aggregator != "mean":
         pytest.importorskip("torchjd")
     before = scores(run)
-    done = congrad("filter", run, "--keep", 0.3, "--aggregator", aggregator)
+    done = congrad("filter", run, "--keep", 0.3, f"consensus.aggregator={aggregator}")
     assert done.code == 0, done.err
     assert "kept 9 of 30 pairs" in done.out
     assert manifest(run)["config"]["consensus"]["aggregator"] == aggregator
@@ -50,35 +50,36 @@ def test_another_share_and_aggregator(congrad, run, aggregator):
 
 
 LOSSES = {
-    "dpo": ["--beta", 0.5],
-    "lp-dpo": ["--length-penalty", 0.5],
-    "hinge": ["--beta", 2],
-    "robust": ["--label-smoothing", 0.2],
+    "dpo": ["loss.beta=0.5"],
+    "lp-dpo": ["loss.length_penalty=0.5"],
+    "hinge": ["loss.beta=2"],
+    "robust": ["loss.label_smoothing=0.2"],
 }
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_losses_on_sums(congrad, run, loss):
-    done = congrad("filter", run, "--loss", loss, *LOSSES[loss])
+    done = congrad("filter", run, f"loss.name={loss}", *LOSSES[loss])
     assert done.code == 0, done.err
     stored = manifest(run)["config"]["loss"]
     assert stored["name"] == loss
-    assert stored[LOSSES[loss][0].strip("-").replace("-", "_")] == LOSSES[loss][1]
+    key, value = LOSSES[loss][0].split("=")
+    assert stored[key.removeprefix("loss.")] == float(value)
 
 
-@pytest.mark.parametrize(("loss", "options"), [("ipo", ["--beta", 0.5]), ("simpo", ["--target-margin", 1])])
+@pytest.mark.parametrize(("loss", "options"), [("ipo", ["loss.beta=0.5"]), ("simpo", ["loss.target_margin=1"])])
 def test_losses_on_means(congrad, pairs_file, tiny_directory, tmp_path, loss, options):
-    command = ("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "run", "--normalise", "mean")
-    assert congrad(*command, "--loss", "ipo").code == 0
-    assert congrad("filter", tmp_path / "run", "--loss", loss, *options).code == 0
+    command = ("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "run", "index.normalise=mean")
+    assert congrad(*command, "loss.name=ipo").code == 0
+    assert congrad("filter", tmp_path / "run", f"loss.name={loss}", *options).code == 0
     wrong = congrad("filter", tmp_path / "run")
     assert wrong.code == 2
-    assert "without --normalise mean, or choose from ipo, simpo" in wrong.err
+    assert "with index.normalise=sum, or choose from ipo, simpo" in wrong.err
 
 
 def test_zero_is_not_taken_as_nothing(congrad, run):
     folded = scores(run)
-    assert congrad("filter", run, "--cross-fit", 0).code == 0
+    assert congrad("filter", run, "consensus.cross_fit=0").code == 0
     assert manifest(run)["config"]["consensus"]["cross_fit"] == 0
     assert sum(scores(run)) > sum(folded) + 1  # a pair agrees with what it had a part in
     assert congrad("filter", run, "--min-score", 0).code == 0
@@ -88,7 +89,14 @@ def test_zero_is_not_taken_as_nothing(congrad, run):
 
 
 def test_ema_and_global_scope(congrad, run):
-    options = ("--accumulate", "ema", "--ema-decay", 0.5, "--ema-batch", 2, "--keep", 0.2, "--keep-scope", "global")
+    options = (
+        "consensus.accumulate=ema",
+        "consensus.ema_decay=0.5",
+        "consensus.ema_batch=2",
+        "--keep",
+        0.2,
+        "selection.scope=global",
+    )
     assert congrad("filter", run, *options).code == 0
     table = pq.read_table(run / "scores.parquet").to_pydict()
     best = sorted(range(30), key=lambda row: -table["score"][row])[:6]
@@ -97,7 +105,7 @@ def test_ema_and_global_scope(congrad, run):
 
 def test_the_defaults_give_the_first_result_again(congrad, run):
     before = {name: (run / name).read_bytes() for name in ("scores.parquet", "kept.jsonl", "languages.json")}
-    assert congrad("filter", run, "--keep", 0.1, "--aggregator", "mean").code == 0
+    assert congrad("filter", run, "--keep", 0.1, "consensus.aggregator=mean").code == 0
     assert {name: (run / name).read_bytes() for name in before} != before
     assert congrad("filter", run).code == 0
     assert {name: (run / name).read_bytes() for name in before} == before
@@ -136,10 +144,16 @@ def test_a_run_under_a_launcher_is_filtered_once(congrad, run, monkeypatch):
 
 
 IGNORED = [
-    *(["--model", "gemma3-270m"], ["--limit", "5"], ["--layers", "upper"], ["--projection-size", "8"], ["--dry-run"]),
-    *(["--normalise", "mean"], ["--max-length", "64"], ["--chat"], ["--split", "test"], ["--language-column", "id"]),
+    *(["--model", "gemma3-270m"], ["--limit", "5"], ["index.layers=upper"], ["index.projection_size=8"], ["--dry-run"]),
+    *(
+        ["index.normalise=mean"],
+        ["input.max_length=64"],
+        ["input.chat=true"],
+        ["input.split=test"],
+        ["--language-column", "id"],
+    ),
     *(["--dtype", "float32"], ["--device", "cpu"], ["--adapter", "a"], ["--reference", "b"], ["--revision", "c"]),
-    *(["--trust-remote-code"], ["--token-budget", "64"]),
+    *(["model.trust_remote_code=true"], ["index.token_budget=64"]),
 ]
 
 
@@ -149,16 +163,16 @@ def test_options_of_the_index_are_refused(congrad, run, options):
     done = congrad("filter", run, *options)
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        f"congrad: {run} is a run and has its index already, so {options[0]} would be ignored: "
+        f"congrad: {' '.join(options)} would be ignored: {run} is a run and has its index already; "
         "leave it out, or name the data instead of the run\n"
     )
     assert contents(run) == before
 
 
 REFUSED = {
-    "loss of means": (["--loss", "ipo"], "build the index with --normalise mean"),
+    "loss of means": (["loss.name=ipo"], "build the index with --normalise mean"),
     "share": (["--keep", "0"], "above 0"),
-    "aggregator": (["--aggregator", "mode"], "unknown aggregator"),
+    "aggregator": (["consensus.aggregator=mode"], "unknown aggregator"),
 }
 
 

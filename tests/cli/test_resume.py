@@ -67,9 +67,9 @@ def test_other_settings_do_not_go_on_with_an_index(congrad, command, tmp_path, f
     assert congrad(*command, tmp_path / "run").code == 0
     before = {name: (tmp_path / "run" / name).read_bytes() for name in RESULTS}
     for options, part in (
-        (["--seed", 1], "seed was 0, now 1"),
-        (["--layers", "upper"], "layers was None, now 'upper'"),
-        (["--max-length", 7], "other data, or the same data tokenised differently"),
+        (["index.seed=1"], "seed was 0, now 1"),
+        (["index.layers=upper"], "layers was None, now 'upper'"),
+        (["input.max_length=7"], "other data, or the same data tokenised differently"),
         (["--dtype", "bfloat16"], "another precision"),
     ):
         done = congrad(*command, tmp_path / "run", *options)

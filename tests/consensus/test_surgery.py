@@ -6,9 +6,10 @@ import sys
 import pytest
 import torch
 
-from congrad.consensus import AGGREGATORS, consensus_weights
+from congrad.consensus import consensus_weights
 from congrad.consensus.surgery import check_aggregator, cosines_after_surgery, pcgrad_weights, random_orders
 from congrad.errors import UserError
+from congrad.settings.consensus import AGGREGATORS
 
 NEEDS = {"upgrad": ["torchjd", "quadprog", "qpsolvers"], "cagrad": ["torchjd", "cvxpy", "clarabel"]}
 
@@ -196,7 +197,7 @@ def test_torchjd_gets_the_gramian_as_it_is(aggregator):
 
 def test_an_unknown_aggregator_is_refused_with_the_nearest():
     with pytest.raises(
-        UserError, match=r"unknown aggregator 'pcgard', did you mean pcgrad\? Choose from .*aligned-mtl"
+        UserError, match=r"consensus\.aggregator 'pcgard': must be one of .*aligned-mtl; did you mean pcgrad\?"
     ):
         check_aggregator("pcgard")
 
@@ -204,7 +205,7 @@ def test_an_unknown_aggregator_is_refused_with_the_nearest():
 @pytest.mark.parametrize("aggregator", ["upgrad", "mgda", "cagrad", "gradvac", "aligned-mtl"])
 def test_without_torchjd_the_extra_is_named(monkeypatch, aggregator):
     monkeypatch.setitem(sys.modules, "torchjd", None)
-    with pytest.raises(UserError, match=rf"{aggregator} needs the torchjd extra; pip install 'congrad\[torchjd\]'"):
+    with pytest.raises(UserError, match=rf"{aggregator}: needs the extra torchjd; pip install 'congrad\[torchjd\]'"):
         check_aggregator(aggregator)
 
 

@@ -167,7 +167,7 @@ def run_line(line: str, block: Block, congrad: Callable[..., Any]) -> None:
 @pytest.fixture
 def finished_run(place, congrad, tiny_directory) -> Path:
     """`runs/x`, which many pages go on from; a page that makes it finds it made of the same pairs."""
-    done = congrad("filter", "pairs/", "--model", tiny_directory, "--output", "runs/x", "--quiet", "--no-report")
+    done = congrad("filter", "pairs/", "--model", tiny_directory, "--output", "runs/x", "--quiet", "report.write=false")
     assert done.code == 0, done.err
     return Path("runs/x")
 

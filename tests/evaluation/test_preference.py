@@ -14,9 +14,9 @@ from congrad.evaluation.preference import (
     held_out_pairs,
     measure_pairs,
 )
-from congrad.evaluation.settings import Evaluate
 from congrad.models.load import load_model, load_tokenizer
 from congrad.preferences import load_preferences
+from congrad.settings.evaluation import Evaluate
 
 
 @pytest.fixture

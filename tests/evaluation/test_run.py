@@ -8,10 +8,10 @@ from tests.listening import counting
 
 from congrad.errors import UserError
 from congrad.evaluation.run import opponents, row_name, run_evaluate
-from congrad.evaluation.settings import Evaluate, LocalTask, WinRate
-from congrad.models.settings import Model
-from congrad.selfreward.engines import Engine
-from congrad.selfreward.prompts import Prompts
+from congrad.settings.engine import Engine
+from congrad.settings.evaluation import Evaluate, LocalTask, WinRate
+from congrad.settings.model import Model
+from congrad.settings.selfreward import Prompts
 
 FILES = ("evaluation.json", "evaluation.md", "verdicts.jsonl")
 

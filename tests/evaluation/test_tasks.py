@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from congrad.errors import UserError
-from congrad.evaluation.settings import LocalTask
 from congrad.evaluation.tasks import (
     Item,
     continuation,
@@ -20,6 +19,7 @@ from congrad.evaluation.tasks import (
 )
 from congrad.filtering.logps import log_probabilities
 from congrad.models.load import load_model, load_tokenizer
+from congrad.settings.evaluation import LocalTask
 
 DATA = Path("/work/shared/data/tasks")
 

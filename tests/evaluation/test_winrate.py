@@ -5,7 +5,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import pytest
 
 from congrad.errors import UserError
-from congrad.evaluation.settings import WinRate
 from congrad.evaluation.winrate import (
     Answer,
     Judged,
@@ -17,9 +16,12 @@ from congrad.evaluation.winrate import (
     verdict_rows,
     win_examples,
 )
-from congrad.models.settings import Model
-from congrad.selfreward.engines import Engine, Reply, Request, RequestRefused
-from congrad.selfreward.prompts import Prompt, Prompts
+from congrad.selfreward.engines import Reply, Request, RequestRefused
+from congrad.selfreward.prompts import Prompt
+from congrad.settings.engine import Engine
+from congrad.settings.evaluation import WinRate
+from congrad.settings.model import Model
+from congrad.settings.selfreward import Prompts
 from congrad.stage import content_key
 
 SETTINGS = WinRate(Prompts("prompts.jsonl"), template=None)

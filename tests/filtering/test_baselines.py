@@ -10,18 +10,20 @@ import torch
 from tests.listening import counting
 
 from congrad import UserError
-from congrad.consensus import Loss
 from congrad.consensus.loss import pair_weights
-from congrad.filtering import FilterConfig, Input, baselines, filter_preferences
+from congrad.filtering import baselines, filter_preferences
 from congrad.filtering.baselines import Baseline, LogProbabilities, filter_baseline, model_scores
 from congrad.filtering.directory import is_run
 from congrad.gradients import open_index
 from congrad.gradients.check import plain_logps
 from congrad.models.load import load_model, load_tokenizer
-from congrad.models.settings import Model
 from congrad.preferences import load_preferences, tokenise
 from congrad.progress import Listener
-from congrad.selection import Selection
+from congrad.settings.consensus import Loss
+from congrad.settings.input import Input
+from congrad.settings.model import Model
+from congrad.settings.selection import Selection
+from congrad.settings.tree import FilterConfig
 
 
 @pytest.fixture

@@ -15,11 +15,12 @@ from congrad.filtering.estimate import (
     seconds_of_products,
     tokens_of,
 )
-from congrad.gradients import PassSettings, build_index
+from congrad.gradients import build_index
 from congrad.models.load import load_model, load_tokenizer
 from congrad.models.memory import peak_memory
 from congrad.models.precision import layer_shape
 from congrad.preferences import load_preferences, tokenise
+from congrad.settings.index import PassSettings
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from congrad.consensus import Consensus, Loss, score_pairs
+from congrad.consensus import score_pairs
 from congrad.files import write_json
 from congrad.filtering.fidelity import estimate_fidelity, spearman
 from congrad.filtering.score import pair_factors
@@ -15,6 +15,7 @@ from congrad.gradients import GradientIndex, open_index
 from congrad.gradients.build import write_pairs
 from congrad.gradients.index import FORMAT, encode, shards_of, write_tensors
 from congrad.preferences import TokenisedPairs
+from congrad.settings.consensus import Consensus, Loss
 
 
 def test_spearman_by_hand():

@@ -106,17 +106,16 @@ def test_scores_are_of_the_rows_that_are_left(make_rows, tiny_directory, tmp_pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"index": PassSettings(normalise="mean")}, "without --normalise mean"),
-        ({"input": Input("x", max_length=1)}, "--max-length 1"),
-        ({"input": Input("x", limit=0)}, "--limit 0"),
-        ({"model": Model("x", device="tpu")}, "--device 'tpu'"),
-        ({"model": Model("x", dtype="int8")}, "dtype int8"),
+        ({"index": PassSettings(normalise="mean")}, "index.normalise=sum"),
+        ({"input": {"source": "x", "max_length": 1}}, "input.max_length 1: must be 2 or more"),
+        ({"input": {"source": "x", "limit": 0}}, "input.limit 0: must be 1 or more"),
+        ({"model": {"name": "x", "device": "tpu"}}, "model.device tpu: must be"),
+        ({"model": {"name": "x", "dtype": "int8"}}, "model.dtype 'int8': must be one of auto"),
     ],
 )
 def test_a_configuration_is_checked_before_anything_is_read(tmp_path, change, message):
-    config = FilterConfig(**{"input": Input("x"), "model": Model("x")} | change)
     with pytest.raises(UserError, match=message):
-        filter_preferences(config, tmp_path / "run")
+        filter_preferences(FilterConfig(**{"input": Input("x"), "model": Model("x")} | change), tmp_path / "run")
 
 
 def test_alone_there_is_one_rank(monkeypatch):

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from congrad.gradients import PassSettings, build_index
+from congrad.gradients import build_index
 from congrad.models.load import load_model
 from congrad.models.ranks import Rank
 from congrad.preferences.tokenise import TokenisedPairs
+from congrad.settings.index import PassSettings
 
 
 def read_case(case: Path) -> TokenisedPairs:

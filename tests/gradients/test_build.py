@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from congrad.errors import UserError
-from congrad.gradients import PassSettings, build_index, open_index
+from congrad.gradients import build_index, open_index
 from congrad.gradients.build import make_plan, packed_lengths, packs_of, pairs_fingerprint
 from congrad.gradients.packing import pack
 from congrad.gradients.sketch import sketcher
 from congrad.models.load import fingerprint, load_model
 from congrad.progress import Progress
+from congrad.settings.index import PassSettings
 
 SETTINGS = PassSettings(projection_size=3, token_budget=64)
 NAMES = [f"sketches-{number:05d}.safetensors" for number in range(4)]
@@ -282,7 +283,7 @@ def test_index_of_other_data_is_refused(built, model, many_pairs):
             pairs.rejected_ids[3][0] ^= 1
         assert refusal(model, pairs, built, SETTINGS) == (
             f"{built}: this index was built with other data, or the same data tokenised differently; "
-            "choose another --output, or restore the data, --chat or --max-length"
+            "choose another --output, or restore the data, input.chat or input.max_length"
         )
 
 
@@ -300,7 +301,7 @@ def test_index_of_other_settings_is_refused(built, model, many_pairs, change, de
     settings = PassSettings(**({"projection_size": 3, "token_budget": 64} | change))
     assert refusal(model, many_pairs(5), built, settings) == (
         f"{built}: this index was built with other settings ({detail}); choose another --output, or restore "
-        "--projection-size, --seed, --layers, --normalise or --token-budget"
+        "the section index"
     )
 
 
@@ -370,15 +371,15 @@ def test_out_of_memory_names_the_mend(tmp_path, model, many_pairs, monkeypatch):
 
     monkeypatch.setattr("congrad.gradients.sketch.Recorder.sketches", run_out)
     message = refusal(model, many_pairs(5), tmp_path / "index", SETTINGS)
-    assert message == "out of memory on cpu; lower --token-budget 64 or --max-length"
+    assert message == "out of memory on cpu; lower index.token_budget (64) or input.max_length"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"projection_size": 0}, "--projection-size 0: must be 1 or more"),
-        ({"normalise": "max"}, "--normalise 'max': must be 'sum' or 'mean'"),
-        ({"token_budget": 0}, "--token-budget 0: must be 1 or more"),
+        ({"projection_size": 0}, "index.projection_size 0: must be 1 or more"),
+        ({"normalise": "max"}, "index.normalise 'max': must be sum or mean"),
+        ({"token_budget": 0}, "index.token_budget 0: must be 1 or more"),
     ],
 )
 def test_settings_check_themselves(change, message):

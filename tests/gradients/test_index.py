@@ -8,8 +8,9 @@ import torch
 
 from congrad.errors import UserError
 from congrad.files import write_atomically
-from congrad.gradients import PassSettings, build_index, open_index
+from congrad.gradients import build_index, open_index
 from congrad.gradients.index import encode, shards_of, write_tensors
+from congrad.settings.index import PassSettings
 
 
 def draw(pairs, dims, seed=0):

@@ -8,9 +8,10 @@ import threading
 import pytest
 
 from congrad.errors import UserError
-from congrad.gradients import PassSettings, build_index
+from congrad.gradients import build_index
 from congrad.models.load import load_model
 from congrad.models.ranks import Rank
+from congrad.settings.index import PassSettings
 
 SETTINGS = PassSettings(projection_size=3, token_budget=64)
 

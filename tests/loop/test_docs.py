@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from congrad.loop.config import read_config
-from congrad.loop.reference import reference
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "loop.md"
@@ -29,11 +28,6 @@ def commands() -> Iterator[list[str]]:
             words = shlex.split(line, comments=True)
             if words[0] == "congrad":
                 yield words[1:]
-
-
-def test_the_reference_is_what_the_code_says():
-    page = (ROOT / "docs" / "loop-settings.md").read_text(encoding="utf-8")
-    assert page == reference(), "python -m congrad.loop.reference > docs/loop-settings.md"
 
 
 def test_the_page_names_every_command_of_the_loop():

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from congrad.models.compute import begun_dtype, in_dtype_of, settle_stage
-from congrad.models.settings import Model
 from congrad.progress import Listener
+from congrad.settings.model import Model
 
 
 @pytest.mark.parametrize(

@@ -188,11 +188,12 @@ def test_other_kinds_of_model(tmp_path: Path) -> None:
 def test_remote_code_is_off(tmp_path: Path) -> None:
     path = save_config(tmp_path / "remote", model_type="mine", auto_map={"AutoConfig": "code.Mine"})
     (tmp_path / "remote" / "code.py").write_text("raise SystemExit('this must not run')")
-    assert refusal(path) == f"model {path} brings its own Python code: read it, then pass --trust-remote-code to run it"
+    fix = "read it, then set model.trust_remote_code to run it"
+    assert refusal(path) == f"model {path} brings its own Python code; {fix}"
 
 
 def test_unknown_options(checkpoint: str) -> None:
-    assert refusal(checkpoint, dtype="int7") == "dtype int7 is unknown: choose one of auto, float32, bfloat16, float16"
+    assert refusal(checkpoint, dtype="int7") == "model.dtype 'int7': must be one of auto, float32, bfloat16, float16"
     assert 'attn_implementation="nothing"` is not supported' in refusal(checkpoint, attn_implementation="nothing")
     if not torch.cuda.is_available():
         assert refusal(checkpoint, device="cuda").endswith("finds 0 CUDA devices; use --device cpu")
@@ -202,7 +203,7 @@ def test_adapters_that_are_none(checkpoint: str, adapter: str, tmp_path: Path, m
     assert refusal(checkpoint, adapter=str(tmp_path)).endswith(
         "no adapter_config.json there; give a directory that PEFT saved"
     )
-    assert "pass its base model as --model" in refusal(adapter)
+    assert "give its base model as model.name" in refusal(adapter)
     settings = Path(adapter) / "adapter_config.json"
     lora = json.loads(settings.read_text())
     settings.write_text(json.dumps(lora | {"target_modules": ["nowhere"]}))

@@ -7,7 +7,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from congrad.errors import UserError
 from congrad.models import precision
 from congrad.models.precision import Shape, choose, layer_shape, seconds_of, times_as_fast
-from congrad.models.settings import switch
+from congrad.settings.model import switch
 
 CPU = torch.device("cpu")
 

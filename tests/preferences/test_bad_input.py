@@ -145,7 +145,7 @@ COLUMN_TABLE: dict[str, tuple[dict, dict[str, str], list[str]]] = {
     "misspelt": (renamed("chosen", "chosn"), {}, ["no column 'chosen'", "nearest is 'chosn'", "rename"]),
     "case": (renamed("rejected", "Rejected"), {}, ["no column 'rejected'", "nearest is 'Rejected'"]),
     "misspelt prompt": (renamed("prompt", "promt"), {}, ["no column 'prompt'", "'promt'", "rename"]),
-    "language": (renamed("language", "lang"), {}, ["no column 'language'", "'lang'", "--language-column"]),
+    "language": (renamed("language", "lang"), {}, ["no column 'language'", "'lang'", "input.columns.language"]),
     "nothing near": (renamed("language", "x"), {}, ["no column 'language'", "'prompt', 'chosen'", "add it"]),
     "other language column": (ROW, {"language_column": "langage"}, ["no column 'langage'", "'language'"]),
     "untrusted name": (renamed("chosen", "\x1b[31m\n"), {}, ["no column 'chosen'", r"'\x1b[31m\n'"]),

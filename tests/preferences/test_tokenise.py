@@ -271,7 +271,7 @@ def test_unsuitable_tokenizers_and_rows_are_refused_with_the_mend():
     plain, strict = make_tokenizer(), make_tokenizer("", STRICT)
     with pytest.raises(UserError, match=r"no chat template for conversations; set tokenizer\.chat_template"):
         ours(TALK, plain, 64)
-    with pytest.raises(UserError, match="no chat template for conversations; leave --chat out"):
+    with pytest.raises(UserError, match=r"no chat template for conversations; leave input\.chat out"):
         ours(STANDARD, plain, 64, chat=True)
     with pytest.raises(UserError, match="conversations already"):
         ours(TALK, strict, 64, chat=True)

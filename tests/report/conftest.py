@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from congrad.consensus import Consensus, Loss
-from congrad.filtering import Input
-from congrad.gradients import PassSettings
-from congrad.models.settings import Model
 from congrad.selection import reasons, select
-from congrad.selection.settings import Selection
+from congrad.settings.consensus import Consensus, Loss
+from congrad.settings.index import PassSettings
+from congrad.settings.input import Input
+from congrad.settings.model import Model
+from congrad.settings.selection import Selection
 
 LANGUAGES = ("ar", "de", "el", "en", "es", "fr", "he", "hi", "ja", "ko", "th", "tr", "zh")
 TEXTS = {"ar": "ما الشهر الذي يأتي بعد شهر ديسمبر؟", "he": "מה בירת צרפת?", "ja": "フランスの首都は?"}

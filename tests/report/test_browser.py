@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from congrad.report.write import write_report
-from congrad.selection import Selection, select
+from congrad.selection import select
+from congrad.settings.selection import Selection
 
 SIZES = [(1280, False), (400, True)]
 HOSTILE = [
@@ -149,8 +150,8 @@ def test_the_slider_keeps_what_the_filter_would(run_directory, look, tmp_path):
             assert page.locator("#kept-count").inner_text().startswith(f"Keeps {kept.sum()} of 650 pairs")
             page.locator("#verdict").select_option("kept")
             assert sorted(page.evaluate(ALL_ROWS)) == np.flatnonzero(kept).tolist()
-            options = {"keep": "--keep", "min_score": "--min-score", "scope": "--keep-scope"}
-            words = " ".join(f"{options[name]} {rule[name]}" for name in rule).replace("--keep 1.0", "--keep 1")
+            options = {"keep": "--keep ", "min_score": "--min-score ", "scope": "selection.scope="}
+            words = " ".join(f"{options[name]}{rule[name]}" for name in rule).replace("--keep 1.0", "--keep 1")
             assert page.locator("#command").inner_text() == f"congrad filter {directory} {words}"
         page.locator("#reset").click()
         assert told_kept(page) == by_language(table["keep"], table["language"])

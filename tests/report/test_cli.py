@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from congrad.cli import app
-from congrad.consensus import Consensus, Loss
 from congrad.errors import UserError
 from congrad.report.command import refilter_command
 from congrad.report.figures import write_figures
+from congrad.settings.consensus import Consensus, Loss
 
 
 def call(*arguments):
@@ -40,7 +40,7 @@ def test_filter_ends_with_its_report(filtered, tmp_path):
     assert done.stderr.splitlines()[-1] == f"report: {path}"
     assert "6 of 30 pairs stay: the best-aligned 20% of every language" in path.read_text()
 
-    done = call("filter", tmp_path / "run", "--no-report", "--quiet")
+    done = call("filter", tmp_path / "run", "report.write=false", "--quiet")
     assert done.exit_code == 0
     assert not path.exists(), "it would speak of another selection"
     assert "report" not in done.stderr
@@ -67,13 +67,14 @@ def test_a_run_is_whole_without_its_report(filtered, tmp_path, monkeypatch, erro
 
 
 def test_the_page_s_command_filters_as_the_run_was_filtered(filtered, tmp_path):
-    assert call(*filtered, "--no-report").exit_code == 0
-    options = "--loss lp-dpo --length-penalty 0.01 --beta 0.3 --accumulate ema --ema-batch 4 --cross-fit 3 --seed 7"
-    assert call("filter", tmp_path / "run", *options.split(), "--no-report").exit_code == 0
+    assert call(*filtered, "report.write=false").exit_code == 0
+    options = "loss.name=lp-dpo loss.length_penalty=0.01 loss.beta=0.3 consensus.accumulate=ema consensus.ema_batch=4"
+    options += " consensus.cross_fit=3 consensus.seed=7"
+    assert call("filter", tmp_path / "run", *options.split(), "report.write=false").exit_code == 0
     before = json.loads((tmp_path / "run" / "manifest.json").read_text())["config"]
     command = refilter_command(tmp_path / "run", {"config": before})
-    assert "--ema-decay" in command
-    assert call(*shlex.split(command)[1:], "--no-report", "--keep", 0.5).exit_code == 0
+    assert "consensus.ema_decay" in command
+    assert call(*shlex.split(command)[1:], "report.write=false", "--keep", 0.5).exit_code == 0
     after = json.loads((tmp_path / "run" / "manifest.json").read_text())["config"]
     assert after == before
     plain = {"config": {"loss": asdict(Loss()), "consensus": asdict(Consensus())}}

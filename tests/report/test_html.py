@@ -15,7 +15,7 @@ from congrad.report.html import embed, typed, visible
 from congrad.report.read import read_run
 from congrad.report.summary import exact_percent, listed, percent, rule_in_words, summarise, unscored
 from congrad.report.write import write_report
-from congrad.selection import Selection
+from congrad.settings.selection import Selection
 
 
 def data_of(path):
@@ -136,7 +136,7 @@ def test_a_summary_without_conflict_few_pairs_and_low_fidelity(run_directory, tm
     assert {name: number for name, number, _ in few.facts}["Conflicts beyond noise"] == "can’t tell"
     told = " ".join(step.text for step in few.steps)
     assert "Add pairs in ar, de, el, en, es, fr and 7 more" in told
-    assert "--projection-size 512" in told
+    assert "index.projection_size=512" in told
 
     none = {"pairs": 0, "half_size_spearman": None, "estimated_spearman": None}
     alone = summary_of(run_directory(tmp_path / "alone", languages=("de",), each=40, fidelity=none))

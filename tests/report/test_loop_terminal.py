@@ -7,9 +7,9 @@ from rich.console import Console
 from tests.report.evaluations import HOSTILE, evaluation, write
 
 from congrad.evaluation.run import row_name
-from congrad.loop.filter_settings import METHODS
 from congrad.report.loop import show_stage
 from congrad.selfreward.hygiene import measure_hygiene
+from congrad.settings.tree import METHODS
 
 LANGUAGES = ["de", "en", "es", "fr", "ru", "ar", "el", "hi", "ja", "ko", "th", "tr", "zh"]
 WIDTH = 80

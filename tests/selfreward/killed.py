@@ -9,11 +9,12 @@ from pathlib import Path
 
 import torch
 
-from congrad.models.settings import Model
 from congrad.progress import Listener, Progress
-from congrad.selfreward.engines import Engine
-from congrad.selfreward.generate import Generate, run_generate
-from congrad.selfreward.prompts import Prompts, load_prompts
+from congrad.selfreward.generate import run_generate
+from congrad.selfreward.prompts import load_prompts
+from congrad.settings.engine import Engine
+from congrad.settings.model import Model
+from congrad.settings.selfreward import Generate, Prompts
 
 
 def rest(progress: Progress) -> None:

@@ -11,11 +11,13 @@ from tests.listening import counting
 
 import congrad.selfreward.engines.endpoint as endpoint_module
 from congrad.errors import UserError
-from congrad.models.settings import Model
-from congrad.selfreward.engines import Engine, Reply
+from congrad.selfreward.engines import Reply
 from congrad.selfreward.engines.local import LocalEngine
-from congrad.selfreward.generate import Generate, as_messages, collect, make_requests, run_generate, warnings
-from congrad.selfreward.prompts import Prompt, Prompts, load_prompts
+from congrad.selfreward.generate import as_messages, collect, make_requests, run_generate, warnings
+from congrad.selfreward.prompts import Prompt, load_prompts
+from congrad.settings.engine import Engine
+from congrad.settings.model import Model
+from congrad.settings.selfreward import Generate, Prompts
 from congrad.stage import content_key
 
 SMALL = Generate(samples=3, max_tokens=8, engine=Engine(batch_size=4))

@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import congrad.selfreward.implicit as implicit_module
 from congrad.errors import UserError
-from congrad.models.settings import Model
-from congrad.selfreward.judge import Judge, run_judge
+from congrad.selfreward.judge import run_judge
+from congrad.settings.model import Model
+from congrad.settings.selfreward import Judge
 from congrad.stage import begin, content_key, finish, write_rows
 
 IMPLICIT = Judge(kind="implicit-reward", beta=0.3)

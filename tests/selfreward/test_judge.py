@@ -11,11 +11,13 @@ from tests.listening import counting
 
 import congrad.selfreward.judge as judge_module
 from congrad.errors import UserError
-from congrad.models.settings import Model
-from congrad.selfreward.engines import Engine, Reply, Request
+from congrad.selfreward.engines import Reply, Request
 from congrad.selfreward.engines.local import LocalEngine
-from congrad.selfreward.judge import Judge, run_judge, who_judges
+from congrad.selfreward.judge import run_judge, who_judges
 from congrad.selfreward.rubric import fill, read_template
+from congrad.settings.engine import Engine
+from congrad.settings.model import Model
+from congrad.settings.selfreward import Judge
 from congrad.stage import begin, content_key, finish, write_rows
 
 RESPONSES = [("de", "Wie?", ["So.", "Anders, {prompt}."]), ("ja", "何？", ["これ。", "それ。"])]

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from congrad.errors import UserError
 from congrad.preferences import load_preferences, tokenise
 from congrad.selfreward.language import Verdict
-from congrad.selfreward.pair import Candidate, Pair, choose, ranking_scores, run_pair
+from congrad.selfreward.pair import Candidate, choose, ranking_scores, run_pair
+from congrad.settings.selfreward import Pair
 from congrad.stage import begin, content_key, finish, write_rows
 
 # The rules, prompt by prompt

@@ -4,7 +4,8 @@ import datasets
 import pytest
 
 from congrad.errors import UserError
-from congrad.selfreward.prompts import Prompts, load_prompts
+from congrad.selfreward.prompts import load_prompts
+from congrad.settings.selfreward import Prompts
 from congrad.stage import content_key
 
 ROWS = [

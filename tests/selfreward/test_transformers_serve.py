@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from congrad.models.packaged import resolve
-from congrad.models.settings import Model
-from congrad.selfreward.engines import Engine, Request, open_engine
+from congrad.selfreward.engines import Request, open_engine
 from congrad.selfreward.engines.server import answers, serve
-from congrad.selfreward.generate import Generate, run_generate
-from congrad.selfreward.prompts import Prompts, load_prompts
+from congrad.selfreward.generate import run_generate
+from congrad.selfreward.prompts import load_prompts
+from congrad.settings.engine import Engine
+from congrad.settings.model import Model
+from congrad.settings.selfreward import Generate, Prompts
 
 ROWS = [
     {"prompt": "What is the capital of France?", "language": "en"},

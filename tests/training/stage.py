@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from congrad.models.settings import Model
 from congrad.progress import Listener, Progress
-from congrad.training import Lora, Rounds
+from congrad.settings.model import Model
+from congrad.settings.training import Lora, Rounds
 from congrad.training.train import train
 
 if "WORLD_SIZE" in os.environ:

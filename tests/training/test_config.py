@@ -10,11 +10,9 @@ import torch
 from trl import DPOConfig, DPOTrainer
 
 from congrad.errors import UserError
-from congrad.training import Lora, Rounds
+from congrad.settings.train import LOSS_TYPES, OWNED, check_dpo_config, dpo_names
+from congrad.settings.training import Lora, Rounds
 from congrad.training.config import (
-    LOSS_TYPES,
-    OWNED,
-    check_dpo_config,
     defaults,
     is_cpu,
     make_dpo_config,
@@ -33,6 +31,7 @@ def refusal(values: dict[str, Any], **rounds: Any) -> str:
 
 def test_names_are_trls() -> None:
     names = {field.name for field in dataclasses.fields(DPOConfig)}
+    assert dpo_names() == {field.name for field in dataclasses.fields(DPOConfig) if field.init}, "read from the source"
     assert names >= OWNED.keys()
     for evaluates in (False, True):
         assert names >= defaults(max_length=8, cpu=True, lora=True, evaluates=evaluates).keys()
@@ -72,10 +71,11 @@ def test_half_precision_is_the_users_to_choose(tmp_path: Any) -> None:
 
 def test_names_that_are_none_or_not_the_users() -> None:
     assert (
-        refusal({"learning_rat": 1}) == "train.learning_rat is no field of TRL's DPOConfig; did you mean learning_rate?"
+        refusal({"learning_rat": 1})
+        == "train.learning_rat is not a field of TRL's DPOConfig; did you mean learning_rate?"
     )
-    assert "train.xyzzy is no field" in refusal({"xyzzy": 1})
-    assert refusal({"output_dir": "x"}).startswith("train.output_dir is not yours to set: the stage has a directory")
+    assert "train.xyzzy is not a field" in refusal({"xyzzy": 1})
+    assert refusal({"output_dir": "x"}).startswith("train.output_dir is not yours to set; the stage has a directory")
     assert "nothing is uploaded" in refusal({"push_to_hub": True})
     assert "takes attn_implementation and dtype, not revision" in refusal({"model_init_kwargs": {"revision": "x"}})
     assert "not 'bfloat16'" in refusal({"model_init_kwargs": "bfloat16"})
@@ -93,7 +93,7 @@ def test_values_that_trl_refuses(tmp_path: Any) -> None:
     ("values", "part"),
     [
         *(
-            ({"loss_type": name}, f"loss_type {name}, which is no function of the margin")
+            ({"loss_type": name}, f"loss_type {name}, which is not a function of the margin")
             for name in ("ipo", "sigmoid_norm", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero")
         ),
         ({"loss_type": ["sigmoid", "apo_down"]}, "loss_type apo_down"),
@@ -105,7 +105,7 @@ def test_values_that_trl_refuses(tmp_path: Any) -> None:
 )
 def test_a_penalty_is_refused_where_it_would_mean_something_else(values: dict[str, Any], part: str) -> None:
     line = refusal(values, length_penalty=0.01)
-    assert line.startswith("rounds.length_penalty 0.01 does not go with train.")
+    assert line.startswith("rounds.length_penalty does not go with train.")
     assert part in line
     check_dpo_config(values, Rounds())
 
@@ -115,7 +115,7 @@ def test_a_penalty_needs_a_beta() -> None:
 
 
 def test_an_unknown_loss() -> None:
-    assert refusal({"loss_type": "sigmod"}) == "train.loss_type 'sigmod' is unknown; did you mean sigmoid?"
+    assert refusal({"loss_type": "sigmod"}) == "train.loss_type 'sigmod': is unknown; did you mean sigmoid?"
 
 
 def test_dropout_that_trl_would_switch_off() -> None:

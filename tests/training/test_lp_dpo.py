@@ -13,7 +13,8 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from trl import DPOConfig, DPOTrainer
 
-from congrad.consensus.loss import Loss, margins, pair_weights
+from congrad.consensus.loss import margins, pair_weights
+from congrad.settings.consensus import Loss
 from congrad.training.lp_dpo import LPDPOTrainer
 
 BETA, ALPHA = 0.3, 0.07

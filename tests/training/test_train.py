@@ -21,8 +21,8 @@ from transformers import AutoTokenizer
 
 from congrad.errors import UserError
 from congrad.models.load import load_model
-from congrad.models.settings import Model
-from congrad.training import Lora, Rounds
+from congrad.settings.model import Model
+from congrad.settings.training import Lora, Rounds
 from congrad.training.train import last_checkpoint, tidy, train
 
 STAGE = Path(__file__).with_name("stage.py")

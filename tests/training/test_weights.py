@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 
 from congrad.errors import UserError
 from congrad.models.load import load_model, load_tokenizer
-from congrad.models.settings import Model
+from congrad.settings.model import Model
 from congrad.training.weights import cast, load_plain, merge, round_to, save_next
 
 IDS = torch.arange(2, 14)[None]

@@ -11,16 +11,16 @@ import typer
 from congrad.cli.env import env_command
 from congrad.cli.evaluate import evaluate_command
 from congrad.cli.export import export_command
-from congrad.cli.filter import filter_command
+from congrad.cli.filter import FilterCommand, filter_command
 from congrad.cli.generate import generate_command
 from congrad.cli.judge import judge_command
-from congrad.cli.options import BriefHelp
 from congrad.cli.pair import pair_command
 from congrad.cli.report import report_command
 from congrad.cli.run import run_command
+from congrad.cli.settings import settings_command
 from congrad.cli.train import train_command
 from congrad.errors import UserError
-from congrad.models.settings import switch
+from congrad.settings.model import switch
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,7 +63,7 @@ def interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
 
 # In the order of the help page.
-app.command("filter", cls=BriefHelp)(interruptible(filter_command))
+app.command("filter", cls=FilterCommand)(interruptible(filter_command))
 app.command("report")(interruptible(report_command))
 app.command("export")(interruptible(export_command))
 app.command("run")(interruptible(run_command))
@@ -72,6 +72,7 @@ app.command("judge")(interruptible(judge_command))
 app.command("pair")(interruptible(pair_command))
 app.command("train")(interruptible(train_command))
 app.command("evaluate")(interruptible(evaluate_command))
+app.command("settings")(settings_command)
 app.command("env")(env_command)
 
 
@@ -80,11 +81,14 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print("congrad:", *str(error).splitlines(), file=sys.stderr)
+        print("congrad:", error, file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)
     except Exception:
         traceback.print_exc()
-        print("congrad: this is a bug; please report it with the lines above", file=sys.stderr)
+        print(
+            "congrad: this is a bug; please report it with the lines above and what `congrad env` prints",
+            file=sys.stderr,
+        )
         sys.exit(1)

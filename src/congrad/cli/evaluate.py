@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from congrad.cli.stage_options import ConfigFile, Output, Quiet, stage_config, stage_screen, warn_if_slow
+from congrad.cli.stage_options import ConfigFile, Output, Quiet, model_of, stage_screen, warn_if_slow
 from congrad.errors import UserError
 
 
@@ -25,30 +25,29 @@ def evaluate_command(
 
     congrad evaluate M0=gemma3-270m M1=m1/model --output table evaluate.pairs=held-out/
     """
-    from dataclasses import replace
-
-    from congrad.loop.config import is_override
+    from congrad.preferences.load import glance_at_pairs
+    from congrad.settings.evaluation import Evaluate
+    from congrad.settings.read import is_override, read
 
     named = [name_and_model(word) for word in words if not is_override(word)]
     if not named:
-        raise UserError("no model to evaluate; write NAME=MODEL, the one to compare with first")
+        raise UserError("no model to evaluate", "write NAME=MODEL, the one to compare with first")
     names = [name for name, _ in named]
     for number, name in enumerate(names):
         if name in names[:number]:
-            raise UserError(f"two models are named {name!r}; write NAME=MODEL with a name of its own for each")
+            raise UserError(f"two models are named {name!r}", "write NAME=MODEL with a name of its own for each")
     overrides = [word for word in words if is_override(word)]
-    with stage_screen("evaluate", output, quiet=quiet) as listener:
-        reads = ("model", "evaluate")
-        settings = stage_config(config, overrides, {"model.name": named[0][1]}, reads=reads, listener=listener)
-        first = settings.model
-        models = {names[0]: first} | {
-            name: replace(first, name=model, adapter=None, reference=None, revision=None) for name, model in named[1:]
-        }
+    given = read(config, overrides, {"model.name": ("MODEL", named[0][1])})
+    first, settings = model_of(given), given.section(Evaluate)
+    models = {names[0]: first} | {name: first.other(model) for name, model in named[1:]}
+    with stage_screen("evaluate", output, given, quiet=quiet) as listener:
+        if settings.pairs is not None:
+            glance_at_pairs(settings.pairs, settings.split, settings.columns.language)
         listener.on_stage("starting PyTorch")
         from congrad.evaluation.run import run_evaluate
 
         warn_if_slow(first, listener)
-        run_evaluate(models, settings.evaluate, output, listener=listener)
+        run_evaluate(models, settings, output, listener=listener)
 
 
 def name_and_model(word: str) -> tuple[str, str]:

@@ -8,23 +8,19 @@ import typer
 
 from congrad.cli.options import option
 
-HUB = "Hub"
-
 
 def export_command(
     run: Annotated[
         Path, typer.Argument(help="Directory of a finished run of the filter.", metavar="RUN", show_default=False)
     ],
-    format: Annotated[
-        str, option(None, "trl, llamafactory, ms-swift, axolotl or openrlhf. [trl]", "--format", "-f")
-    ] = "trl",
-    output: Annotated[Path | None, option(None, "Directory to write. [RUN/FORMAT]", "--output", "-o")] = None,
+    format: Annotated[str, option("trl, llamafactory, ms-swift, axolotl or openrlhf. [trl]", "--format", "-f")] = "trl",
+    output: Annotated[Path | None, option("Directory to write. [RUN/FORMAT]", "--output", "-o")] = None,
     push_to_hub: Annotated[
-        str | None, option(HUB, "Upload to this dataset repository, private.", metavar="USER/NAME")
+        str | None, option("Upload to this dataset repository, private.", metavar="USER/NAME")
     ] = None,
-    public: Annotated[bool, option(HUB, "Let everybody read it.", "--public")] = False,
+    public: Annotated[bool, option("Let everybody read it.", "--public")] = False,
     licence: Annotated[
-        str | None, option(HUB, "Licence of your data, for the card, such as cc-by-4.0. [unsaid]", "--license")
+        str | None, option("Licence of your data, for the card, such as cc-by-4.0. [unsaid]", "--license")
     ] = None,
 ) -> None:
     """Write the kept pairs as a trainer reads them, with the few lines of configuration it needs.

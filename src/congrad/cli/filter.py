@@ -5,152 +5,198 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from congrad.cli.options import help_all, option
+from congrad.cli.options import KeyValues, option
 from congrad.errors import UserError
 
 if TYPE_CHECKING:
     from congrad.filtering.conclude import FilterResult
+    from congrad.settings.consensus import Loss
+    from congrad.settings.read import Given
+    from congrad.settings.tree import FilterConfig
 
-INPUT, PASS, CONSENSUS, SELECTION, OUTPUT = "Input", "Gradient pass", "Consensus", "Selection", "Output"
-# Settings of an index: on a run that has one they would be ignored, so they are refused there.
-INDEX_OPTIONS = (
-    *("split", "language_column", "chat", "max_length", "limit", "dry_run"),
-    *("model", "dtype", "device", "adapter", "reference", "revision", "trust_remote_code"),
-    *("projection_size", "layers", "normalise", "token_budget"),
-)
+MOVED_FLAGS = {
+    "--aggregator": "consensus.aggregator",
+    "--accumulate": "consensus.accumulate",
+    "--beta": "loss.beta",
+    "--chat": "input.chat",
+    "--cross-fit": "consensus.cross_fit",
+    "--ema-batch": "consensus.ema_batch",
+    "--ema-decay": "consensus.ema_decay",
+    "--help-all": "congrad settings",
+    "--keep-scope": "selection.scope",
+    "--label-smoothing": "loss.label_smoothing",
+    "--layers": "index.layers",
+    "--length-penalty": "loss.length_penalty",
+    "--loss": "loss.name",
+    "--max-length": "input.max_length",
+    "--no-report": "report.write",
+    "--normalise": "index.normalise",
+    "--projection-size": "index.projection_size",
+    "--seed": "index.seed, consensus.seed or input.seed",
+    "--split": "input.split",
+    "--target-margin": "loss.target_margin",
+    "--token-budget": "index.token_budget",
+    "--trust-remote-code": "model.trust_remote_code",
+}
+"""Flags of earlier versions that became keys."""
+
+
+class FilterCommand(TyperCommand):
+    """Answers a flag of earlier versions with its key."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for word in args:
+            if (key := MOVED_FLAGS.get(word.partition("=")[0])) is not None:
+                example = key if " " in key else f"{key}=VALUE"
+                raise UserError(f"{word.partition('=')[0]} is not a flag any more", f"write {example}")
+        return list(super().parse_args(ctx, args))
+
+
+OF_THE_INDEX = ("input", "model", "index")  # sections that would be ignored on a run, which has its index
 
 
 def filter_command(
     source: Annotated[
-        str,
-        typer.Argument(
-            help="Pairs (a path, a hub id), or a run.",
-            metavar="DATA|RUN",
-            show_default=False,
-        ),
-    ],
-    model: Annotated[str | None, option(None, "Path, hub id, gemma3-270m or smollm2-135m.", "--model", "-m")] = None,
-    output: Annotated[
-        Path | None, option(None, "Directory of the run. [runs/NAME of the data]", "--output", "-o")
-    ] = None,
-    keep: Annotated[float | None, option(None, "Share of the pairs to keep. [0.5]")] = None,
-    limit: Annotated[int | None, option(None, "Sample so many, stratified by language.")] = None,
-    format: Annotated[str | None, option(None, "Export for a trainer, see congrad export.", "--format", "-f")] = None,
-    dry_run: Annotated[bool, option(None, "Stop at the estimate of time, memory and disk.", "--dry-run")] = False,
-    quiet: Annotated[bool, option(None, "Show the result only.", "--quiet", "-q")] = False,
-    no_report: Annotated[bool, option(OUTPUT, "Leave report.html out.", "--no-report")] = False,
-    help_all: Annotated[bool, help_all()] = False,
-    language_column: Annotated[str | None, option(INPUT, "Column that groups the pairs. [language]")] = None,
-    split: Annotated[str | None, option(INPUT, "Split to read. [train]")] = None,
-    chat: Annotated[bool | None, option(INPUT, "Put plain rows through the chat template.", "--chat")] = None,
-    max_length: Annotated[int | None, option(INPUT, "Tokens of prompt and response together. [1024]")] = None,
-    dtype: Annotated[str | None, option(PASS, "auto, float32, bfloat16 or float16. [auto: the faster here]")] = None,
-    device: Annotated[str | None, option(PASS, "auto, cpu, cuda, cuda:1, xpu or mps. [auto]")] = None,
-    adapter: Annotated[str | None, option(PASS, "LoRA adapter; its matrices are the gradient space.")] = None,
-    reference: Annotated[str | None, option(PASS, "Reference model, where the policy is not its own.")] = None,
-    layers: Annotated[str | None, option(PASS, "Decoder blocks: upper, or a slice such as 12: [all]")] = None,
-    normalise: Annotated[str | None, option(PASS, "sum, or mean for the losses ipo and simpo. [sum]")] = None,
-    projection_size: Annotated[
-        int | None, option(PASS, "A gradient becomes size x size. [256; 128 from 20,000 pairs]")
-    ] = None,
-    token_budget: Annotated[int | None, option(PASS, "Tokens in one pass. [512 on a CPU, 16384 on a GPU]")] = None,
-    revision: Annotated[str | None, option(PASS, "Revision of a hub model.")] = None,
-    trust_remote_code: Annotated[
-        bool | None, option(PASS, "Run Python that comes with the model.", "--trust-remote-code")
-    ] = None,
-    aggregator: Annotated[
         str | None,
-        option(CONSENSUS, "pcgrad or mean; upgrad, mgda, cagrad, gradvac, aligned-mtl with torchjd. [pcgrad]"),
+        typer.Argument(help="Pairs (a path, a hub id), or a run.", metavar="DATA|RUN", show_default=False),
     ] = None,
-    loss: Annotated[str | None, option(CONSENSUS, "dpo, lp-dpo, hinge, robust; ipo, simpo. [dpo]")] = None,
-    beta: Annotated[float | None, option(CONSENSUS, "Of the loss. [0.1]")] = None,
-    length_penalty: Annotated[float | None, option(CONSENSUS, "Alpha of lp-dpo, per token.")] = None,
-    label_smoothing: Annotated[float | None, option(CONSENSUS, "Share of flipped labels, of robust.")] = None,
-    target_margin: Annotated[float | None, option(CONSENSUS, "Gamma of simpo. [0.5]")] = None,
-    accumulate: Annotated[str | None, option(CONSENSUS, "Language gradients: mean or ema. [mean]")] = None,
-    ema_decay: Annotated[float | None, option(CONSENSUS, "Of ema. [0.9]")] = None,
-    ema_batch: Annotated[int | None, option(CONSENSUS, "Pairs of a mini-batch of ema. [8]")] = None,
-    cross_fit: Annotated[int | None, option(CONSENSUS, "Folds; 0: a pair takes part in its own consensus. [5]")] = None,
-    seed: Annotated[int | None, option(CONSENSUS, "Of sample, projections, folds and orders. [0]")] = None,
-    keep_scope: Annotated[str | None, option(SELECTION, "The share of every language, or global. [language]")] = None,
-    min_score: Annotated[
-        float | None, option(SELECTION, "Keep all pairs from this score on, instead of a share.")
-    ] = None,
+    words: KeyValues = None,
+    model: Annotated[str | None, option("Path, hub id, gemma3-270m or smollm2-135m.", "--model", "-m")] = None,
+    output: Annotated[Path | None, option("Directory of the run. [runs/NAME of the data]", "--output", "-o")] = None,
+    keep: Annotated[str | None, option("Share of the pairs to keep. [0.5]", metavar="SHARE")] = None,
+    min_score: Annotated[str | None, option("Keep all from this score on.", metavar="SCORE")] = None,
+    language_column: Annotated[str | None, option("Groups the pairs. [language]", metavar="NAME")] = None,
+    limit: Annotated[str | None, option("Sample so many, by language.", metavar="COUNT")] = None,
+    dtype: Annotated[str | None, option("auto, float32, bfloat16, float16.")] = None,
+    device: Annotated[str | None, option("auto, cpu, cuda, cuda:1, xpu, mps.")] = None,
+    adapter: Annotated[str | None, option("LoRA adapter: the gradient space.")] = None,
+    reference: Annotated[str | None, option("Reference model. [the policy]")] = None,
+    revision: Annotated[str | None, option("Revision of a hub model.")] = None,
+    config: Annotated[Path | None, option("YAML file with settings.", "--config", "-c", metavar="FILE")] = None,
+    format: Annotated[str | None, option("Export, see congrad export.", "--format", "-f", metavar="NAME")] = None,
+    dry_run: Annotated[bool, option("Stop at the estimate.", "--dry-run")] = False,
+    quiet: Annotated[bool, option("Show the result only.", "--quiet", "-q")] = False,
 ) -> None:
-    """Keep the pairs whose gradient points where the languages agree.
+    """Keep the pairs whose gradient points where the languages agree. All keys: congrad settings.
 
-    \bcongrad filter pairs/ --model gemma3-270m --output runs/x --keep 0.5
+    \bcongrad filter pairs/ --model gemma3-270m --output runs/x index.seed=1
     congrad filter runs/x --keep 0.3
     """
-    given = {name: value for name, value in locals().items() if value is not None and value is not False}
-    run_filter(given)
+    from congrad.settings.read import is_override, read
+
+    keys: list[str] = list(words or [])
+    if source is not None and is_override(source):
+        source, keys = None, [str(source), *keys]
+    flags = {
+        "input.source": ("DATA", source),
+        "model.name": ("--model", model),
+        "selection.keep": ("--keep", keep),
+        "selection.min_score": ("--min-score", min_score),
+        "input.columns.language": ("--language-column", language_column),
+        "input.limit": ("--limit", limit),
+        "model.dtype": ("--dtype", dtype),
+        "model.device": ("--device", device),
+        "model.adapter": ("--adapter", adapter),
+        "model.reference": ("--reference", reference),
+        "model.revision": ("--revision", revision),
+    }
+    given = read(config, keys, flags)
+    with given.spelled():
+        run_filter(given, output, format=format, dry_run=dry_run, quiet=quiet)
 
 
-def run_filter(given: dict[str, Any]) -> None:
-    """Turns the options that were given into a configuration, and filters."""
-    from congrad.consensus.settings import Consensus, Loss
+def run_filter(given: "Given", output: Path | None, *, format: str | None, dry_run: bool, quiet: bool) -> None:
+    """Filters data, or a run that has its index."""
     from congrad.filtering.directory import is_run
     from congrad.filtering.run import filter_preferences, refilter
-    from congrad.filtering.settings import FilterConfig, Input
-    from congrad.gradients.settings import PassSettings
     from congrad.models.ranks import is_first
-    from congrad.models.settings import Model
     from congrad.report.display import display
-    from congrad.selection.settings import Selection
+    from congrad.settings.consensus import Consensus
+    from congrad.settings.selection import Selection
+    from congrad.settings.tree import Report
 
-    def pick(*names: str, **renamed: str) -> dict[str, Any]:
-        wanted = {name: name for name in names} | renamed
-        return {field: given[option] for field, option in wanted.items() if option in given}
-
-    if "format" in given:
+    if format is not None:
         from congrad.exports.layouts import check_format
 
-        check_format(given["format"])
-    loss = Loss(**pick("beta", "length_penalty", "label_smoothing", "target_margin", name="loss"))
-    consensus = Consensus(**pick("aggregator", "accumulate", "ema_decay", "ema_batch", "cross_fit", "seed"))
-    rule = pick("keep", "min_score", scope="keep_scope")
-    selection = Selection(**(rule if "min_score" in rule else {"keep": 0.5} | rule))
-    source, quiet = given["source"], "quiet" in given
+        check_format(format)
+    if not given.says("input.source"):
+        raise UserError("is missing", "name the pairs, or a run", key="input.source")
+    source = Path(given.section_values("input")["source"])
     with display(quiet=quiet) as showing:
-        if is_run(Path(source)):
-            ignored = [name for name in INDEX_OPTIONS if name in given]
-            if ignored:
-                flag = "--" + ignored[0].replace("_", "-")
-                raise UserError(
-                    f"{source} is a run and has its index already, so {flag} would be ignored: leave it out, or name "
-                    "the data instead of the run"
-                )
+        if is_run(source):
+            for note in check_for_run(given, source, dry_run=dry_run):
+                showing.listener.on_note(note)
             if not is_first():
                 return
             result = refilter(
                 source,
-                loss=loss,
-                consensus=consensus,
-                selection=selection,
-                output=given.get("output"),
+                loss=loss_of(given),
+                consensus=given.section(Consensus),
+                selection=given.section(Selection),
+                output=output,
                 listener=showing.listener,
             )
         else:
-            if "model" not in given:
-                raise UserError(f"{source} is no finished run, so --model is needed to compute gradients")
-            config = FilterConfig(
-                input=Input(source, **pick("split", "language_column", "chat", "max_length", "limit", "seed")),
-                model=Model(
-                    given["model"],
-                    **pick("dtype", "device", "adapter", "reference", "revision", "trust_remote_code"),
-                ),
-                index=PassSettings(**pick("projection_size", "seed", "layers", "normalise", "token_budget")),
-                loss=loss,
-                consensus=consensus,
-                selection=selection,
-            )
-            output = given.get("output", Path("runs") / (Path(source).stem or "run"))
-            filtered = filter_preferences(config, output, dry_run="dry_run" in given, listener=showing.listener)
+            if not given.says("model.name"):
+                problem = f"is missing: {source} is not a finished run, so a model is needed to compute gradients"
+                raise UserError(problem, "give --model", key="model.name")
+            output = output or Path("runs") / (source.stem or "run")
+            filtered = filter_preferences(filter_config(given), output, dry_run=dry_run, listener=showing.listener)
             if filtered is None:
                 return
             result = filtered
-    show_filtered(result, given.get("format"), quiet=quiet, report="no_report" not in given)
+    show_filtered(result, format, quiet=quiet, report=given.section(Report).write)
+
+
+def check_for_run(given: "Given", run: Path, *, dry_run: bool) -> list[str]:
+    """What of a file's settings a run does not read, since it has its index.
+
+    Raises:
+        UserError: such a setting was given on the command line.
+    """
+    problem = f"would be ignored: {run} is a run and has its index already"
+    fix = "leave it out, or name the data instead of the run"
+    ignored = [key for key in given.leaves() if key.split(".")[0] in OF_THE_INDEX and key != "input.source"]
+    for key in ignored:
+        if not given.is_from_file(key):
+            raise UserError(problem, fix, key=key)
+    if dry_run:
+        raise UserError(f"--dry-run {problem}", fix)
+    return [f"{', '.join(ignored)} of {given.file} are not read: {run} has its index already"] if ignored else []
+
+
+def loss_of(given: "Given") -> "Loss":
+    """The loss; with a file of the loop's, that of its training."""
+    from congrad.settings.consensus import Loss
+    from congrad.settings.training import Rounds
+    from congrad.training.loss import preference_loss
+
+    if given.says("loss") or not (given.says("train") or given.says("rounds")):
+        return given.section(Loss)
+    return preference_loss(given.section_values("train"), given.section(Rounds))
+
+
+def filter_config(given: "Given") -> "FilterConfig":
+    """The configuration of the filter; with a file of the loop's, loss and length are those of its training.
+
+    Raises:
+        UserError: by key, what is wrong.
+    """
+    from dataclasses import replace
+
+    from congrad.settings.tree import FilterConfig
+    from congrad.training.loss import max_length, normalise
+
+    wanted, train = given.sections(FilterConfig), given.section_values("train")
+    if not given.says("loss"):
+        wanted = replace(wanted, loss=loss_of(given))
+        if not given.says("index.normalise"):
+            wanted = replace(wanted, index=replace(wanted.index, normalise=normalise(wanted.loss)))
+    if not given.says("input.max_length") and "max_length" in train:
+        wanted = replace(wanted, input=replace(wanted.input, max_length=max_length(train)))
+    return wanted
 
 
 def show_filtered(result: "FilterResult", format: str | None, *, quiet: bool, report: bool) -> None:
@@ -167,6 +213,6 @@ def show_filtered(result: "FilterResult", format: str | None, *, quiet: bool, re
     for directory in stale_exports(result.output):
         print(
             f"congrad: {directory} holds the pairs of an earlier selection; "
-            f"congrad export {result.output} --format {directory.name} writes it anew",
+            f"congrad export {result.output} --format {directory.name} writes it again",
             file=sys.stderr,
         )

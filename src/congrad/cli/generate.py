@@ -4,16 +4,8 @@ from typing import Annotated
 
 import typer
 
-from congrad.cli.stage_options import (
-    ConfigFile,
-    ModelName,
-    Output,
-    Overrides,
-    Quiet,
-    stage_config,
-    stage_screen,
-    warn_if_slow,
-)
+from congrad.cli.options import KeyValues
+from congrad.cli.stage_options import ConfigFile, ModelName, Output, Quiet, model_of, stage_screen, warn_if_slow
 
 
 def generate_command(
@@ -22,7 +14,7 @@ def generate_command(
         typer.Argument(help="Prompts (a path, a hub id)."),
     ],
     output: Output,
-    overrides: Overrides = None,
+    words: KeyValues = None,
     model: ModelName = None,
     config: ConfigFile = None,
     quiet: Quiet = False,
@@ -31,14 +23,18 @@ def generate_command(
 
     congrad generate prompts/ --model smollm2-135m --output answers generate.samples=4
     """
-    given = {"prompts.source": prompts, "model.name": model}
-    with stage_screen("generate", output, quiet=quiet) as listener:
-        settings = stage_config(config, overrides, given, reads=("model", "prompts"), listener=listener)
-        from congrad.selfreward.generate import run_generate
+    from congrad.settings.read import read
+    from congrad.settings.selfreward import Generate, Prompts
+
+    given = read(config, words or [], {"prompts.source": ("PROMPTS", prompts), "model.name": ("--model", model)})
+    policy, settings, source = model_of(given), given.section(Generate), given.section(Prompts)
+    with stage_screen("generate", output, given, quiet=quiet) as listener:
         from congrad.selfreward.prompts import load_prompts
 
-        prompts_read = load_prompts(settings.prompts)
+        prompts_read = load_prompts(source)
         listener.on_stage("starting PyTorch")
-        if settings.generate.engine.kind == "transformers":
-            warn_if_slow(settings.model, listener)
-        run_generate(prompts_read, settings.model, settings.generate, output, listener=listener)
+        from congrad.selfreward.generate import run_generate
+
+        if settings.engine.kind == "transformers":
+            warn_if_slow(policy, listener)
+        run_generate(prompts_read, policy, settings, output, listener=listener)

@@ -5,22 +5,14 @@ from typing import Annotated
 
 import typer
 
-from congrad.cli.stage_options import (
-    ConfigFile,
-    ModelName,
-    Output,
-    Overrides,
-    Quiet,
-    stage_config,
-    stage_screen,
-    warn_if_slow,
-)
+from congrad.cli.options import KeyValues
+from congrad.cli.stage_options import ConfigFile, ModelName, Output, Quiet, model_of, stage_screen, warn_if_slow
 
 
 def judge_command(
     generated: Annotated[Path, typer.Argument(help="Directory of `congrad generate`.", show_default=False)],
     output: Output,
-    overrides: Overrides = None,
+    words: KeyValues = None,
     model: ModelName = None,
     config: ConfigFile = None,
     quiet: Quiet = False,
@@ -29,16 +21,18 @@ def judge_command(
 
     congrad judge answers --output scores judge.samples=3
     """
-    with stage_screen("judge", output, quiet=quiet) as listener:
-        from congrad.selfreward.responses import finished
+    from congrad.selfreward.responses import finished
+    from congrad.settings.read import read
+    from congrad.settings.selfreward import Generate, Judge
 
-        if model is None and config is None:
-            model = finished(generated, "generate")["model"]
-        settings = stage_config(config, overrides, {"model.name": model}, reads=("model",), listener=listener)
+    given = read(config, words or [], {"model.name": ("--model", model)})
+    if not given.says("model.name"):
+        given.values.setdefault("model", {})["name"] = finished(generated, "generate")["model"]
+    policy, settings, engine = model_of(given), given.section(Judge), given.section(Generate).engine
+    with stage_screen("judge", output, given, quiet=quiet) as listener:
         listener.on_stage("starting PyTorch")
         from congrad.selfreward.judge import run_judge
 
-        engine = settings.generate.engine
-        if (settings.judge.engine or engine).kind == "transformers":
-            warn_if_slow(settings.model, listener)
-        run_judge(generated, settings.model, settings.judge, output, engine=engine, listener=listener)
+        if (settings.engine or engine).kind == "transformers":
+            warn_if_slow(policy, listener)
+        run_judge(generated, policy, settings, output, engine=engine, listener=listener)

@@ -5,16 +5,16 @@ from typing import Annotated
 
 import typer
 
-from congrad.cli.options import option
-from congrad.cli.stage_options import ConfigFile, Output, Overrides, Quiet, stage_config, stage_screen
+from congrad.cli.options import KeyValues, option
+from congrad.cli.stage_options import ConfigFile, Output, Quiet, stage_screen
 
 
 def pair_command(
     judged: Annotated[Path, typer.Argument(help="Directory of `congrad judge`.", show_default=False)],
     output: Output,
-    overrides: Overrides = None,
+    words: KeyValues = None,
     generated: Annotated[
-        Path | None, option(None, "Directory of `congrad generate`. [the one named generate beside JUDGED]")
+        Path | None, option("Directory of `congrad generate`. [the one named generate beside JUDGED]")
     ] = None,
     config: ConfigFile = None,
     quiet: Quiet = False,
@@ -23,8 +23,12 @@ def pair_command(
 
     congrad pair scores --generated answers --output pairs pair.method=all
     """
-    with stage_screen("pair", output, quiet=quiet) as listener:
-        settings = stage_config(config, overrides, {}, reads=(), listener=listener)
+    from congrad.settings.read import read
+    from congrad.settings.selfreward import Pair
+
+    given = read(config, words or [])
+    settings = given.section(Pair)
+    with stage_screen("pair", output, given, quiet=quiet) as listener:
         from congrad.selfreward.pair import run_pair
 
-        run_pair(generated or judged.parent / "generate", judged, settings.pair, output, listener=listener)
+        run_pair(generated or judged.parent / "generate", judged, settings, output, listener=listener)

@@ -15,10 +15,8 @@ def report_command(
             help="Directory of a finished run of the filter, or of a loop.", metavar="RUN", show_default=False
         ),
     ],
-    output: Annotated[Path | None, option(None, "The page. [RUN/report.html]", "--output", "-o")] = None,
-    figures: Annotated[
-        Path | None, option(None, "Directory to save the figures in, as SVG and PNG.", metavar="DIR")
-    ] = None,
+    output: Annotated[Path | None, option("The page. [RUN/report.html]", "--output", "-o")] = None,
+    figures: Annotated[Path | None, option("Directory to save the figures in, as SVG and PNG.", metavar="DIR")] = None,
 ) -> None:
     """Write one HTML file that shows what a run found; it opens offline.
 

@@ -5,26 +5,21 @@ from typing import Annotated, Literal
 
 import typer
 
-from congrad.cli.options import option
+from congrad.cli.options import KeyValues, option
 
 
 def run_command(
     config: Annotated[
         Path, typer.Argument(help="The run's YAML file.", metavar="CONFIG", show_default=False, dir_okay=False)
     ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(help="Other values, generate.temperature=0.5", metavar="[KEY=VALUE]..."),
-    ] = None,
-    output: Annotated[
-        Path | None, option(None, "Directory of the run. [runs/NAME of the file]", "--output", "-o")
-    ] = None,
+    words: KeyValues = None,
+    output: Annotated[Path | None, option("Directory of the run. [runs/NAME of the file]", "--output", "-o")] = None,
     until: Annotated[
         Literal["generate", "judge", "pair", "filter", "train", "evaluate"] | None,
-        option(None, "Stop after generate, judge, pair, filter, train or evaluate.", metavar="STAGE"),
+        option("Stop after generate, judge, pair, filter, train or evaluate.", metavar="STAGE"),
     ] = None,
-    dry_run: Annotated[bool, option(None, "Show the stages, their counts and costs.", "--dry-run")] = False,
-    quiet: Annotated[bool, option(None, "Show the evaluation only.", "--quiet", "-q")] = False,
+    dry_run: Annotated[bool, option("Show the stages, their counts and costs.", "--dry-run")] = False,
+    quiet: Annotated[bool, option("Show the evaluation only.", "--quiet", "-q")] = False,
 ) -> None:
     """Run rounds of generate, judge, pair, filter and train, then evaluate. The same command goes on after a crash.
 
@@ -33,13 +28,16 @@ def run_command(
     """
     from rich.console import Console
 
-    from congrad.loop.config import read_config
+    from congrad.loop.config import glance_at_inputs, run_config
     from congrad.models.ranks import is_first
     from congrad.report.display import display
+    from congrad.settings.read import read
 
-    with display(quiet=quiet) as showing:
+    given = read(config, words or [])
+    settings = run_config(given)
+    with given.spelled(), display(quiet=quiet) as showing:
         showing.stage("reading the settings")
-        settings = read_config(config, overrides or [], glances=True, listener=showing.listener)
+        glance_at_inputs(settings)
         showing.stage("starting PyTorch")
         from congrad.loop.dry_run import costs
         from congrad.loop.run import run_loop
@@ -52,7 +50,7 @@ def run_command(
             Console(highlight=False, soft_wrap=True).print(costs_table(found))
             return
         run_loop(settings, output, until=until, listener=loop_listener(showing, quiet=quiet))
-    if is_first():
+    if is_first() and settings.report.write:
         from congrad.report.screen import show_report
 
         show_report(output, quiet=quiet)

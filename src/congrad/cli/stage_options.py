@@ -1,52 +1,37 @@
-"""What the commands of single stages have in common: a configuration whose sections they read, and how they end."""
+"""What the commands of single stages have in common: where their settings come from, and how they end."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Annotated
 
 from congrad.cli.options import option
+from congrad.errors import UserError
 from congrad.models.ranks import is_first
-from congrad.progress import SILENT, Listener
+from congrad.progress import Listener
 
 if TYPE_CHECKING:
-    from congrad.loop.config import RunConfig
-    from congrad.models.settings import Model
+    from congrad.settings.model import Model
+    from congrad.settings.read import Given
 
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(help="Settings, generate.temperature=0.5", metavar="[KEY=VALUE]...", show_default=False),
-]
-Output = Annotated[Path, option(None, "Directory of the stage.", "--output", "-o")]
-ConfigFile = Annotated[Path | None, option(None, "YAML file of a run, for the sections it reads.", "--config", "-c")]
-ModelName = Annotated[str | None, option(None, "Path, hub id, or short name. [model.name]", "--model", "-m")]
-Quiet = Annotated[bool, option(None, "Show nothing but mistakes.", "--quiet", "-q")]
+Output = Annotated[Path, option("Directory of the stage.", "--output", "-o")]
+ConfigFile = Annotated[Path | None, option("YAML file with settings.", "--config", "-c", metavar="FILE")]
+ModelName = Annotated[str | None, option("Path, hub id, or short name. [model.name]", "--model", "-m")]
+Quiet = Annotated[bool, option("Show nothing but mistakes.", "--quiet", "-q")]
 
 
-def stage_config(
-    config: Path | None,
-    overrides: Sequence[str] | None,
-    given: Mapping[str, Any],
-    *,
-    reads: Sequence[str],
-    listener: Listener = SILENT,
-) -> "RunConfig":
-    """The configuration of a stage that reads the sections `reads`; of `given`, None is left out.
+def model_of(given: "Given") -> "Model":
+    """The model that the settings name.
 
     Raises:
-        UserError: as `read_config`.
+        UserError: they name none.
     """
-    from congrad.errors import UserError
-    from congrad.loop.config import PLACEHOLDERS, read_config
+    from congrad.settings.model import Model
 
-    named = [word.startswith("model.") for word in overrides or []]
-    if "model" in reads and config is None and given.get("model.name") is None and not any(named):
-        raise UserError("no model is named; give --model, or a --config with a section model")
-    said = {key: value for key, value in given.items() if value is not None}
-    unread = [name for name in PLACEHOLDERS if name not in reads]
-    return read_config(config, overrides or [], given=said, unread=unread, glances=True, listener=listener)
+    if not given.says("model.name"):
+        with given.spelled():
+            raise UserError("is missing", "give --model, or a --config with a section model", key="model.name")
+    return given.section(Model)
 
 
 def warn_if_slow(model: "Model", listener: Listener) -> None:
@@ -58,15 +43,14 @@ def warn_if_slow(model: "Model", listener: Listener) -> None:
 
 
 @contextmanager
-def stage_screen(stage: str, output: Path, *, quiet: bool) -> Iterator[Listener]:
+def stage_screen(stage: str, output: Path, given: "Given", *, quiet: bool) -> Iterator[Listener]:
     """What is shown of a stage while it works, and its table when it has ended well, by a launcher's first process.
 
-    Within it a command reads its settings before it imports what does the work.
+    Settings are read before, and what does the work is imported within.
     """
     from congrad.report.display import display
 
-    with display(quiet=quiet) as showing:
-        showing.stage("reading the settings")
+    with given.spelled(), display(quiet=quiet) as showing:
         yield showing.listener
     if not quiet and is_first():
         from rich.console import Console

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from congrad.cli.options import option
-from congrad.cli.stage_options import ConfigFile, ModelName, Output, Quiet, stage_config, stage_screen, warn_if_slow
+from congrad.cli.stage_options import ConfigFile, ModelName, Output, Quiet, model_of, stage_screen, warn_if_slow
 from congrad.errors import UserError
 from congrad.stage import require_file
 
@@ -24,8 +24,8 @@ def train_command(
     ],
     output: Output,
     model: ModelName = None,
-    initial: Annotated[str | None, option(None, "Reference of rounds.reference=initial. [model]", "--initial")] = None,
-    held_out: Annotated[Path | None, option(None, "Pairs to evaluate on, per language.", "--eval")] = None,
+    initial: Annotated[str | None, option("Reference of rounds.reference=initial. [model]", "--initial")] = None,
+    held_out: Annotated[Path | None, option("Pairs to evaluate on, per language.", "--eval")] = None,
     config: ConfigFile = None,
     quiet: Quiet = False,
 ) -> None:
@@ -34,20 +34,20 @@ def train_command(
     \bcongrad train runs/x --model gemma3-270m --output m1 train.learning_rate=1e-6
     accelerate launch -m congrad train runs/x --model gemma3-270m --output m1
     """
-    from dataclasses import replace
-
-    from congrad.loop.config import is_override
+    from congrad.settings.read import is_override, read
+    from congrad.settings.training import Rounds
+    from congrad.training.loss import max_length
 
     overrides = [word for word in words if is_override(word)]
     pairs = [pairs_file(Path(word)) for word in words if not is_override(word)]
     if not pairs:
-        raise UserError("no pairs to train on; name a file, or a directory of congrad filter or congrad pair")
-    with stage_screen("train", output, quiet=quiet) as listener:
-        settings = stage_config(config, overrides, {"model.name": model}, reads=("model",), listener=listener)
-        policy = settings.model
-        m0 = policy if initial is None else replace(policy, name=initial, adapter=None, revision=None)
+        raise UserError("no pairs to train on", "name a file, or a directory of congrad filter or congrad pair")
+    given = read(config, overrides, {"model.name": ("--model", model)})
+    policy, rounds, dpo_config = model_of(given), given.section(Rounds), given.section_values("train")
+    m0 = policy if initial is None else policy.other(initial)
+    with stage_screen("train", output, given, quiet=quiet) as listener:
+        longest = max_length(dpo_config)
         listener.on_stage("starting PyTorch")
-        from congrad.loop.filter import max_length
         from congrad.training.train import train
 
         warn_if_slow(policy, listener)
@@ -55,11 +55,11 @@ def train_command(
             pairs,
             policy,
             m0,
-            settings.rounds,
-            settings.train,
+            rounds,
+            dpo_config,
             output,
             eval_path=held_out,
-            max_length=max_length(settings.train),
+            max_length=longest,
             listener=listener,
         )
 
@@ -72,4 +72,6 @@ def pairs_file(path: Path) -> Path:
     for name in HELD_BY_STAGES:
         if (path / name).is_file():
             return path / name
-    raise UserError(f"{path}: holds neither {' nor '.join(HELD_BY_STAGES)}; name a stage that is finished, or a file")
+    raise UserError(
+        f"holds neither {' nor '.join(HELD_BY_STAGES)}", "name a stage that is finished, or a file", at=path
+    )

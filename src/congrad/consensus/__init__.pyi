@@ -4,8 +4,4 @@ from .loss import margins as margins
 from .loss import pair_weights as pair_weights
 from .score import Scores as Scores
 from .score import score_pairs as score_pairs
-from .settings import AGGREGATORS as AGGREGATORS
-from .settings import LOSSES as LOSSES
-from .settings import Consensus as Consensus
-from .settings import Loss as Loss
 from .surgery import consensus_weights as consensus_weights

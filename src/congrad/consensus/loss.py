@@ -16,7 +16,7 @@ Shapes: P pairs.
 
 import torch
 
-from congrad.consensus.settings import Loss
+from congrad.settings.consensus import Loss
 
 
 def margins(

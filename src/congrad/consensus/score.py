@@ -17,9 +17,9 @@ import torch
 from congrad.consensus.accumulate import ema_weights, mean_weights
 from congrad.consensus.buckets import Sketches, assign_buckets, language_gradients, one_at_a_time, sum_buckets
 from congrad.consensus.languages import Agreement, agreement
-from congrad.consensus.settings import Consensus
 from congrad.consensus.surgery import ROUNDING, consensus_weights, cosines_after_surgery
 from congrad.errors import UserError
+from congrad.settings.consensus import Consensus
 
 NON_FINITE = "non-finite gradient"
 ZERO_GRADIENT = "zero gradient under this loss"

@@ -14,9 +14,8 @@ Shapes: L languages, A of them with a gradient, R random orders.
 
 import torch
 
-from congrad.consensus.choice import check_choice
-from congrad.consensus.settings import AGGREGATORS, needs_torchjd
 from congrad.errors import UserError
+from congrad.settings.consensus import Consensus, needs_torchjd
 
 ROUNDING = 1e-6  # a sum shorter than this share of its parts' lengths is nothing but float32 rounding
 
@@ -37,7 +36,7 @@ def consensus_weights(
     Raises:
         UserError: unknown aggregator, or what it needs is not installed.
     """
-    check_choice("aggregator", aggregator, AGGREGATORS)
+    Consensus(aggregator=aggregator)  # type: ignore[arg-type]
     gram_LL = gram_LL.double()
     active_A = torch.nonzero(gram_LL.diagonal() > 0).flatten()
     weight_L = torch.zeros(len(gram_LL), dtype=torch.float64)
@@ -139,7 +138,7 @@ def _torchjd_weights(gram_AA: torch.Tensor, aggregator: str, num_orders: int, se
             case _:
                 weighting = aggregation.GradVacWeighting()
     except ImportError as error:
-        raise UserError(needs_torchjd(aggregator)) from error
+        raise UserError(*needs_torchjd(), key="consensus.aggregator", value=aggregator) from error
     if aggregator != "gradvac":
         weight_A: torch.Tensor = weighting(gram_AA)
         return weight_A

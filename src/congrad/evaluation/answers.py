@@ -34,5 +34,5 @@ def collect_replies(
                     log.append([vars(reply) for reply in group])
                     on_progress(len(log.rows))
             except RequestRefused as error:
-                raise UserError(f"{where(error.key)}: {error}") from error
+                raise UserError(f"{where(error.request_key)}: {error}") from error
         return {request.key: log.rows[request.key] for request in requests}

@@ -21,8 +21,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.errors import UserError
 from congrad.evaluation.intervals import Examples, Figure, figure, mean, normal
-from congrad.evaluation.settings import Harness
 from congrad.preferences.locate import one_line, quote
+from congrad.settings.evaluation import Harness
 from congrad.stage import RowLog, content_key
 
 BOOTSTRAP = 1000  # draws of the harness's own, for metrics that are no means

@@ -8,9 +8,9 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.evaluation.intervals import Examples
-from congrad.evaluation.settings import LocalTask
 from congrad.evaluation.tasks import Item, continuation, right_choices, windows
 from congrad.filtering.logps import Triple, log_probabilities
+from congrad.settings.evaluation import LocalTask
 from congrad.stage import RowLog, content_key
 
 

@@ -15,15 +15,16 @@ from congrad.evaluation.answers import collect_replies
 from congrad.evaluation.harness import run_harness
 from congrad.evaluation.likelihood import ItemLogps, measure_items
 from congrad.evaluation.preference import PairLogps, measure_pairs
-from congrad.evaluation.settings import Evaluate, LocalTask
 from congrad.evaluation.tasks import Item, is_match
 from congrad.evaluation.winrate import Answer, Judged, answer_prompts, judge_answers
 from congrad.models.device import pick_device
-from congrad.models.settings import Model
 from congrad.preferences import Preferences
 from congrad.progress import Listener, Progress
-from congrad.selfreward.engines import Engine, OpenEngine, Request, has_chat_template, open_engine
+from congrad.selfreward.engines import OpenEngine, Request, has_chat_template, open_engine
 from congrad.selfreward.prompts import Prompt
+from congrad.settings.engine import Engine
+from congrad.settings.evaluation import Evaluate, LocalTask
+from congrad.settings.model import Model
 from congrad.stage import content_key
 
 PARTS = "parts"

@@ -20,12 +20,12 @@ import numpy.typing as npt
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.evaluation.intervals import Examples, Floats
-from congrad.evaluation.settings import Evaluate
 from congrad.filtering.logps import log_probabilities
 from congrad.gradients.build import triples
 from congrad.preferences import Preferences, load_preferences, sample, tokenise
 from congrad.preferences.render import explicit
 from congrad.preferences.rows import iterate
+from congrad.settings.evaluation import Evaluate
 from congrad.stage import RowLog, content_key
 
 IMPLICIT, SUMMED, PER_TOKEN = "preference-implicit", "preference-summed", "preference-per-token"
@@ -56,7 +56,7 @@ def held_out_pairs(settings: Evaluate) -> Preferences:
         UserError: whatever is wrong with them.
     """
     assert settings.pairs is not None
-    preferences = load_preferences(settings.pairs, split=settings.split, language_column=settings.language_column)
+    preferences = load_preferences(settings.pairs, split=settings.split, language_column=settings.columns.language)
     return preferences if settings.limit is None else sample(preferences, settings.limit, settings.seed)
 
 

@@ -10,10 +10,10 @@ from congrad.evaluation.intervals import Examples, Figure, constant, figure, mea
 from congrad.evaluation.likelihood import likelihood_examples
 from congrad.evaluation.measure import Found, Inputs
 from congrad.evaluation.preference import IMPLICIT, METRICS, accuracies, scored_by_all
-from congrad.evaluation.settings import Evaluate
 from congrad.evaluation.table import Languages, Metric, Unit, figure_content, metric_content
 from congrad.evaluation.winrate import by_language, describe_contest, win_examples
-from congrad.models.settings import Model
+from congrad.settings.evaluation import Evaluate
+from congrad.settings.model import Model
 
 MIN_EXAMPLES = 20  # with fewer, a bootstrap has seen too little of how different examples can be
 MEANS_OF = {"preference": "held-out pairs", "win-rate": "judged prompts"}

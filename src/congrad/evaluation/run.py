@@ -27,17 +27,17 @@ from congrad.evaluation.measure import (
 )
 from congrad.evaluation.preference import held_out_pairs
 from congrad.evaluation.report import make_report
-from congrad.evaluation.settings import Evaluate
 from congrad.evaluation.table import to_markdown
 from congrad.evaluation.tasks import load_task
 from congrad.evaluation.verdict import read_template
 from congrad.evaluation.winrate import alpaca_outputs, contests_of, verdict_rows
 from congrad.files import without_nan, write_atomically, write_json
 from congrad.models.compute import in_dtype_of, settle_stage
-from congrad.models.settings import Model
 from congrad.progress import SILENT, Listener
 from congrad.selfreward.engines import identity
 from congrad.selfreward.prompts import load_prompts
+from congrad.settings.evaluation import Evaluate
+from congrad.settings.model import Model
 from congrad.stage import begin, content_key, finish, write_rows
 
 OUTPUTS, VERDICTS = "outputs", "verdicts.jsonl"

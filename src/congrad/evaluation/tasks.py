@@ -22,9 +22,9 @@ from transformers import PreTrainedTokenizerBase
 
 from congrad.errors import UserError
 from congrad.evaluation.numbers import last_number
-from congrad.evaluation.settings import PLACEHOLDER, LocalTask
 from congrad.filtering.logps import Triple
 from congrad.preferences.locate import quote
+from congrad.settings.evaluation import PLACEHOLDER, LocalTask
 from congrad.stage import content_key
 
 CONNECTORS = {  # because, so: what XCOPA's premise and choice are joined by, as lm-evaluation-harness has them

@@ -14,7 +14,6 @@ from typing import Any
 from congrad.errors import UserError
 from congrad.evaluation.answers import collect_replies
 from congrad.evaluation.intervals import Examples
-from congrad.evaluation.settings import WinRate
 from congrad.evaluation.verdict import (
     OPEN_TOKENS,
     PLAIN_ENDING,
@@ -24,11 +23,14 @@ from congrad.evaluation.verdict import (
     read_template,
     read_verdict,
 )
-from congrad.models.settings import Model
-from congrad.selfreward.engines import Engine, OpenEngine, Request, has_chat_template
-from congrad.selfreward.generate import Generate, make_requests, settle_chat
+from congrad.selfreward.engines import OpenEngine, Request, has_chat_template
+from congrad.selfreward.generate import make_requests, settle_chat
 from congrad.selfreward.prompts import Prompt
 from congrad.selfreward.rubric import as_text
+from congrad.settings.engine import Engine
+from congrad.settings.evaluation import WinRate
+from congrad.settings.model import Model
+from congrad.settings.selfreward import Generate
 from congrad.stage import content_key
 
 VALUE: dict[Verdict, float] = {"first": 1.0, "tie": 0.5, "second": 0.0}

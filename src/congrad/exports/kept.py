@@ -19,7 +19,7 @@ class Run:
     Attributes:
         directory: where it lies.
         manifest: the content of manifest.json.
-        chat: plain rows were scored through the chat template (`--chat`).
+        chat: plain rows were scored through the chat template (`input.chat`).
     """
 
     directory: Path

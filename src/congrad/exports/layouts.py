@@ -25,7 +25,7 @@ AXOLOTL_DUMMY = "[[dummy_message]]"
 
 
 def trl(pair: Pair) -> Row:
-    """The row as it is; with `--chat`, its text as the conversation that was scored."""
+    """The row as it is; with `input.chat`, its text as the conversation that was scored."""
     if pair.conversational and isinstance(pair.row["chosen"], str):
         return {**pair.row, "prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
     return pair.row

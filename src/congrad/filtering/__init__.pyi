@@ -3,5 +3,3 @@ from .run import filter_preferences as filter_preferences
 from .run import refilter as refilter
 from .score import ScoredRows as ScoredRows
 from .score import score as score
-from .settings import FilterConfig as FilterConfig
-from .settings import Input as Input

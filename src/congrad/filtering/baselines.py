@@ -31,24 +31,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from congrad.consensus.choice import check_choice
 from congrad.consensus.loss import margins
-from congrad.consensus.settings import PER_TOKEN, Loss
 from congrad.errors import UserError
 from congrad.filtering.logps import Triple, log_probabilities
 from congrad.filtering.outputs import write_rows
 from congrad.filtering.run import read_preferences
-from congrad.filtering.settings import Input
 from congrad.gradients.build import pairs_fingerprint, triples
 from congrad.gradients.index import GradientIndex
 from congrad.models.compute import settle_stage
 from congrad.models.device import pick_device
 from congrad.models.ranks import ranks, wait_for_all
-from congrad.models.settings import Model
 from congrad.preferences import Preferences, TokenisedPairs, tokenise
 from congrad.progress import SILENT, Listener, Progress
 from congrad.selection.keep import reasons, select
-from congrad.selection.settings import DEFAULT_SELECTION, Selection
+from congrad.settings.consensus import PER_TOKEN, Loss
+from congrad.settings.input import Input
+from congrad.settings.model import Model
+from congrad.settings.selection import Selection
 from congrad.stage import RowLog, begin, content_key, finish
 
 Method = Literal["none", "random", "reward-margin", "loss"]
@@ -81,17 +80,14 @@ class Baseline:
     """
 
     method: Method
-    selection: Selection = DEFAULT_SELECTION
+    selection: Selection = field(default_factory=Selection)
     reward: Reward | None = None
     loss: Loss = field(default_factory=Loss)
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_choice("baseline", self.method, METHODS)
-        if self.reward is not None:
-            check_choice("reward", self.reward, get_args(Reward))
-            if self.method != "reward-margin":
-                raise UserError(f"the baseline {self.method} has no reward; leave it out")
+        if self.reward is not None and self.method != "reward-margin":
+            raise UserError(f"the baseline {self.method} has no reward", "leave it out")
         if self.selection.keep is None:
             raise UserError(f"the baseline {self.method} has no scores to compare with a minimum; give a share to keep")
 

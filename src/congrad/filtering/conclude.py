@@ -12,13 +12,13 @@ import torch
 from congrad.filtering.fidelity import estimate_fidelity
 from congrad.filtering.outputs import write_outputs
 from congrad.filtering.score import ScoredRows, score
-from congrad.filtering.settings import FilterConfig
 from congrad.gradients.index import GradientIndex
 from congrad.models.memory import peak_memory
 from congrad.preferences.rows import Preferences
 from congrad.progress import Listener, Progress
 from congrad.selection.guards import guards
 from congrad.selection.keep import reasons, select
+from congrad.settings.tree import FilterConfig
 
 MUCH_OUTSIDE = 0.1
 

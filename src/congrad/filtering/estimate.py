@@ -16,9 +16,9 @@ import torch
 
 from congrad.gradients.memory import shape_multiple
 from congrad.gradients.packing import IntArray, num_packed_tokens, pack
-from congrad.gradients.settings import PassSettings
 from congrad.models.memory import peak_memory
 from congrad.models.precision import layer_shape, product_pair, seconds_of
+from congrad.settings.index import PassSettings
 from congrad.words import human_bytes, human_time
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 
 from congrad.consensus.score import score_pairs
-from congrad.consensus.settings import Consensus, Loss
 from congrad.filtering.score import language_codes, pair_inputs
 from congrad.gradients.index import GradientIndex
 from congrad.gradients.projection import halved
+from congrad.settings.consensus import Consensus, Loss
 
 MAX_PAIRS = 1000  # enough for two digits; keeps the check below a second
 

@@ -10,7 +10,6 @@ import torch
 from congrad.consensus.surgery import check_aggregator
 from congrad.errors import UserError
 from congrad.filtering.estimate import estimate
-from congrad.filtering.settings import FilterConfig
 from congrad.gradients.build import build_index
 from congrad.gradients.check import by_sketches
 from congrad.gradients.index import GradientIndex, is_finished, read_plan
@@ -22,6 +21,7 @@ from congrad.models.ranks import Rank, ranks, wait_for_all
 from congrad.preferences.rows import Preferences
 from congrad.preferences.tokenise import TokenisedPairs, tokenise
 from congrad.progress import Listener, Progress
+from congrad.settings.tree import FilterConfig
 
 
 def make_index(
@@ -116,4 +116,4 @@ def check_pairs(pairs: TokenisedPairs) -> None:
     """
     if all(pairs.reasons):
         reasons = ", ".join(f"{count} x {reason}" for reason, count in Counter(pairs.reasons).most_common())
-        raise UserError(f"none of the {len(pairs)} pairs can be scored ({reasons}); see --max-length and the data")
+        raise UserError(f"none of the {len(pairs)} pairs can be scored ({reasons}); see input.max_length and the data")

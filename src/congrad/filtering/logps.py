@@ -17,8 +17,8 @@ from congrad.errors import UserError
 from congrad.gradients.build import MAX_CHECKED, packs_of
 from congrad.gradients.check import check_model
 from congrad.gradients.packing import IntArray, num_packed_tokens, pack
-from congrad.gradients.settings import default_token_budget
 from congrad.gradients.sketch import scorer
+from congrad.settings.index import default_token_budget
 
 Triple = tuple[IntArray, IntArray, IntArray]
 """Token ids of a prompt and of two responses to it, none of them empty."""

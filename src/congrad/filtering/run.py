@@ -10,17 +10,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from congrad.consensus.settings import Consensus, Loss
 from congrad.errors import UserError
 from congrad.filtering.directory import check_output, is_run
-from congrad.filtering.settings import FilterConfig, Input
-from congrad.gradients.settings import PassSettings
 from congrad.models.ranks import is_first
-from congrad.models.settings import Model
 from congrad.preferences.load import load_preferences
 from congrad.preferences.rows import Preferences, sample
 from congrad.progress import SILENT, Listener, Progress
-from congrad.selection.settings import DEFAULT_SELECTION, Selection
+from congrad.settings.consensus import Consensus, Loss
+from congrad.settings.index import PassSettings
+from congrad.settings.input import Columns, Input
+from congrad.settings.model import Model
+from congrad.settings.selection import Selection
+from congrad.settings.tree import FilterConfig
 
 if TYPE_CHECKING:
     from congrad.filtering.conclude import FilterResult
@@ -74,7 +75,7 @@ def read_preferences(config: Input, listener: Listener = SILENT) -> Preferences:
     preferences = load_preferences(
         config.source,
         split=config.split,
-        language_column=config.language_column,
+        language_column=config.columns.language,
         on_progress=lambda done, total: listener.on_progress(Progress("reading the pairs", done, total, "rows")),
     )
     return preferences if config.limit is None else sample(preferences, config.limit, config.seed)
@@ -105,7 +106,7 @@ def refilter(
         config,
         loss=loss or Loss(),
         consensus=consensus or Consensus(),
-        selection=selection or DEFAULT_SELECTION,
+        selection=selection or Selection(),
     )
     config.check()
     target = run if output is None else Path(output)
@@ -135,8 +136,15 @@ def read_run(run: Path) -> tuple[FilterConfig, Path, dict[str, Any]]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         stored = manifest["config"]
-        config = FilterConfig(Input(**stored["input"]), Model(**stored["model"]), index=PassSettings(**stored["index"]))
+        config = FilterConfig(read_input(stored["input"]), Model(**stored["model"]), PassSettings(**stored["index"]))
         index_path = Path(manifest["index"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (UserError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}); filter the data again with --model") from error
     return config, index_path if index_path.is_absolute() else run / index_path, manifest
+
+
+def read_input(stored: dict[str, Any]) -> Input:
+    """The section `input` of a manifest; before 0.2 the language column lay beside the other keys."""
+    stored = dict(stored)
+    column = stored.pop("language_column", None)
+    return Input(**stored) if column is None else Input(**stored, columns=Columns(column))

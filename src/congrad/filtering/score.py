@@ -12,8 +12,8 @@ import torch
 
 from congrad.consensus.loss import margins, pair_weights
 from congrad.consensus.score import Scores, score_pairs
-from congrad.consensus.settings import Consensus, Loss
 from congrad.gradients.index import GradientIndex
+from congrad.settings.consensus import Consensus, Loss
 
 
 @dataclass(frozen=True)

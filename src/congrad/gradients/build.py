@@ -34,11 +34,11 @@ from congrad.gradients.index import (
     write_tensors,
 )
 from congrad.gradients.packing import IntArray, Pack, num_packed_tokens, pack
-from congrad.gradients.settings import PassSettings
 from congrad.gradients.sketch import PairSketches, scorer, sketcher
 from congrad.gradients.space import count_weights, expert_space, gradient_space
 from congrad.models.ranks import Rank
 from congrad.progress import Progress
+from congrad.settings.index import PassSettings
 
 MIN_SHARD_PAIRS = 32  # on a CPU about a minute's work: what a kill may cost
 NUM_SHARDS = 256
@@ -120,11 +120,11 @@ def make_plan(
 
 
 DIFFERENCES = {  # the precision is compared before the model, whose fingerprint depends on it
-    "dtype": ("another precision", "--dtype"),
-    "model": ("another model", "--model or --adapter"),
-    "reference": ("another reference model", "--reference"),
-    "data": ("other data, or the same data tokenised differently", "the data, --chat or --max-length"),
-    "settings": ("other settings", "--projection-size, --seed, --layers, --normalise or --token-budget"),
+    "dtype": ("another precision", "model.dtype"),
+    "model": ("another model", "model.name or model.adapter"),
+    "reference": ("another reference model", "model.reference"),
+    "data": ("other data, or the same data tokenised differently", "the data, input.chat or input.max_length"),
+    "settings": ("other settings", "the section index"),
 }
 
 
@@ -269,7 +269,7 @@ def build_index(
             precision = str(model.dtype).removeprefix("torch.")
             raise UserError(
                 f"model {model.config.name_or_path!r}: no finite log-probability for the first {len(some)} pairs in "
-                f"{precision}; try another --dtype, or mend the model's weights"
+                f"{precision}; try another model.dtype, or fix the model's weights"
             )
     begin(directory, plan, pairs, rank)
     barrier()
@@ -302,7 +302,7 @@ def build_index(
             run_shards(shards, kind, directory, rank, work)
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f"out of memory on {model.device}; lower --token-budget {budget} or --max-length"
+                f"out of memory on {model.device}; lower index.token_budget ({budget}) or input.max_length"
             ) from error
 
     started = time.monotonic()

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from congrad.gradients.settings import Normalise
+from congrad.settings.index import Normalise
 
 IntArray = npt.NDArray[Any]
 

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from congrad.errors import UserError
 from congrad.gradients.experts import Experts, is_experts
-from congrad.gradients.settings import layer_slice
+from congrad.settings.index import PassSettings, layer_slice
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,21 @@ def decoder_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
 
 
 def parse_layers(layers: str | None, num_blocks: int) -> range:
-    """The blocks that `--layers` asks for: `None` all, `upper` the upper half, `12:` or `4:10` a Python slice.
+    """The blocks that `index.layers` asks for: `None` all, `upper` the upper half, `12:` or `4:10` a Python slice.
 
     Raises:
         UserError: the text is none of these, or selects no block.
     """
+    PassSettings(layers=layers)  # checks it
     if layers is None:
         return range(num_blocks)
     if layers == "upper":
         return range(num_blocks // 2, num_blocks)
     blocks = range(num_blocks)[layer_slice(layers)]
     if not blocks:
-        raise UserError(f"--layers {layers!r} selects none of the model's {num_blocks} decoder blocks")
+        raise UserError(
+            f"selects none of the model's {num_blocks} decoder blocks", key="index.layers", value=repr(layers)
+        )
     return blocks
 
 

@@ -14,8 +14,6 @@ from typing import Any
 
 from congrad.evaluation.run import read_inputs
 from congrad.filtering.run import read_preferences
-from congrad.gradients.settings import default_projection_size
-from congrad.loop.config import RunConfig
 from congrad.loop.growth import dtype_of_run
 from congrad.loop.plan import INDEXED, Step, layout
 from congrad.loop.run import check, evaluated_rounds, given_pairs
@@ -23,6 +21,8 @@ from congrad.models.compute import settle_dtype
 from congrad.models.packaged import resolve
 from congrad.selection.keep import num_kept
 from congrad.selfreward.prompts import load_prompts
+from congrad.settings.index import default_projection_size
+from congrad.settings.tree import RunConfig
 
 FLOAT16_BYTES, FLOAT32_BYTES = 2, 4
 EPOCHS = 3  # transformers' default
@@ -89,9 +89,9 @@ def pairs_of_a_prompt(config: RunConfig) -> int:
 
 
 def kept_of(config: RunConfig, method: str, num_pairs: int) -> int:
-    if method == "none" or config.filter.keep is None:
+    if method == "none" or config.selection.keep is None:
         return num_pairs
-    return num_kept(num_pairs, config.filter.keep)
+    return num_kept(num_pairs, config.selection.keep)
 
 
 def judge_cost(config: RunConfig, step: Step, samples: int) -> Cost:
@@ -106,7 +106,7 @@ def filter_cost(config: RunConfig, step: Step, method: str, num_pairs: int, *, h
     makes = f"{kept_of(config, method, num_pairs):,} of {num_pairs:,} pairs kept"
     also_reference = config.rounds.reference == "initial" and step.round > 1
     if method == INDEXED:
-        size = config.filter.projection_size or default_projection_size(num_pairs)
+        size = config.index.projection_size or default_projection_size(num_pairs)
         work = f"{num_pairs:,} pairs forward and backward" + (", and forward by M0" if also_reference else "")
         return Cost(step, makes, work, num_pairs * size**2 * FLOAT16_BYTES)
     if method in ("none", "random"):

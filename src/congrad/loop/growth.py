@@ -11,9 +11,10 @@ from typing import Any
 
 from congrad.errors import UserError
 from congrad.files import write_atomically
-from congrad.loop.build import shown
-from congrad.loop.config import RunConfig, as_yaml, read_config, resolved
+from congrad.loop.config import as_yaml, read_config, resolved
 from congrad.loop.plan import STAGES, Stage, Step, layout
+from congrad.settings.section import shown
+from congrad.settings.tree import RunConfig
 
 CONFIG = "config.yaml"
 READ_BY: dict[str, tuple[Stage, ...]] = {
@@ -23,11 +24,15 @@ READ_BY: dict[str, tuple[Stage, ...]] = {
     "judge": ("judge",),
     "pair": ("pair",),
     "filter": ("filter", "train"),
+    "index": ("filter",),
+    "consensus": ("filter", "train"),
+    "selection": ("filter", "train"),
     "train": ("filter", "train"),
     "rounds": ("filter", "train"),
 }
 HARMLESS = (
     "evaluate.*",
+    "report.*",
     "model.device",
     *(f"*.engine.{key}" for key in ("url", "api_key_env", "concurrency", "timeout", "retries", "command")),
 )

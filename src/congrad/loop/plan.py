@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from congrad.errors import UserError
-from congrad.loop.config import RunConfig
+from congrad.settings.tree import RunConfig
 from congrad.stage import is_finished
 
 Stage = Literal["generate", "judge", "pair", "filter", "train", "evaluate"]

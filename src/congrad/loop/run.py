@@ -13,21 +13,21 @@ from filelock import FileLock, Timeout
 
 from congrad.errors import UserError
 from congrad.evaluation.run import opponents, row_name, run_evaluate
-from congrad.filtering.settings import Input
-from congrad.loop.config import RunConfig
-from congrad.loop.filter import filter_config, filter_round, max_length
-from congrad.loop.filter_settings import METHODS
+from congrad.loop.filter import filter_config, filter_round
 from congrad.loop.growth import CONFIG, check_new, dtype_of_run, take_config
 from congrad.loop.plan import INDEXED, NOT_FROM_PAIRS, Layout, Stage, Step, layout, steps_until
 from congrad.loop.take_pairs import PAIRS, take_pairs
 from congrad.models.compute import settle_dtype
 from congrad.models.ranks import Rank, is_first, ranks, wait_for_all
-from congrad.models.settings import Model, check_device, check_dtype
 from congrad.progress import SILENT, Listener
 from congrad.selfreward.generate import run_generate
 from congrad.selfreward.judge import run_judge
 from congrad.selfreward.pair import run_pair
 from congrad.selfreward.prompts import load_prompts
+from congrad.settings.input import Columns, Input
+from congrad.settings.model import Model
+from congrad.settings.tree import METHODS, RunConfig
+from congrad.training.loss import max_length
 from congrad.training.train import train
 
 TOGETHER = ("filter", "train")  # what all processes of a launcher do together; the rest is the first one's
@@ -75,7 +75,8 @@ def run_loop(
             try:
                 run_step(config, layout(config, output), step, listener)
             except UserError as error:
-                raise UserError(f"{step.title}: {error}") from error
+                error.during = step.title
+                raise
             if not was_finished or step.stage == "evaluate":
                 listener.on_finished(step)
 
@@ -109,11 +110,7 @@ def judges_in_process(config: RunConfig) -> list[Model]:
     named = [(config.judge.model, config.judge.engine or config.generate.engine)]
     if (contest := config.evaluate.win_rate) is not None:
         named.append((contest.judge_model, contest.judge or config.evaluate.engine))
-    return [
-        replace(config.model, name=name, adapter=None, revision=None)
-        for name, engine in named
-        if name is not None and engine.kind == "transformers"
-    ]
+    return [config.model.other(name) for name, engine in named if name is not None and engine.kind == "transformers"]
 
 
 def run_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
@@ -158,30 +155,38 @@ def check(config: RunConfig) -> None:
     Raises:
         UserError: by key.
     """
-    check_dtype(config.model.dtype)
-    check_device(config.model.device)
     if config.model.reference is not None:
-        raise UserError("model.reference: a run's reference is rounds.reference, previous or initial; leave it out")
+        fix = "leave it out: a run's reference is rounds.reference, previous or initial"
+        raise UserError("is not read by a loop", fix, key="model.reference")
     if config.prompts.source is None and config.rounds.count > 1:
         raise UserError(
-            f"rounds.count {config.rounds.count}: rounds after the first generate from prompts.source, which is "
-            "missing; name prompts, or set rounds.count to 1"
+            "must be 1 without prompts.source, which later rounds generate from",
+            "name prompts, or set rounds.count to 1",
+            key="rounds.count",
+            value=config.rounds.count,
         )
     engine = config.generate.engine
     if config.rounds.count > 1 and engine.kind == "openai" and engine.model is not None and engine.command is None:
         raise UserError(
-            f"generate.engine.model {engine.model}: the endpoint would answer with this model in every round; leave it "
-            "out, so that each round's model is asked for by its path, or give generate.engine.command to start it"
+            "would answer in every round",
+            "leave it out, so that each round's model is asked for by its path, or give generate.engine.command to "
+            "start it",
+            key="generate.engine.model",
+            value=engine.model,
         )
     if config.judge.kind == "implicit-reward" and config.prompts.pairs is None:
         raise UserError(
-            "judge.kind implicit-reward: in round 1 the model is its own reference, so every reward would be 0; start "
-            "from preference pairs (prompts.pairs), or set judge.kind to llm"
+            "gives every answer of round 1 a reward of 0, as the model is its own reference there",
+            "start from preference pairs (prompts.pairs), or set judge.kind to llm",
+            key="judge.kind",
+            value=config.judge.kind,
         )
     for method in config.filter.methods:
         filter_config(config, method, Path(PAIRS), config.model).check()
     if wants_held_out(config) and config.evaluate.pairs is None:
-        raise UserError("train.eval_strategy: there are no pairs to evaluate on; name evaluate.pairs, or leave it out")
+        raise UserError(
+            "has no pairs to evaluate on", "name evaluate.pairs, or leave it out", key="train.eval_strategy"
+        )
 
 
 def policy(config: RunConfig, place: Layout, round: int, arm: str | None) -> Model:
@@ -189,7 +194,7 @@ def policy(config: RunConfig, place: Layout, round: int, arm: str | None) -> Mod
     if round == 1:
         return config.model
     trained = place.step("train", round - 1, arm).directory / "model"
-    return replace(config.model, name=str(trained), adapter=None, revision=None)
+    return config.model.other(str(trained))
 
 
 def generate_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
@@ -226,7 +231,8 @@ def given_pairs(config: RunConfig) -> Input:
     """The preference dataset that round 1 starts from."""
     prompts = config.prompts
     assert prompts.pairs is not None
-    return Input(prompts.pairs, prompts.split, prompts.language_column, limit=prompts.limit, seed=prompts.seed)
+    columns = Columns(prompts.columns.language)
+    return Input(prompts.pairs, prompts.split, columns, limit=prompts.limit, seed=prompts.seed)
 
 
 def filter_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
@@ -250,7 +256,7 @@ def train_step(config: RunConfig, place: Layout, step: Step, listener: RunListen
     if wants_held_out(config):
         wanted = config.evaluate
         assert wanted.pairs is not None
-        source = Input(wanted.pairs, wanted.split, wanted.language_column, limit=wanted.limit, seed=wanted.seed)
+        source = Input(wanted.pairs, wanted.split, wanted.columns, limit=wanted.limit, seed=wanted.seed)
         if is_first():
             take_pairs(source, place.output / HELD_OUT)
         wait_for_all()

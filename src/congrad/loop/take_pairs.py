@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from congrad.filtering.run import read_preferences
-from congrad.filtering.settings import Input
 from congrad.preferences import Preferences
 from congrad.preferences.rows import BATCH
+from congrad.settings.input import Input
 from congrad.stage import begin, finish, write_rows
 
 PAIRS = "pairs.jsonl"

@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from congrad.models.ranks import Rank, from_first
-from congrad.models.settings import DTYPES, Model
 from congrad.progress import SILENT, Listener
+from congrad.settings.model import DTYPES, DType, Model
 
 if TYPE_CHECKING:
     import torch
@@ -44,14 +44,14 @@ def settle_dtype(
     if model.dtype == "auto" and began_in is not None:
         if rank.number == 0:
             listener.on_note(f"computing in {began_in}, as this run began")
-        return replace(model, dtype=began_in)
+        return replace(model, dtype=cast("DType", began_in))
     number = 0
     if rank.number == 0:
         listener.on_stage("choosing the precision")
         choice = choice_for(model, device, together, at_other_times)
         (listener.on_warning if choice.is_slow else listener.on_note)(choice.words)
         number = DTYPES.index(choice.dtype)
-    return replace(model, dtype=DTYPES[from_first(rank, number)])
+    return replace(model, dtype=cast("DType", DTYPES[from_first(rank, number)]))
 
 
 def settle_stage(

@@ -11,7 +11,7 @@ from functools import cache
 import torch
 
 from congrad.errors import UserError
-from congrad.models.settings import check_device
+from congrad.settings.model import DEVICE, DEVICES
 
 ACCELERATORS = ("cuda", "xpu", "mps")  # in the order in which they are tried; ROCm's devices are cuda to PyTorch
 TOLERANCE = 1e-2  # relative; float32 differs by 1e-6, TF32 by 1e-3, a wrong kernel by 1
@@ -46,15 +46,17 @@ def pick_device(
                 return device
             on_note(f"{device} is there but not used: {difference}")
         return torch.device("cpu")
-    check_device(name)
+    if not DEVICE.fullmatch(name):
+        raise UserError(f"must be {DEVICES}", key="model.device", value=name)
     device = torch.device(name)
     if device.type == "cpu":
         return device
     count = device_count(device.type)
     if (device.index or 0) >= count:
-        raise UserError(f"--device {name!r}: PyTorch finds {count} {device.type.upper()} devices; use --device cpu")
+        found = f"is not there: PyTorch finds {count} {device.type.upper()} devices"
+        raise UserError(found, "use cpu", key="model.device", value=name)
     if (difference := difference_from_cpu(device, compute)) is not None:
-        raise UserError(f"--device {name!r}: {difference}; use --device cpu")
+        raise UserError(difference, "use cpu", key="model.device", value=name)
     return device
 
 

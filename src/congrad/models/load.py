@@ -25,7 +25,7 @@ from congrad.errors import UserError
 from congrad.models.device import pick_device
 from congrad.models.packaged import PACKAGES, resolve
 from congrad.models.precision import choose
-from congrad.models.settings import check_dtype
+from congrad.settings.model import DTYPES
 
 log = python_logging.getLogger(__name__)
 
@@ -110,7 +110,9 @@ def read_config(name: str, *, revision: str | None, trust_remote_code: bool) -> 
     """Where the model is, and its configuration, which is a causal language model's."""
     path = resolve(name)
     if (Path(path) / "adapter_config.json").exists() and not (Path(path) / "config.json").exists():
-        raise UserError(f"model {name} is an adapter: pass its base model as --model and this directory as --adapter")
+        raise UserError(
+            f"model {name} is an adapter: give its base model as model.name and this directory as model.adapter"
+        )
     config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     check_causal(name, config, trust_remote_code)
     return path, config
@@ -171,7 +173,8 @@ def tensor_digest(key: str, tensor: torch.Tensor) -> tuple[str, list[int], str, 
 def parse_dtype(dtype: torch.dtype | str) -> torch.dtype | str:
     if isinstance(dtype, torch.dtype) or dtype == "auto":
         return dtype
-    check_dtype(dtype)
+    if dtype not in DTYPES:
+        raise UserError(f"must be one of auto, {', '.join(DTYPES)}", key="model.dtype", value=repr(dtype))
     parsed: torch.dtype = getattr(torch, dtype)
     return parsed
 
@@ -212,7 +215,8 @@ def explained(kind: str, name: str, error: Exception) -> UserError:
     """The one line a user needs instead of what transformers raised."""
     message = str(error)
     if "trust_remote_code" in message:
-        return UserError(f"{kind} {name} brings its own Python code: read it, then pass --trust-remote-code to run it")
+        fix = "read it, then set model.trust_remote_code to run it"
+        return UserError(f"{kind} {name} brings its own Python code", fix)
     if isinstance(error, OSError) and not Path(name).exists() and "gated" not in message:
         return UserError(
             f"{kind} {name}: no such directory, and the hub does not have it or cannot be reached; "

@@ -20,12 +20,12 @@ import torch
 from transformers import PreTrainedModel
 
 from congrad.models.memory import free_memory
-from congrad.models.settings import SWITCH, switch
+from congrad.settings.model import SWITCH, switch
 from congrad.words import human_bytes
 
 WINS = 1.3  # noise of a shared machine is to decide nothing
 SPARE = 1.2  # of free memory, for what a pass needs beside the weights
-TOKENS = 512  # of one pass on a CPU (`congrad.gradients.settings.default_token_budget`)
+TOKENS = 512  # of one pass on a CPU (`congrad.settings.index.default_token_budget`)
 FLOAT32_BYTES = 4
 FIRST_PRODUCTS = 2**21  # multiply-adds of the smallest shape: 8 ms where bfloat16 is emulated
 HOPELESS = 8  # so many times slower than float32 at a small shape, and no larger one is tried

@@ -34,7 +34,7 @@ def check_names(columns: Sequence[str], name: str, language_column: str | None) 
     for column in ("chosen", "rejected"):
         _require(columns, name, column, "rename it")
     if language_column is not None:
-        _require(columns, name, language_column, "rename it, or name another with --language-column")
+        _require(columns, name, language_column, "rename it, or name another with input.columns.language")
     if "prompt" not in columns:
         lower = {column.lower(): column for column in columns}
         near = difflib.get_close_matches("prompt", lower, n=1, cutoff=0.85)
@@ -45,9 +45,9 @@ def check_names(columns: Sequence[str], name: str, language_column: str | None) 
 
 def check_prompt_names(columns: Sequence[str], name: str, language_column: str | None, prompt_column: str) -> Fields:
     """Check that the columns of prompts are there, as `check_names` does for pairs."""
-    _require(columns, name, prompt_column, "rename it, or name another with prompts.prompt_column")
+    _require(columns, name, prompt_column, "rename it, or name another with prompts.columns.prompt")
     if language_column is not None:
-        _require(columns, name, language_column, "rename it, or name another with prompts.language_column")
+        _require(columns, name, language_column, "rename it, or name another with prompts.columns.language")
     return [*language_field(language_column), (prompt_column, EMPTY_PROMPT)]
 
 

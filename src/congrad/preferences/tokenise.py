@@ -116,7 +116,7 @@ def _check_tokenizer(preferences: Preferences, tokenizer: "PreTrainedTokenizerBa
         raise UserError("chat: the rows are conversations already, so it would change nothing; leave it out")
     if chat or preferences.conversational:
         if tokenizer.chat_template is None:
-            mend = "leave --chat out" if chat else "set tokenizer.chat_template, or use a model tuned for chat"
+            mend = "leave input.chat out" if chat else "set tokenizer.chat_template, or use a model tuned for chat"
             raise UserError(f"{_name(tokenizer)}: the tokenizer has no chat template for conversations; {mend}")
     elif tokenizer.eos_token is None:
         raise UserError(f"{_name(tokenizer)}: the tokenizer has no EOS token to end a response; set one")

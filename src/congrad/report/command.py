@@ -1,21 +1,18 @@
-"""The command that filters a run anew with its own settings: what is not given has its default."""
+"""The command that filters a run again with its own settings: what is not given has its default."""
 
 import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from congrad.consensus.settings import Consensus, Loss
-
-OPTION_OF = {"name": "loss"}  # the other fields are named like their options
-NO_OPTION = {"num_orders", "num_resamples"}
+from congrad.settings.consensus import Consensus, Loss
 
 
 def refilter_command(directory: Path, manifest: dict[str, Any]) -> str:
-    """`congrad filter RUN` with the options of loss and consensus that are not the defaults."""
+    """`congrad filter RUN` with the keys of loss and consensus that are not the defaults."""
     words = ["congrad", "filter", str(directory)]
     for part, defaults in (("loss", asdict(Loss())), ("consensus", asdict(Consensus()))):
         for name, value in manifest["config"][part].items():
-            if value is not None and value != defaults[name] and name not in NO_OPTION:
-                words += ["--" + OPTION_OF.get(name, name).replace("_", "-"), str(value)]
+            if value is not None and value != defaults[name]:
+                words.append(f"{part}.{name}={value}")
     return shlex.join(words)

@@ -75,7 +75,7 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
         if fidelity < LOW_FIDELITY:
             console.print(
                 "[yellow]warning:[/yellow] compression blurs these scores; more pairs help, and so does "
-                "--projection-size 512 with a new --output",
+                "index.projection_size=512 with a new output directory",
                 soft_wrap=True,
             )
     for warning in result.warnings:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from congrad.filtering.run import read_input
 from congrad.preferences.render import explicit
 from congrad.report.read import Array, Run, read_rows
 
@@ -86,7 +87,7 @@ def draw(score_N: Array, language_N: Array, each: int, seed: int) -> tuple[Array
 
 
 def _texts(run: Run, positions: Array) -> list[dict[str, Any]]:
-    hidden = {*NO_TEXT, "congrad_score", run.manifest["config"]["input"]["language_column"]}
+    hidden = {*NO_TEXT, "congrad_score", read_input(run.manifest["config"]["input"]).columns.language}
     return [_text(row, hidden) for row in read_rows(run, positions.tolist())]
 
 

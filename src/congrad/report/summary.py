@@ -137,7 +137,7 @@ def _steps(run: Run, conflicts: Sequence[Couple], few: Sequence[str], fidelity: 
         steps.append(
             Step(
                 "Make the ranking sharper: add pairs, or filter the data again with wider sketches "
-                "(--projection-size 512 and a new --output)."
+                "(index.projection_size=512 and a new output directory)."
             )
         )
     if conflicts:

@@ -8,7 +8,8 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import torch
 
-from congrad.selection.settings import Scope, check_rule
+from congrad.errors import UserError
+from congrad.settings.selection import Scope, Selection
 
 KEPT = "kept"
 BELOW_SHARE = "below the keep share"
@@ -34,9 +35,11 @@ def select(
         scope: "language" (None is this) or "global", of `keep`.
 
     Raises:
-        UserError: see `check_rule`.
+        UserError: the rule is none, two in one, or out of range.
     """
-    check_rule(keep=keep, min_score=min_score, scope=scope)
+    if keep is None and min_score is None:
+        raise UserError("nothing says what to keep", "give keep, a share, or min_score")
+    Selection(keep, min_score, scope)
     if min_score is not None:
         return score_P >= min_score
     assert keep is not None

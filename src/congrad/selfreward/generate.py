@@ -9,16 +9,14 @@ manifest.json     written last: counts of every language, and whether the model 
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from congrad.errors import UserError
 from congrad.models.compute import settle_stage
-from congrad.models.settings import Model
 from congrad.progress import SILENT, Listener, Progress
 from congrad.selfreward.engines import (
-    Engine,
     Message,
     Reply,
     Request,
@@ -28,52 +26,13 @@ from congrad.selfreward.engines import (
     open_engine,
 )
 from congrad.selfreward.prompts import Prompt
+from congrad.settings.engine import Engine
+from congrad.settings.model import Model
+from congrad.settings.selfreward import Generate
 from congrad.stage import RowLog, begin, content_key, finish, forget_if_empty, write_rows
 
 SAMPLES, RESPONSES, SERVER_LOG = "samples.jsonl", "responses.jsonl", "server.log"
 MUCH_CUT = 0.5
-
-
-@dataclass(frozen=True)
-class Generate:
-    """How answers are sampled.
-
-    Attributes:
-        samples: answers to each prompt.
-        temperature: 0 for the most probable token every time.
-        top_p: sample from the most probable tokens that together have this probability.
-        max_tokens: of an answer.
-        seed: of all samples; each has one of its own that follows from it.
-        chat: put prompts through the model's chat template; `auto`: where there is one. Without, the model goes on
-            with the prompt as plain text.
-        system: a system message for prompts that bring none.
-        engine: what answers.
-    """
-
-    samples: int = 4
-    temperature: float = 0.8
-    top_p: float = 0.95
-    max_tokens: int = 512
-    seed: int = 0
-    chat: bool | Literal["auto"] = "auto"
-    system: str | None = None
-    engine: Engine = field(default_factory=Engine)
-
-    def __post_init__(self) -> None:
-        for name in ("samples", "max_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"generate.{name} {getattr(self, name)}: must be 1 or more")
-        if not 0 <= self.temperature < float("inf"):
-            raise UserError(f"generate.temperature {self.temperature}: must be 0 or more")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"generate.top_p {self.top_p}: must be more than 0, and 1 at most")
-        if self.temperature == 0 and self.samples > 1:
-            raise UserError(
-                "generate.temperature 0 makes all samples of a prompt the same; raise it, or set samples to 1"
-            )
-        if self.system is not None and (self.chat is False or not self.system.strip()):
-            mend = "leave it out" if self.chat is not False else "set generate.chat to true, or leave it out"
-            raise UserError(f"generate.system would be ignored; {mend}")
 
 
 def run_generate(
@@ -206,7 +165,7 @@ def answer(
                 log.append([sample_row(reply, *asked[reply.key]) for reply in group])
                 yield len(log.rows)
     except RequestRefused as error:
-        prompt = asked[error.key][0]
+        prompt = asked[error.request_key][0]
         raise UserError(f"row {prompt.row} (counted from 0) of the prompts, in {prompt.language}: {error}") from error
 
 

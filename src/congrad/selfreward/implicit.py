@@ -23,11 +23,11 @@ from congrad.models.compute import in_dtype_of, settle_stage
 from congrad.models.device import pick_device
 from congrad.models.identity import identify
 from congrad.models.load import load_model, load_tokenizer
-from congrad.models.settings import Model
 from congrad.preferences import load_preferences, tokenise
 from congrad.preferences.tokenise import IDENTICAL
 from congrad.progress import Listener, Progress
 from congrad.selfreward.responses import RAW, Judgements, Responses
+from congrad.settings.model import Model
 from congrad.stage import RowLog, begin, content_key, forget_if_empty
 
 POLICY, REFERENCE = "policy", "reference"

@@ -13,18 +13,16 @@ A judgement that cannot be read is missing data, never a score: a score of 0 wou
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from congrad.errors import UserError
 from congrad.files import write_json
 from congrad.models.compute import settle_stage
-from congrad.models.settings import Model
 from congrad.preferences.locate import quote
 from congrad.progress import SILENT, Listener, Progress
 from congrad.selfreward.engines import (
-    Engine,
     Reply,
     Request,
     RequestRefused,
@@ -36,64 +34,12 @@ from congrad.selfreward.generate import SERVER_LOG
 from congrad.selfreward.hygiene import hygiene_warnings, measure_hygiene
 from congrad.selfreward.responses import RAW, SCORES, Judgements, Responses, read_responses
 from congrad.selfreward.rubric import as_text, ends_open, fill, read_score, read_template
+from congrad.settings.engine import Engine
+from congrad.settings.model import Model
+from congrad.settings.selfreward import Judge
 from congrad.stage import RowLog, begin, content_key, finish, forget_if_empty, write_rows
 
-Kind = Literal["llm", "implicit-reward"]
 JUDGEMENTS, HYGIENE = "judgements.jsonl", "hygiene.json"
-
-
-@dataclass(frozen=True)
-class Judge:
-    """How responses get their scores.
-
-    Attributes:
-        kind: `llm` asks a model with a rubric. `implicit-reward` asks nobody: it is what DPO has taught the round's
-            model, beta (log pi(y|x) - log ref(y|x)) against the reference (arXiv 2305.18290, eq. 5).
-        samples: judgements of each response, whose mean is its score.
-        temperature: 0 for the most probable token every time.
-        top_p: sample from the most probable tokens that together have this probability.
-        max_tokens: of a judgement.
-        seed: of all judgements; each has one of its own that follows from it.
-        chat: put the template through the judge's chat template; `auto`: where there is one.
-        template: a file of the user's with `{prompt}`, `{response}` and perhaps `{language}`, that asks for a line
-            `Score: N`, 0 to 5. Where it ends with `Score:` the judge writes nothing but the number, and a `max_tokens`
-            of 8 will do. None: the packaged rubric, which asks a model with a chat template for reasons first, and
-            shows one without examples that it goes on from.
-        engine: what judges; None: what generates.
-        model: the judge; None: the round's own model, or the one that an endpoint in `engine` names.
-        beta: of the implicit reward.
-    """
-
-    kind: Kind = "llm"
-    samples: int = 3
-    temperature: float = 0.7
-    top_p: float = 0.95
-    max_tokens: int = 512
-    seed: int = 0
-    chat: bool | Literal["auto"] = "auto"
-    template: str | None = None
-    engine: Engine | None = None
-    model: str | None = None
-    beta: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise UserError(f"judge.kind {self.kind!r}: choose llm or implicit-reward")
-        for each in fields(self):
-            used = each.name != "beta" if self.kind == "llm" else each.name in ("kind", "seed", "beta")
-            if not used and getattr(self, each.name) != each.default:
-                raise UserError(f"judge.{each.name}: a judge of kind {self.kind} has no use for it; leave it out")
-        for name in ("samples", "max_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"judge.{name} {getattr(self, name)}: must be 1 or more")
-        if not 0 <= self.temperature < math.inf:
-            raise UserError(f"judge.temperature {self.temperature}: must be 0 or more")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"judge.top_p {self.top_p}: must be more than 0, and 1 at most")
-        if self.temperature == 0 and self.samples > 1:
-            raise UserError("judge.temperature 0 makes all judgements of a response the same; set judge.samples to 1")
-        if not 0 < self.beta < math.inf:
-            raise UserError(f"judge.beta {self.beta}: must be more than 0")
 
 
 def run_judge(
@@ -265,7 +211,7 @@ def ask(
                 log.append([reply_row(reply) for reply in group])
                 yield len(log.rows)
     except RequestRefused as error:
-        number = next(number for number, request in enumerate(requests) if request.key == error.key)
+        number = next(number for number, request in enumerate(requests) if request.key == error.request_key)
         row = responses.rows[number // samples]
         place = (
             f"response {row['sample']} to row {row['row']} (both counted from 0) of the prompts, in {row['language']}"

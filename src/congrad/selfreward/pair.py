@@ -19,17 +19,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from congrad.errors import UserError
 from congrad.files import write_json
 from congrad.progress import SILENT, Listener, Progress
 from congrad.selfreward.language import Verdict, identify_languages, language_report
 from congrad.selfreward.responses import SCORES, Responses, read_responses, read_scores
+from congrad.settings.selfreward import Pair
 from congrad.stage import begin, file_fingerprint, finish, forget_if_empty, write_rows
 
-Method = Literal["best-worst", "all", "best-random"]
-Language = Literal["off", "penalise", "drop"]
 PAIRS, LANGUAGE = "pairs.jsonl", "language.json"
 DIGITS = 9  # closer than this two numbers are a tie that arithmetic blurred
 
@@ -49,42 +48,6 @@ IN_WORDS = {
     TIE: "are ties",
     MARGIN: "lie within pair.min_margin",
 }
-
-
-@dataclass(frozen=True)
-class Pair:
-    """How scored responses become pairs. Ties never do, and a response without a score is in no pair.
-
-    Attributes:
-        method: `best-worst`: the best response against the worst. `all`: every two. `best-random`: the best against
-            one of those that lie more than `min_margin` below it, at random. Of several best (or worst) the earliest
-            sample is taken.
-        min_margin: pairs whose ranking scores differ by this or less are left out.
-        language: what becomes of a response in another language than its prompt's row names: `off` nothing, `penalise`
-            its ranking score is lowered, `drop` it is in no pair.
-        language_penalty: of `penalise`, in points.
-        length_control: what a length of one standard deviation above the mean of the prompt's responses costs, in
-            points.
-        seed: of `best-random`.
-    """
-
-    method: Method = "best-worst"
-    min_margin: float = 0.0
-    language: Language = "off"
-    language_penalty: float = 1.0
-    length_control: float = 0.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.method not in get_args(Method):
-            raise UserError(f"pair.method {self.method!r}: choose one of {', '.join(get_args(Method))}")
-        if self.language not in get_args(Language):
-            raise UserError(f"pair.language {self.language!r}: choose one of {', '.join(get_args(Language))}")
-        for name in ("min_margin", "language_penalty", "length_control"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"pair.{name} {getattr(self, name)}: must be 0 or more")
-        if self.language != "penalise" and self.language_penalty != 1:
-            raise UserError(f"pair.language_penalty would be ignored: pair.language is {self.language}; leave it out")
 
 
 @dataclass(frozen=True)

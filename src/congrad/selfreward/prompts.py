@@ -10,40 +10,11 @@ from congrad.errors import UserError
 from congrad.preferences.glance import glance
 from congrad.preferences.names import check_prompt_names
 from congrad.preferences.rows import BATCH, largest_remainder
+from congrad.settings.selfreward import Prompts
 from congrad.stage import content_key
 
 if TYPE_CHECKING:
     import datasets
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """Where the prompts come from.
-
-    Attributes:
-        source: a file or folder of JSONL, Parquet or CSV, a saved dataset, a hub id.
-        split: to read.
-        language_column: groups the rows. In a folder of `de.jsonl`, `en.jsonl` without such a column, the language is
-            the file's name.
-        prompt_column: holds text, or conversations that the model is to answer.
-        limit: take a sample of so many prompts, stratified by language.
-        seed: of the sample.
-        pairs: a preference dataset, for a run whose first round starts from pairs.
-    """
-
-    source: str | None = None
-    split: str = "train"
-    language_column: str = "language"
-    prompt_column: str = "prompt"
-    limit: int | None = None
-    seed: int = 0
-    pairs: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.source is None and self.pairs is None:
-            raise UserError("prompts.source is missing; name a file or folder of prompts, or prompts.pairs")
-        if self.limit is not None and self.limit < 1:
-            raise UserError(f"prompts.limit {self.limit}: must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -73,8 +44,8 @@ def glance_at_prompts(prompts: Prompts) -> None:
     """
     if prompts.source is None:
         raise UserError("prompts.source is missing; name a file or folder of prompts")
-    check = partial(check_prompt_names, prompt_column=prompts.prompt_column)
-    glance(prompts.source, prompts.split, prompts.language_column, check)
+    check = partial(check_prompt_names, prompt_column=prompts.columns.prompt)
+    glance(prompts.source, prompts.split, prompts.columns.language, check)
 
 
 def load_prompts(prompts: Prompts) -> list[Prompt]:
@@ -91,11 +62,11 @@ def load_prompts(prompts: Prompts) -> list[Prompt]:
     from congrad.preferences.read import read_checked
 
     assert prompts.source is not None
-    columns = prompts.prompt_column, prompts.language_column
-    check = partial(check_prompts, prompt_column=prompts.prompt_column)
-    parts, languages = read_checked(prompts.source, prompts.split, prompts.language_column, check, columns)
+    columns = prompts.columns.prompt, prompts.columns.language
+    check = partial(check_prompts, prompt_column=prompts.columns.prompt)
+    parts, languages = read_checked(prompts.source, prompts.split, prompts.columns.language, check, columns)
     found: dict[str, Prompt] = {}
-    values = (value for _, dataset in parts for value in _values(dataset, prompts.prompt_column))
+    values = (value for _, dataset in parts for value in _values(dataset, prompts.columns.prompt))
     for row, (language, value) in enumerate(zip(languages, values, strict=True)):
         key = content_key(language, value)
         first = found.get(key)

@@ -1,5 +1,5 @@
 """Training: kept pairs and M_t in, M_{t+1} out, with LP-DPO on TRL. The stage is `congrad.training.train.train`."""
 
-from congrad.training.settings import Lora, Rounds
+from congrad.settings.training import Lora, Rounds
 
 __all__ = ["Lora", "Rounds"]

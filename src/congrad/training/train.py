@@ -27,13 +27,14 @@ import torch.distributed as dist
 from congrad.errors import UserError
 from congrad.models.compute import in_dtype_of, settle_stage
 from congrad.models.ranks import Rank
-from congrad.models.settings import Model
 from congrad.preferences import load_preferences
 from congrad.progress import SILENT, Listener
+from congrad.settings.model import Model
+from congrad.settings.train import check_dpo_config
+from congrad.settings.training import Rounds
 from congrad.stage import STAGE, begin, file_fingerprint, finish, is_finished, write_rows
-from congrad.training.config import REFUSALS, check_dpo_config, defaults, is_cpu, make_dpo_config, quiet, refused
+from congrad.training.config import REFUSALS, defaults, is_cpu, make_dpo_config, quiet, refused
 from congrad.training.pairs import by_language, check_lengths, check_template, fingerprint_pairs, read_pairs
-from congrad.training.settings import Rounds
 
 CHECKPOINTS, LOG, TRAINED = "checkpoints", "log.jsonl", ".trained"
 MUCH_ROUNDING = 0.3

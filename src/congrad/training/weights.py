@@ -11,9 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.errors import UserError
 from congrad.models.load import LOADING_ERRORS, explained, load_model, parse_dtype
-from congrad.models.settings import Model
+from congrad.settings.model import Model
+from congrad.settings.training import Lora
 from congrad.training.config import quiet
-from congrad.training.settings import Lora
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 

@@ -9,8 +9,9 @@ import pytest
 
 import congrad.selfreward.engines.endpoint as module
 from congrad.errors import UserError
-from congrad.models.settings import Model
-from congrad.selfreward.engines import Engine, Reply, Request, RequestRefused, open_engine
+from congrad.selfreward.engines import Reply, Request, RequestRefused, open_engine
+from congrad.settings.engine import Engine
+from congrad.settings.model import Model
 
 KEY = "sk-very-secret-123"
 MODEL = Model("a-model")

@@ -17,9 +17,10 @@ from transformers import (
 )
 
 from congrad.errors import UserError
-from congrad.models.settings import Model
-from congrad.selfreward.engines import Engine, Request, RequestRefused, open_engine
+from congrad.selfreward.engines import Request, RequestRefused, open_engine
 from congrad.selfreward.engines.local import LocalEngine, Tokenised
+from congrad.settings.engine import Engine
+from congrad.settings.model import Model
 
 PROMPTS = ["Haus", "tree street cheese", "nyumba mti", "Regen, Löffel; Abend und noch ein Vogel", "a", "b c"]
 

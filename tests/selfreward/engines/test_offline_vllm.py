@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from congrad.errors import UserError
-from congrad.models.settings import Model
-from congrad.selfreward.engines import Engine, Reply, Request, open_engine, vllm_worker
+from congrad.selfreward.engines import Reply, Request, open_engine, vllm_worker
+from congrad.settings.engine import Engine
+from congrad.settings.model import Model
 
 STAND_IN = """
 import json, os

@@ -11,8 +11,9 @@ import pytest
 
 import congrad.selfreward.engines.server as module
 from congrad.errors import UserError
-from congrad.models.settings import Model
-from congrad.selfreward.engines import Engine, Request, lifeline, open_engine
+from congrad.selfreward.engines import Request, lifeline, open_engine
+from congrad.settings.engine import Engine
+from congrad.settings.model import Model
 
 SERVER = """
 import json, os, subprocess, sys, time

@@ -169,7 +169,7 @@ function sentences() {
 
 function command() {
   const amount = rule.kind === "score" ? `--min-score ${rule.value}` : `--keep ${shareOf(rule.value)}`;
-  return `${data.refilter} ${amount}${rule.kind === "global" ? " --keep-scope global" : ""}`;
+  return `${data.refilter} ${amount}${rule.kind === "global" ? " selection.scope=global" : ""}`;
 }
 
 function showKept() {

@@ -10,7 +10,7 @@ from congrad.selfreward.engines.interface import (
     identity,
     open_engine,
 )
-from congrad.selfreward.engines.settings import Engine
+from congrad.settings.engine import Engine
 
 __all__ = [
     "Engine",

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from congrad.errors import UserError
 from congrad.models.packaged import resolve
-from congrad.models.settings import Model
 from congrad.preferences.locate import one_line
 from congrad.selfreward.engines.interface import Reply, Request, RequestRefused
-from congrad.selfreward.engines.settings import Engine
+from congrad.settings.engine import Engine
+from congrad.settings.model import Model
 
 if TYPE_CHECKING:
     import openai

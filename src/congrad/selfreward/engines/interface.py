@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from congrad.errors import UserError
-from congrad.models.settings import Model
-from congrad.selfreward.engines.settings import Engine
+from congrad.settings.engine import Engine
+from congrad.settings.model import Model
 
 Message = dict[str, Any]
 """`role`, `content`, and whatever else a chat template reads."""
@@ -84,12 +84,12 @@ class RequestRefused(UserError):
     """One request is at fault. The stage that made it from a row can name the row.
 
     Attributes:
-        key: of the request.
+        request_key: of the request.
     """
 
-    def __init__(self, key: str, complaint: str) -> None:
+    def __init__(self, request_key: str, complaint: str) -> None:
         super().__init__(complaint)
-        self.key = key
+        self.request_key = request_key
 
 
 def open_engine(engine: Engine, model: Model, *, log: Path | None = None) -> AbstractContextManager[OpenEngine]:

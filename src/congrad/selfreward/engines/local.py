@@ -17,12 +17,12 @@ from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, Pre
 from congrad.errors import UserError
 from congrad.models.device import pick_device
 from congrad.models.load import load_model, load_tokenizer, quiet
-from congrad.models.settings import Model
 from congrad.preferences.locate import one_line
 from congrad.preferences.tokenise import TEMPLATE_ERRORS
 from congrad.selfreward.engines.draw import draw, uniforms
 from congrad.selfreward.engines.interface import Reply, Request, RequestRefused
-from congrad.selfreward.engines.settings import Engine
+from congrad.settings.engine import Engine
+from congrad.settings.model import Model
 
 
 @contextmanager

@@ -16,11 +16,11 @@ from typing import Any
 
 from congrad.errors import UserError
 from congrad.models.packaged import resolve
-from congrad.models.settings import Model
 from congrad.selfreward.engines import vllm_worker
 from congrad.selfreward.engines.interface import Reply, Request
 from congrad.selfreward.engines.server import last_line
-from congrad.selfreward.engines.settings import Engine
+from congrad.settings.engine import Engine
+from congrad.settings.model import Model
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 from congrad.errors import UserError
 from congrad.preferences.locate import one_line, quote
 from congrad.selfreward.engines import lifeline
-from congrad.selfreward.engines.settings import Engine
+from congrad.settings.engine import Engine
 
 START_LIMIT = 1800.0  # seconds; a large model takes many minutes to load
 LEAVE_LIMIT = 20.0  # for what a killed run's server takes to end

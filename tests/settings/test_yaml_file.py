@@ -3,7 +3,7 @@
 import pytest
 
 from congrad.errors import UserError
-from congrad.loop.yaml_file import dump_yaml, parse_yaml, read_yaml
+from congrad.settings.yaml_file import dump_yaml, parse_yaml, read_yaml
 
 
 @pytest.mark.parametrize(
@@ -49,15 +49,15 @@ def test_lines_are_those_of_the_keys(tmp_path):
     [
         ("a: 1\nb: 2\na: 3\n", "run.yaml:3: a is there already, in line 1; keep one"),
         ("a:\n  b: 1\n  b: 1\n", "run.yaml:3: a.b is there already, in line 2; keep one"),
-        ("a: [1, 2\nb: 3\n", "run.yaml:2: no YAML"),
-        ("\tx: 1\n", "run.yaml:1: no YAML"),
+        ("a: [1, 2\nb: 3\n", "run.yaml:2: not YAML"),
+        ("\tx: 1\n", "run.yaml:1: not YAML"),
         ("- a\n", "holds no sections"),
         ("a: !!python/object:os.system x\n", "run.yaml:1: the tag"),
         ("a: !secret x\n", "run.yaml:1: the tag"),
         ("a: &x\n  b: *x\n", "run.yaml:1: an alias of what it lies in"),
-        ("? [1, 2]\n: 3\n", "run.yaml:1: a key that is no word"),
-        ("a: 1\n---\nb: 2\n", "no YAML"),
-        ("a: \x07\n", "no YAML"),
+        ("? [1, 2]\n: 3\n", "run.yaml:1: a key that is not a word"),
+        ("a: 1\n---\nb: 2\n", "not YAML"),
+        ("a: \x07\n", "not YAML"),
     ],
 )
 def test_what_is_no_plain_mapping_is_refused_by_line(tmp_path, text, complaint):

@@ -5,15 +5,13 @@ from pathlib import Path
 import pytest
 
 from congrad.errors import UserError
-from congrad.evaluation.settings import Evaluate, Harness, LocalTask
-from congrad.loop.build import Source, build
-from congrad.loop.yaml_file import read_yaml
+from congrad.settings.evaluation import Evaluate, Harness, LocalTask
+from congrad.settings.read import read as read_given
 
 
 def read(path: Path, text: str) -> Evaluate:
     path.write_text("evaluate:\n" + text)
-    values, lines = read_yaml(path)
-    return build(Evaluate, values["evaluate"], ("evaluate",), Source("run.yaml", lines))
+    return read_given(path).section(Evaluate)
 
 
 def test_a_whole_section(tmp_path):
@@ -53,31 +51,34 @@ def test_a_whole_section(tmp_path):
         ("  seen: [de]\n  unseen: [en, de]\n", "run.yaml:3: evaluate.unseen names 'de'"),
         ("  sen: [de]\n", "run.yaml:2: evaluate.sen is unknown; did you mean seen?"),
         ("  draws: 10\n", "run.yaml:2: evaluate.draws 10: must be 100 or more"),
-        ("  confidence: 95\n", r"run.yaml:2: evaluate.confidence 95\.0: must be 0.5 or more"),
+        ("  confidence: 95\n", r"run.yaml:2: evaluate.confidence 95: must be 0.5 or more"),
         ("  lm_eval: {tasks: []}\n", "run.yaml:2: evaluate.lm_eval.tasks is empty"),
         ("  lm_eval:\n    tasks: [a]\n    limit: 0\n", "run.yaml:4: evaluate.lm_eval.limit 0"),
         ("  win_rate:\n    prompts: {pairs: x}\n", "evaluate.win_rate.prompts.source is missing"),
         (
             "  win_rate:\n    prompts: {source: x}\n    top_p: 2\n",
-            r"run.yaml:4: evaluate.win_rate.top_p 2\.0: must be more than 0",
+            r"run.yaml:4: evaluate.win_rate.top_p 2: must be above 0",
         ),
-        ("  tasks:\n    - {name: a, path: b}\n", "evaluate.tasks.0: kind is missing: choose from perplexity"),
+        ("  tasks:\n    - {name: a, path: b}\n", "evaluate.tasks.0.kind is missing; choose from perplexity"),
         (
             "  tasks:\n    - {name: a, path: b, kind: perplexity, rule: text}\n",
-            "rule: a task of kind perplexity has no",
+            "rule would be ignored by a task of kind perplexity",
         ),
-        ("  tasks:\n    - {name: a, path: b, kind: perplexity, chat: true}\n", "chat: a task of kind perplexity"),
+        (
+            "  tasks:\n    - {name: a, path: b, kind: perplexity, chat: true}\n",
+            "chat would be ignored",
+        ),
         ("  tasks:\n    - {name: a, path: b, kind: exact-match, prompt: x}\n", "prompt is missing or names no column"),
         ("  tasks:\n    - {name: a, path: b, kind: multiple-choice, prompt: '{x}'}\n", "choices is missing"),
         (
             "  tasks:\n    - {name: a, path: b, layout: xcopa, kind: perplexity}\n",
-            "the layout xcopa is multiple-choice",
+            "must be multiple-choice with the layout xcopa",
         ),
         ("  tasks:\n    - {name: a, path: b, layout: mgsm, answer_column: c}\n", "the layout mgsm knows its columns"),
         ("  tasks:\n    - {name: ' ', path: b, layout: mgsm}\n", "name is empty"),
         (
             "  tasks:\n    - {name: a, path: b, layout: mgsm}\n    - {name: a, path: c, layout: xcopa}\n",
-            "run.yaml:2: evaluate.tasks: two are named 'a'",
+            "run.yaml:2: evaluate.tasks has two that are named 'a'",
         ),
     ],
 )

@@ -28,20 +28,20 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         The values, and lines by path of keys: `("generate", "temperature")` -> 12.
 
     Raises:
-        UserError: the file is missing, no YAML, no mapping, or has a key twice.
+        UserError: the file is missing, is not YAML or not a mapping, or has a key twice.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+        raise UserError(f"cannot be read ({error.strerror})", "check the path", at=path) from error
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
+        raise UserError(f"not UTF-8 (byte {error.start})", "save it as UTF-8", at=path) from error
     lines: dict[KeyPath, int] = {}
     value = parse_yaml(text, str(path), lines)
     if value is None:
         value = {}
     if not isinstance(value, dict):
-        raise UserError(f"{path}: holds no sections; write `model:` and the others, each with its keys")
+        raise UserError("holds no sections", "write `model:` and the others, each with its keys", at=path)
     return value, lines
 
 
@@ -58,18 +58,26 @@ def parse_yaml(text: str, name: str, lines: dict[KeyPath, int] | None = None) ->
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{name}:{mark.line + 1}" if mark else name
-        raise UserError(f"{where}: no YAML ({' '.join(str(error.problem or error.context).split())})") from error
+        mark, complaint = (
+            error.problem_mark or error.context_mark,
+            " ".join(str(error.problem or error.context).split()),
+        )
+        fix = (
+            "put a value that holds a colon into quotes"
+            if "mapping values" in complaint
+            else "fix it, or put it into quotes"
+        )
+        where = name if lines is None or mark is None else f"{name}:{mark.line + 1}"
+        raise UserError(f"not YAML ({complaint})", fix, at=where) from error
     except yaml.YAMLError as error:  # a character that YAML does not allow
-        raise UserError(f"{name}: no YAML ({' '.join(str(error).split())})") from error
+        raise UserError(f"not YAML ({' '.join(str(error).split())})", "remove the character", at=name) from error
     return None if node is None else _plain(node, (), name, {} if lines is None else lines, [])
 
 
 def _plain(node: yaml.Node, path: KeyPath, name: str, lines: dict[KeyPath, int], within: list[yaml.Node]) -> Any:
     line = node.start_mark.line + 1
     if any(node is outer for outer in within):
-        raise UserError(f"{name}:{line}: an alias of what it lies in; write the value out")
+        raise UserError("an alias of what it lies in", "write the value out", at=f"{name}:{line}")
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node, f"{name}:{line}")
     if isinstance(node, yaml.SequenceNode):
@@ -81,11 +89,11 @@ def _plain(node: yaml.Node, path: KeyPath, name: str, lines: dict[KeyPath, int],
     for key_node, value_node in node.value:
         where = f"{name}:{key_node.start_mark.line + 1}"
         if not isinstance(key_node, yaml.ScalarNode):
-            raise UserError(f"{where}: a key that is no word; write `key: value`")
+            raise UserError("a key that is not a word", "write `key: value`", at=where)
         key = key_node.value
         if key in found:
             first = lines[(*path, key)]
-            raise UserError(f"{where}: {'.'.join((*path, key))} is there already, in line {first}; keep one")
+            raise UserError(f"{'.'.join((*path, key))} is there already, in line {first}", "keep one", at=where)
         lines[(*path, key)] = key_node.start_mark.line + 1
         found[key] = _plain(value_node, (*path, key), name, lines, [*within, node])
     return found
@@ -97,7 +105,7 @@ def _scalar(node: yaml.ScalarNode, where: str) -> Any:
         return text
     # An explicit tag that resolution would not have given is one of the user's: `!!python/...`, `!secret`.
     if not node.tag.startswith(STANDARD_TAG) or node.tag.startswith(STANDARD_TAG + "python"):
-        raise UserError(f"{where}: the tag {node.tag!r} has no meaning here; write a plain value")
+        raise UserError(f"the tag {node.tag!r} has no meaning here", "write a plain value", at=where)
     return resolve_scalar(text)
 
 

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from congrad.errors import UserError
-from congrad.training import Lora, Rounds
+from congrad.settings.training import Lora, Rounds
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"count": 0}, "rounds.count 0: must be 1 or more"),
-        ({"reference": "first"}, "rounds.reference 'first': choose previous or initial"),
-        ({"data": "all"}, "rounds.data 'all': choose latest or accumulated"),
+        ({"reference": "first"}, "rounds.reference 'first': must be previous or initial"),
+        ({"data": "all"}, "rounds.data 'all': must be latest or accumulated"),
         ({"length_penalty": float("nan")}, "rounds.length_penalty nan: must be a finite number"),
     ],
 )
@@ -27,7 +27,7 @@ def test_rounds(options: dict[str, Any], message: str) -> None:
     [
         ({"r": 0}, "rounds.lora.r 0: must be 1 or more"),
         ({"alpha": 0.0}, "rounds.lora.alpha 0.0: must be above 0"),
-        ({"dropout": 1.0}, "rounds.lora.dropout 1.0: must be at least 0 and below 1"),
+        ({"dropout": 1.0}, "rounds.lora.dropout 1.0: must be 0 or more and below 1"),
         ({"target_modules": ()}, "rounds.lora.target_modules is empty"),
     ],
 )

@@ -1,0 +1,87 @@
+"""Which engine writes answers, and how it is reached: in this process, or over HTTP."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+
+from annotated_types import Ge, Gt
+
+from congrad.settings.section import Count, fields_of, refused, section
+
+# What is set for another kind would be ignored.
+OWN_FIELDS: dict[str, tuple[str, ...]] = {
+    "transformers": ("batch_size",),
+    "openai": ("url", "model", "api_key_env", "concurrency", "timeout", "retries", "command", "options"),
+}
+
+
+@section("engine")
+@dataclass(frozen=True)
+class Engine:
+    """What turns requests into replies."""
+
+    kind: Literal["transformers", "openai", "vllm"] = "transformers"
+    """transformers in this process (CPU, one GPU); openai for any endpoint that speaks its API (vLLM, SGLang,
+    llama.cpp, `transformers serve`)."""
+    batch_size: Count = 8
+    """Requests that transformers computes together."""
+    url: str | None = None
+    """Of the endpoint; `/v1` is added where it has no path."""
+    model: str | None = None
+    """The name by which the endpoint knows the model; null for the path or the name of the model itself."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """The environment variable that holds the endpoint's key. The key is written nowhere."""
+    concurrency: Count = 16
+    """Requests that are under way at a time."""
+    timeout: Annotated[float, Gt(0)] = 120.0
+    """Seconds until a request counts as failed."""
+    retries: Annotated[int, Ge(0)] = 6
+    """Of a failed request, after 1, 2, 4, ... seconds, or when the endpoint says (Retry-After). The six of the default
+    take more than a minute."""
+    command: str | None = None
+    """Starts the endpoint for as long as it is needed: `vllm serve {model} --port 8000`. No shell reads it; `{model}`
+    is the model's path."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """More fields of a request's body: `{top_k: 40}`; null leaves one of ours out."""
+
+    def __post_init__(self) -> None:
+        if self.kind == "vllm":  # of earlier versions
+            fix = "set kind to openai, url to http://localhost:8000/v1 and command to vllm serve {model} --port 8000"
+            raise refused("kind", "is served now", fix, value="vllm")
+        for name, each in fields_of(type(self)).items():
+            default = each.get_default(call_default_factory=True)
+            if name not in ("kind", *OWN_FIELDS[self.kind]) and getattr(self, name) != default:
+                raise refused(name, f"would be ignored by an engine of kind {self.kind}", "leave it out")
+        if self.kind == "openai":
+            self._check_url()
+
+    def _check_url(self) -> None:
+        like = "write it like http://localhost:8000/v1"
+        if self.url is None:
+            raise refused("url", "is missing", "give the endpoint's, for instance http://localhost:8000/v1")
+        try:
+            parts = urlsplit(self.url)
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            valid = False
+        if not valid:
+            raise refused("url", "is not a URL", like, value=repr(self.url))
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise refused(
+                "url",
+                "holds a name, a key or a query",
+                "put the key into the environment variable that api_key_env names",
+            )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What of it decides the replies: not where an endpoint is and how patiently it is asked."""
+        names = ("kind", "batch_size") if self.kind == "transformers" else ("kind", "model", "options")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def endpoint(self) -> str:
+        """The URL that the paths of the API are put behind, without a slash at its end."""
+        assert self.url is not None
+        parts = urlsplit(self.url)
+        return urlunsplit(parts._replace(path=parts.path.rstrip("/") or "/v1"))

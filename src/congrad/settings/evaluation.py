@@ -1,0 +1,200 @@
+"""The section `evaluate`: what every model of a run is measured on."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Lt
+
+from congrad.settings.engine import Engine
+from congrad.settings.input import Columns
+from congrad.settings.section import Count, PathText, fields_of, refused, section
+from congrad.settings.selfreward import Chat, Prompts, Temperature, TopP
+
+Kind = Literal["perplexity", "multiple-choice", "exact-match"]
+KIND_OF_LAYOUT: dict[str, Kind] = {"xcopa": "multiple-choice", "mgsm": "exact-match"}
+COLUMNS_OF_KIND: dict[Kind, tuple[str, ...]] = {
+    "perplexity": ("text_column",),
+    "multiple-choice": ("prompt", "choices", "label_column"),
+    "exact-match": ("prompt", "answer_column", "rule", "max_tokens", "stop"),
+}
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+
+@section("evaluate.tasks")
+@dataclass(frozen=True)
+class LocalTask:
+    """A task of the alignment tax that reads JSON Lines and needs no hub."""
+
+    name: str
+    """In the table."""
+    path: PathText
+    """A file, a folder of them, or a pattern with `*` (`tasks/xcopa_*.jsonl`)."""
+    kind: Kind | None = None
+    """perplexity of a text; multiple-choice by the likelihood of the choices; exact-match of an answer that is written
+    greedily."""
+    layout: Literal["xcopa", "mgsm"] | None = None
+    """All columns as those datasets have them, instead of naming them."""
+    language_column: str = "language"
+    """Groups the rows. Rows without it are of the language that the file is named by: `sw.jsonl`, or what follows the
+    last underscore, `xcopa_sw.jsonl`."""
+    text_column: str = "text"
+    """Of perplexity."""
+    prompt: str | None = None
+    """What the model goes on with; `{column}` stands for a column's text."""
+    choices: tuple[str, ...] = ()
+    """Columns that hold a choice each, or one column that holds a list of them."""
+    label_column: str = "label"
+    """Position (from 0) of the right choice."""
+    answer_column: str = "answer"
+    """Of exact match."""
+    rule: Literal["last-number", "text"] = "last-number"
+    """Compare the last number that the model wrote, or all of its text without the white space around it."""
+    max_tokens: Count = 256
+    """Of an answer."""
+    stop: tuple[str, ...] = ()
+    """An answer ends before any of these."""
+    chat: Chat = "auto"
+    """Put prompts through the chat template; auto: where there is one. Of exact match only: likelihoods are of plain
+    text."""
+    limit: Count | None = None
+    """Rows of each language, the first ones; null for all."""
+
+    def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise refused("name", "is empty", "the table needs one")
+        if self.layout is not None:
+            self._settle_kind(self.layout)
+        kind = self.kind
+        if kind is None:
+            raise refused("kind", "is missing", f"choose from {', '.join(COLUMNS_OF_KIND)}")
+        for other, columns in COLUMNS_OF_KIND.items():
+            for name in columns:
+                if name not in COLUMNS_OF_KIND[kind] and getattr(self, name) != self._default(name):
+                    raise refused(name, f"would be ignored by a task of kind {kind}", f"{other} has it; leave it out")
+        if kind != "exact-match" and self.chat != "auto":
+            raise refused("chat", f"would be ignored: a task of kind {kind} measures plain text", "leave it out")
+        if kind != "perplexity" and self.layout is None and not PLACEHOLDER.search(self.prompt or ""):
+            raise refused("prompt", "is missing or names no column", "write for instance '{question}\\nAnswer:'")
+        if kind == "multiple-choice" and self.layout is None and not self.choices:
+            raise refused("choices", "is missing", "name a column for each choice, or one that lists them")
+
+    def _settle_kind(self, layout: str) -> None:
+        kind = KIND_OF_LAYOUT[layout]
+        if self.kind not in (None, kind):
+            raise refused("kind", f"must be {kind} with the layout {layout}", "leave it out", value=self.kind)
+        object.__setattr__(self, "kind", kind)
+        for name in ("choices", "label_column", "answer_column", "text_column", *(["prompt"] * (layout == "xcopa"))):
+            if getattr(self, name) != self._default(name):
+                raise refused(name, f"would be ignored: the layout {layout} knows its columns", "leave one of them out")
+
+    @classmethod
+    def _default(cls, name: str) -> Any:
+        return fields_of(cls)[name].default
+
+
+@section("evaluate.lm_eval")
+@dataclass(frozen=True)
+class Harness:
+    """Tasks of lm-evaluation-harness (extra `eval`), each by the settings that it brings but for these."""
+
+    tasks: tuple[str, ...]
+    """Names of tasks, groups or tags. Their data come from the hub unless their YAML says otherwise."""
+    num_fewshot: Annotated[int, Ge(0)] | None = None
+    """Examples in the prompt; null is the task's own."""
+    limit: Count | None = None
+    """Rows of each task; null for all."""
+    batch_size: Count = 8
+    """Requests at a time."""
+    chat: bool = False
+    """Put prompts through the chat template."""
+    include_path: PathText | None = None
+    """A folder of task YAMLs of your own. They may run Python: read them first."""
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            raise refused("tasks", "is empty", "name tasks, or leave evaluate.lm_eval out")
+
+
+@section("evaluate.win_rate")
+@dataclass(frozen=True)
+class WinRate:
+    """Answers to held-out prompts, compared by a judge in both orders."""
+
+    prompts: Prompts
+    """As in the section of that name; limit is how many are answered."""
+    temperature: Temperature = 0.0
+    """Of the answers; 0 takes the most probable token every time."""
+    top_p: TopP = 1.0
+    """Of the answers."""
+    max_tokens: Count = 512
+    """Of an answer."""
+    seed: int = 0
+    """Of the answers and the verdicts."""
+    chat: Chat = "auto"
+    """Put prompts through the chat template; auto: where there is one."""
+    system: str | None = None
+    """A system message for prompts that bring none."""
+    judge: Engine | None = None
+    """The engine of the judge; null is evaluate.engine."""
+    judge_model: PathText | None = None
+    """A directory, hub id or short name; null is M0. One judge compares all models."""
+    judge_max_tokens: Count = 512
+    """Of a verdict with its reasons."""
+    template: PathText | None = None
+    """A file that replaces the judge's prompt; see `congrad/evaluation/judge_pair.txt`."""
+
+    def __post_init__(self) -> None:
+        if self.prompts.source is None:
+            raise refused("prompts.source", "is missing", "name a file or folder of held-out prompts")
+
+
+@section("evaluate")
+@dataclass(frozen=True)
+class Evaluate:
+    """What is measured. Every part may be left out."""
+
+    seen: tuple[str, ...] = ()
+    """Languages that were trained on: a mean in the table. With neither seen nor unseen, all are taken as seen."""
+    unseen: tuple[str, ...] = ()
+    """Languages that were not trained on: another mean."""
+    pairs: PathText | None = None
+    """Held-out preference pairs, for preference accuracy; anything that `congrad filter` reads."""
+    split: str = "train"
+    """Of pairs, as input.split."""
+    columns: Columns = field(default_factory=Columns)
+    """Of pairs, as input.columns."""
+    chat: bool = False
+    """Of pairs, as input.chat."""
+    max_length: Annotated[int, Ge(2)] = 1024
+    """Of pairs, as input.max_length."""
+    limit: Count | None = None
+    """A sample of so many pairs, stratified by language; null for all."""
+    win_rate: WinRate | None = None
+    """null for no win rate."""
+    tasks: tuple[LocalTask, ...] = ()
+    """Local tasks, for the alignment tax."""
+    lm_eval: Harness | None = None
+    """Tasks of lm-evaluation-harness, for the alignment tax."""
+    engine: Engine = field(default_factory=Engine)
+    """Writes the answers for win rates and exact match."""
+    seed: int = 0
+    """Of samples and bootstrap draws."""
+    draws: Annotated[int, Ge(100)] = 2000
+    """How often the examples are drawn again for an interval."""
+    confidence: Annotated[float, Ge(0.5), Lt(1)] = 0.95
+    """Of the intervals."""
+
+    def __post_init__(self) -> None:
+        if both := sorted({*self.seen} & {*self.unseen}):
+            raise refused("unseen", f"names {both[0]!r}, which evaluate.seen names too", "take it out of one")
+        names = [task.name for task in self.tasks]
+        if self.lm_eval is not None:
+            names += self.lm_eval.tasks
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                raise refused("tasks", f"has two that are named {name!r}", "give each a name of its own")
+
+    @property
+    def measures_nothing(self) -> bool:
+        return self.pairs is None and self.win_rate is None and not self.tasks and self.lm_eval is None

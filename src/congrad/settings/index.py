@@ -1,0 +1,61 @@
+"""What decides a gradient pass and its index, beside the model and the pairs."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from congrad.settings.section import Count, refused, section
+
+if TYPE_CHECKING:
+    import torch
+
+Normalise = Literal["sum", "mean"]
+MANY_PAIRS = 20_000  # from here on a pair takes 32 KB instead of 128: 100,000 of them 3.3 GB
+SLICE = re.compile(r"((?:-?\d+)?):((?:-?\d+)?)")
+
+
+@section("index")
+@dataclass(frozen=True)
+class PassSettings:
+    """The gradient pass."""
+
+    projection_size: Count | None = None
+    """A pair's gradient becomes size x size numbers, whatever the model; null for 256, or 128 from 20,000 pairs."""
+    seed: int = 0
+    """Of the projections."""
+    layers: str | None = None
+    """Decoder blocks that count: upper, or a slice such as `12:` or `4:10`; null for all."""
+    normalise: Normalise = "sum"
+    """sum for losses on summed log-probabilities; mean for the length-normalised ones, ipo and simpo."""
+    token_budget: Count | None = None
+    """Tokens in one pass; null for 512 on a CPU, 16384 on a GPU."""
+
+    def __post_init__(self) -> None:
+        if self.layers not in (None, "upper") and not SLICE.fullmatch(self.layers):
+            raise refused("layers", "must be upper or a slice such as '12:' or '4:10'", value=repr(self.layers))
+
+    def resolved(self, num_pairs: int, device: "torch.device") -> "PassSettings":
+        """The same with a number for what suits the data and the device."""
+        return replace(
+            self,
+            projection_size=self.projection_size or default_projection_size(num_pairs),
+            token_budget=self.token_budget or default_token_budget(device),
+        )
+
+
+def layer_slice(layers: str) -> slice:
+    """The slice that a text such as `12:` or `4:10` writes."""
+    match = SLICE.fullmatch(layers)
+    assert match is not None
+    start, stop = (int(text) if text else None for text in match.groups())
+    return slice(start, stop)
+
+
+def default_projection_size(num_pairs: int) -> int:
+    """Wide sketches for few pairs, whose scores lie close together; 32 KB a pair for many (docs/performance.md)."""
+    return 256 if num_pairs < MANY_PAIRS else 128
+
+
+def default_token_budget(device: "torch.device") -> int:
+    """Tokens in one pass: larger packs are no faster on a CPU and leave its cache; small ones leave a GPU idle."""
+    return 512 if device.type == "cpu" else 16384

@@ -1,0 +1,40 @@
+"""Which preference pairs, and how they become tokens."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_types import Ge
+
+from congrad.settings.section import Count, PathText, section
+
+DEFAULT_LANGUAGE_COLUMN = "language"
+
+
+@section("input.columns")
+@dataclass(frozen=True)
+class Columns:
+    """The names of a data set's columns."""
+
+    language: str = DEFAULT_LANGUAGE_COLUMN
+    """Groups the pairs. A folder of `de.jsonl`, `en.jsonl` without such a column: the language is the file's name."""
+
+
+@section("input")
+@dataclass(frozen=True)
+class Input:
+    """Where preference pairs come from, and how they become tokens."""
+
+    source: PathText
+    """A file or folder of JSONL, Parquet or CSV, a saved dataset, or a hub id."""
+    split: str = "train"
+    """Split to read, where there are several."""
+    columns: Columns = field(default_factory=Columns)
+    """The names of its columns."""
+    chat: bool = False
+    """Put plain rows through the model's chat template."""
+    max_length: Annotated[int, Ge(2)] = 1024
+    """Tokens of prompt and response together; what is longer loses its end."""
+    limit: Count | None = None
+    """A sample of so many pairs, stratified by language; null for all."""
+    seed: int = 0
+    """Of the sample."""

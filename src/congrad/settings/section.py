@@ -1,0 +1,233 @@
+"""A section of the settings tree: a frozen dataclass that checks itself, whose attributes are keys.
+
+One declaration of an attribute gives the name in Python, the key in YAML and on the command line, the check, and with
+the text below it the line in the help and in the reference (`congrad.settings.reference`). Nothing is coerced between
+text, numbers and booleans; a list stands for a tuple, a whole number for a number, and a path for its text.
+"""
+
+import difflib
+import functools
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar
+
+import pydantic.dataclasses
+from annotated_types import Ge
+from pydantic import BeforeValidator, ConfigDict, Strict, ValidationError
+
+from congrad.errors import UNSET, UserError
+
+T = TypeVar("T")
+CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+LEAVES = (str, int, float, bool)
+NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+BOUNDS = (("ge", "{} or more"), ("gt", "above {}"), ("le", "at most {}"), ("lt", "below {}"))
+
+Count = Annotated[int, Ge(1)]
+PathText = Annotated[str, BeforeValidator(lambda value: os.fspath(value) if isinstance(value, os.PathLike) else value)]
+"""Where something lies: a path of `pathlib` becomes its text."""
+
+
+class Refused(ValueError):
+    """What a section has against one of its values, for the error that names its key."""
+
+    def __init__(self, field: str, problem: str, fix: str, value: Any) -> None:
+        super().__init__(problem)
+        self.field, self.problem, self.fix, self.value = field, problem, fix, value
+
+
+def refused(field: str, problem: str, fix: str = "", *, value: Any = UNSET) -> Refused:
+    """To be raised in `__post_init__`; arguments as of `UserError`, `field` as in the section."""
+    return Refused(field, problem, fix, value)
+
+
+def section(name: str) -> Callable[[type[T]], type[T]]:
+    """Makes a section of a frozen dataclass.
+
+    Args:
+        name: the key of the section where it stands alone, as a user of Python meets it; "" for a root.
+    """
+
+    def make(cls: type[T]) -> type[T]:
+        for key, hint in typing.get_type_hints(cls, include_extras=True).items():
+            cls.__dataclass_fields__[key].type = _strict(hint)  # type: ignore[attr-defined]
+        made: Any = pydantic.dataclasses.dataclass(frozen=True, config=CONFIG)(cls)
+        checked_init = made.__init__
+
+        @functools.wraps(checked_init)
+        def __init__(self: Any, *arguments: Any, **values: Any) -> None:
+            try:
+                checked_init(self, *arguments, **values)
+            except ValidationError as error:
+                raise as_user_error(made, error, tuple(filter(None, name.split(".")))) from None
+
+        made.__init__, made.section_name = __init__, name
+        checked: type[T] = made
+        return checked
+
+    return make
+
+
+def _strict(hint: Any) -> Any:
+    """The same type, of which nothing else is made: `5` is no text, "5" no number, true no number."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint in LEAVES:
+        return Annotated[hint, Strict()]
+    if origin in (typing.Union, types.UnionType):
+        return functools.reduce(lambda one, other: one | other, map(_strict, arguments))
+    if origin is Annotated:
+        return Annotated[(_strict(arguments[0]), *arguments[1:])]
+    if origin is tuple:
+        return tuple.__class_getitem__((_strict(arguments[0]), ...))
+    return hint
+
+
+def fields_of(kind: Any) -> Mapping[str, Any]:
+    """The attributes of a section as pydantic knows them: `annotation`, `default`, `description`, `is_required()`."""
+    found: Mapping[str, Any] = kind.__pydantic_fields__
+    return found
+
+
+def is_section(hint: Any) -> bool:
+    return isinstance(hint, type) and hasattr(hint, "__pydantic_fields__")
+
+
+def section_in(hint: Any) -> tuple[Any, bool]:
+    """The section that a type allows, and whether as a list of them; None where it allows none."""
+    if is_section(hint):
+        return hint, False
+    many = typing.get_origin(hint) is tuple
+    for argument in typing.get_args(hint):
+        found, within = section_in(argument)
+        if found is not None:
+            return found, many or within
+    return None, False
+
+
+def type_of(kind: Any, path: Sequence[str]) -> Any:
+    """The annotation of a key below a section; None where there is no such key."""
+    fields = fields_of(kind)
+    if path[0] not in fields:
+        return None
+    hint = Annotated[(fields[path[0]].annotation, *fields[path[0]].metadata)] if fields[path[0]].metadata else None
+    hint = fields[path[0]].annotation if hint is None else hint
+    if len(path) == 1:
+        return hint
+    inner, many = section_in(hint)
+    if inner is None:
+        return _element(hint) if len(path) == 2 else None
+    rest = path[2:] if many and path[1].isdecimal() else path[1:]
+    return type_of(inner, rest) if rest else inner
+
+
+def _element(hint: Any) -> Any:
+    """What a list of it holds; None where it is not a list."""
+    if typing.get_origin(hint) is tuple:
+        return typing.get_args(hint)[0]
+    return next((found for argument in typing.get_args(hint) if (found := _element(argument)) is not None), None)
+
+
+# What is wrong, in words
+
+
+def as_user_error(kind: Any, error: ValidationError, prefix: tuple[str, ...]) -> UserError:
+    """The first mistake that pydantic found, by key; an unknown key before all others, since it may explain them."""
+    found = error.errors(include_url=False)
+    first = next((each for each in found if each["type"] == "unexpected_keyword_argument"), found[0])
+    path = _keys(kind, first["loc"])
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, Refused):
+        path = (*path, *cause.field.split("."))
+        return UserError(cause.problem, cause.fix, key=".".join((*prefix, *path)), value=cause.value)
+    key, value = ".".join((*prefix, *path)), first["input"]
+    if first["type"] == "unexpected_keyword_argument":
+        parent, _ = section_in(type_of(kind, path[:-1])) if len(path) > 1 else (kind, False)
+        return UserError(*unknown(path[-1], fields_of(parent)), key=key)
+    if first["type"] in ("missing", "missing_argument"):
+        return UserError("is missing", "give it a value", key=key)
+    hint = type_of(kind, path) if path else kind
+    if first["type"].startswith(("greater_than", "less_than")):
+        return UserError(f"must be {_bounds(hint)}", key=key, value=shown(value))
+    finite = "finite " if first["type"] == "finite_number" else ""
+    wanted = described(hint).replace("a number", f"a {finite}number")
+    fix = near_choice(hint, value)
+    if wanted == NAMES[str] and isinstance(value, int | float):
+        fix = "put it into quotes"
+    return UserError(f"must be {wanted}", fix, key=key, value=shown(value))
+
+
+def _keys(kind: Any, location: Sequence[str | int]) -> tuple[str, ...]:
+    """The keys on the way to a mistake: pydantic also names positions of arguments and members of unions."""
+    path: tuple[str, ...] = ()
+    for step in location:
+        inner = kind if not path else section_in(type_of(kind, path))[0]
+        if isinstance(step, int) and not path:
+            path = (list(fields_of(kind))[step],)
+        elif isinstance(step, int) or (inner is not None and (step in fields_of(inner) or not _is_label(step))):
+            path = (*path, str(step))
+    return path
+
+
+def _is_label(step: str) -> bool:
+    """Whether pydantic names a member of a union: `str`, `tuple[str, ...]`, `literal['auto']`, `Lora`."""
+    return step in ("str", "int", "float", "bool", "none") or "[" in step or step[:1].isupper()
+
+
+def unknown(key: str, known: Iterable[str]) -> tuple[str, str]:
+    """What is said of a key that does not exist: the nearest, or all where none is near."""
+    known = sorted(known)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if near:
+        return "is unknown", f"did you mean {near[0]}?"
+    return "is unknown", f"choose from {', '.join(known)}" if len(known) < 30 else "check its name"
+
+
+def near_choice(hint: Any, value: Any) -> str:
+    """The choice that was probably meant."""
+    choices = [choice for choice in _choices(hint) if isinstance(choice, str)]
+    near = difflib.get_close_matches(value, choices, n=1, cutoff=0.6) if isinstance(value, str) else []
+    return f"did you mean {near[0]}?" if near else ""
+
+
+def _choices(hint: Any) -> list[Any]:
+    if typing.get_origin(hint) is Literal:
+        return list(typing.get_args(hint))
+    return [choice for argument in typing.get_args(hint) for choice in _choices(argument)]
+
+
+def shown(value: Any) -> str:
+    """A value as a person wrote it, cut short."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        return "(a mapping)"
+    text = f"[{', '.join(map(shown, value))}]" if isinstance(value, list | tuple) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def described(hint: Any) -> str:
+    """What a type allows, in words."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        bounds = _bounds(hint)
+        return f"{described(arguments[0])}{', ' if bounds else ''}{bounds}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(described(argument) for argument in arguments if argument is not type(None))
+    if origin is Literal:
+        return " or ".join(map(str, arguments)) if len(arguments) < 3 else "one of " + ", ".join(map(str, arguments))
+    if origin is tuple:
+        return "a list"
+    if is_section(hint) or hint is dict or origin is dict:
+        return "a mapping of keys"
+    return NAMES.get(hint, "a value")
+
+
+def _bounds(hint: Any) -> str:
+    """`1 or more`, `above 0 and at most 1`; "" where there are none."""
+    marks = [each for argument in typing.get_args(hint) for each in (argument, *typing.get_args(argument))]
+    found = [text.format(f"{getattr(mark, name):g}") for name, text in BOUNDS for mark in marks if hasattr(mark, name)]
+    return " and ".join(found)

@@ -1,0 +1,150 @@
+"""The sections of the stages that make preference pairs of prompts: prompts, generate, judge, pair."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from congrad.settings.engine import Engine
+from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN
+from congrad.settings.section import Count, PathText, fields_of, refused, section
+
+Temperature = Annotated[float, Ge(0)]
+TopP = Annotated[float, Gt(0), Le(1)]
+Chat = bool | Literal["auto"]
+
+
+@section("prompts.columns")
+@dataclass(frozen=True)
+class PromptColumns:
+    """The names of the columns of prompts."""
+
+    language: str = DEFAULT_LANGUAGE_COLUMN
+    """Groups the prompts, as input.columns.language."""
+    prompt: str = "prompt"
+    """Holds text, or conversations that the model is to answer."""
+
+
+@section("prompts")
+@dataclass(frozen=True)
+class Prompts:
+    """Where the prompts come from."""
+
+    source: PathText | None = None
+    """A file or folder of JSONL, Parquet or CSV, a saved dataset, or a hub id."""
+    split: str = "train"
+    """Split to read, where there are several."""
+    columns: PromptColumns = field(default_factory=PromptColumns)
+    """The names of its columns."""
+    limit: Count | None = None
+    """A sample of so many prompts, stratified by language; null for all."""
+    seed: int = 0
+    """Of the sample."""
+    pairs: PathText | None = None
+    """A preference dataset, for a run whose first round starts from pairs."""
+
+    def __post_init__(self) -> None:
+        if self.source is None and self.pairs is None:
+            raise refused("source", "is missing", "name a file or folder of prompts, or prompts.pairs")
+
+
+@section("generate")
+@dataclass(frozen=True)
+class Generate:
+    """How answers are sampled."""
+
+    samples: Count = 4
+    """Answers to each prompt."""
+    temperature: Temperature = 0.8
+    """0 for the most probable token every time."""
+    top_p: TopP = 0.95
+    """Sample from the most probable tokens that together have this probability."""
+    max_tokens: Count = 512
+    """Of an answer."""
+    seed: int = 0
+    """Of all samples; each has one of its own that follows from it."""
+    chat: Chat = "auto"
+    """Put prompts through the model's chat template; auto: where there is one. Without, the model goes on with the
+    prompt as plain text."""
+    system: str | None = None
+    """A system message for prompts that bring none."""
+    engine: Engine = field(default_factory=Engine)
+    """What answers."""
+
+    def __post_init__(self) -> None:
+        if self.temperature == 0 and self.samples > 1:
+            raise refused(
+                "temperature", "makes all samples of a prompt the same", "raise it, or set samples to 1", value=0
+            )
+        if self.system is not None and not self.system.strip():
+            raise refused("system", "is empty", "leave it out")
+        if self.system is not None and self.chat is False:
+            raise refused("system", "would be ignored", "set chat to true, or leave it out")
+
+
+@section("judge")
+@dataclass(frozen=True)
+class Judge:
+    """How responses get their scores."""
+
+    kind: Literal["llm", "implicit-reward"] = "llm"
+    """llm asks a model with a rubric. implicit-reward asks nobody: it is what DPO has taught the round's model,
+    beta (log pi(y|x) - log ref(y|x)) against the reference (arXiv 2305.18290, eq. 5)."""
+    samples: Count = 3
+    """Judgements of each response, whose mean is its score."""
+    temperature: Temperature = 0.7
+    """0 for the most probable token every time."""
+    top_p: TopP = 0.95
+    """Sample from the most probable tokens that together have this probability."""
+    max_tokens: Count = 512
+    """Of a judgement."""
+    seed: int = 0
+    """Of all judgements; each has one of its own that follows from it."""
+    chat: Chat = "auto"
+    """Put the template through the judge's chat template; auto: where there is one."""
+    template: PathText | None = None
+    """A file of yours with `{prompt}`, `{response}` and perhaps `{language}`, that asks for a line `Score: N`, 0 to 5.
+    Where it ends with `Score:` the judge writes nothing but the number, and a max_tokens of 8 will do. null: the
+    packaged rubric, which asks a model with a chat template for reasons first, and shows one without examples that it
+    goes on from."""
+    engine: Engine | None = None
+    """What judges; null: what generates."""
+    model: PathText | None = None
+    """The judge; null: the round's own model, or the one that an endpoint in engine names."""
+    beta: Annotated[float, Gt(0)] = 0.1
+    """Of the implicit reward."""
+
+    def __post_init__(self) -> None:
+        for name, each in fields_of(type(self)).items():
+            used = name != "beta" if self.kind == "llm" else name in ("kind", "seed", "beta")
+            if not used and getattr(self, name) != each.default:
+                raise refused(name, f"would be ignored by a judge of kind {self.kind}", "leave it out")
+        if self.temperature == 0 and self.samples > 1:
+            raise refused(
+                "temperature", "makes all judgements of a response the same", "raise it, or set samples to 1", value=0
+            )
+
+
+@section("pair")
+@dataclass(frozen=True)
+class Pair:
+    """How scored responses become pairs. Ties never do, and a response without a score is in no pair."""
+
+    method: Literal["best-worst", "all", "best-random"] = "best-worst"
+    """best-worst: the best response against the worst. all: every two. best-random: the best against one of those that
+    lie more than min_margin below it, at random. Of several best (or worst) the earliest sample is taken."""
+    min_margin: Annotated[float, Ge(0)] = 0.0
+    """Pairs whose ranking scores differ by this or less are left out."""
+    language: Literal["off", "penalise", "drop"] = "off"
+    """What becomes of a response in another language than its prompt's row names: off nothing, penalise its ranking
+    score is lowered, drop it is in no pair."""
+    language_penalty: Annotated[float, Ge(0)] = 1.0
+    """Of penalise, in points."""
+    length_control: Annotated[float, Ge(0)] = 0.0
+    """What a length of one standard deviation above the mean of the prompt's responses costs, in points."""
+    seed: int = 0
+    """Of best-random."""
+
+    def __post_init__(self) -> None:
+        if self.language != "penalise" and self.language_penalty != 1:
+            raise refused("language_penalty", "would be ignored", "leave it out, or set pair.language to penalise")

@@ -1,0 +1,68 @@
+"""What a round of the loop is: which model it starts from, what its reference is, what it trains on.
+
+Round t (from 0) trains M_t into M_{t+1} with the loss of arXiv 2403.19159, eq. 9 (DPO where alpha = 0):
+
+    L = -log sigmoid(m),  m = beta [(log pi(y_w) - log ref(y_w)) - (log pi(y_l) - log ref(y_l))] + alpha (|y_w| - |y_l|)
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Lt
+
+from congrad.settings.section import Count, refused, section
+
+
+@section("rounds.lora")
+@dataclass(frozen=True)
+class Lora:
+    """Train a low-rank adapter instead of the weights, a fresh one every round.
+
+    M_{t+1} = M_t + B A * (alpha / r) in every adapted layer: the adapter is merged in float32, the sum is cast to the
+    model's dtype and saved as a plain checkpoint, so that engines, the filter and the next round see a model like any
+    other. The adapter itself is kept beside it. Where the dtype is bfloat16 the cast can round a small update away;
+    the stage's manifest says how much of it (`merge_rounding`).
+
+    The reference "previous" is M_t, which is the same model with the adapter switched off: no second one is loaded.
+    "initial" is M_0, loaded beside it from the second round on.
+    """
+
+    r: Count = 16
+    """Rank of the adapter."""
+    alpha: Annotated[float, Gt(0)] = 32.0
+    """The update is scaled by alpha / r (alpha / sqrt(r) with rslora)."""
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """On the adapter's input. TRL switches all dropout off unless `train.disable_dropout` is false."""
+    target_modules: str | tuple[str, ...] = "all-linear"
+    """Names of layers as PEFT takes them; all-linear is every linear layer but the LM head."""
+    rslora: bool = False
+    """Rank-stabilised scaling (arXiv 2312.03732)."""
+
+    def __post_init__(self) -> None:
+        if not self.target_modules:
+            raise refused("target_modules", "is empty", "name layers, or leave it out for all-linear")
+
+
+@section("rounds")
+@dataclass(frozen=True)
+class Rounds:
+    """How many rounds there are and what each of them takes from the ones before.
+
+    With full weights M_{t+1} is M_t after training: the weights are held in float32 while they are trained, whatever
+    the model's dtype (TRL's default; a step of 1e-6 is lost in bfloat16), and cast to the model's dtype when saved.
+    With `lora`, see there. Either way M_{t+1} is a plain checkpoint, and the optimiser starts anew every round.
+    """
+
+    count: Count = 2
+    """Rounds in all."""
+    reference: Literal["previous", "initial"] = "previous"
+    """previous: the round's reference is M_t, from which it starts (its margins are then 0 but for the length term).
+    initial: it is M_0 in every round, so that no round drifts from M_0 unpenalised."""
+    data: Literal["latest", "accumulated"] = "latest"
+    """latest: a round trains on its own pairs. accumulated: on those of all rounds so far, each as its round's filter
+    kept it."""
+    length_penalty: float = 0.0
+    """Alpha of the loss, per response token. Above 0, a longer chosen response counts as already preferred by so much.
+    0 is DPO."""
+    lora: Lora | None = None
+    """null trains all weights."""

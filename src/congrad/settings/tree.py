@@ -1,0 +1,163 @@
+"""The tree of all settings: which sections there are, and which of them the filter and the loop read.
+
+The filter reads input, model, index, loss, consensus, selection and report. The loop reads all but input and loss:
+what it filters is what `prompts` says, and what it scores is the loss that `train` and `rounds` train.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from congrad.settings.consensus import Consensus, Loss
+from congrad.settings.evaluation import Evaluate
+from congrad.settings.index import PassSettings
+from congrad.settings.input import Input
+from congrad.settings.model import Model
+from congrad.settings.section import fields_of, refused, section
+from congrad.settings.selection import Selection
+from congrad.settings.selfreward import Generate, Judge, Pair, Prompts
+from congrad.settings.training import Rounds
+
+Method = Literal["none", "random", "reward-margin", "loss", "congrad"]
+METHODS: tuple[Method, ...] = get_args(Method)
+"""The baselines that every result needs (`congrad.filtering.baselines`), and the method; in the evaluation's order."""
+
+
+@section("filter")
+@dataclass(frozen=True)
+class Filter:
+    """Which filters a run compares."""
+
+    methods: tuple[Method, ...] = ("congrad",)
+    """Of none, random, reward-margin, loss, congrad. Each is an arm of its own, whose rounds go on from its own
+    models."""
+
+    def __post_init__(self) -> None:
+        if not self.methods:
+            raise refused("methods", "is empty", f"choose from {', '.join(METHODS)}")
+        for number, method in enumerate(self.methods):
+            if method in self.methods[:number]:
+                raise refused("methods", f"names {method} twice", "once is enough")
+
+
+@section("report")
+@dataclass(frozen=True)
+class Report:
+    """The page."""
+
+    write: bool = True
+    """Write report.html when a filter or a run has ended."""
+
+
+@section("")
+@dataclass(frozen=True)
+class FilterConfig:
+    """All that decides a run of the filter."""
+
+    input: Input
+    """Preference pairs."""
+    model: Model
+    """The policy."""
+    index: PassSettings = field(default_factory=PassSettings)
+    """The gradient pass."""
+    loss: Loss = field(default_factory=Loss)
+    """The preference loss."""
+    consensus: Consensus = field(default_factory=Consensus)
+    """The direction that the languages agree on."""
+    selection: Selection = field(default_factory=Selection)
+    """Which pairs stay."""
+
+    def check(self) -> None:
+        """Finds, before anything is loaded, what could not work after the pass.
+
+        Raises:
+            UserError: the loss does not fit the normalisation.
+        """
+        self.loss.check_index(per_token=self.index.normalise == "mean")
+
+
+@section("")
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run of the loop. Only `model` and `prompts` have no default."""
+
+    model: Model
+    """M0."""
+    prompts: Prompts
+    """What the model answers."""
+    generate: Generate = field(default_factory=Generate)
+    """How answers are sampled."""
+    judge: Judge = field(default_factory=Judge)
+    """How responses get their scores."""
+    pair: Pair = field(default_factory=Pair)
+    """How scored responses become pairs."""
+    filter: Filter = field(default_factory=Filter)
+    """Which filters are compared."""
+    index: PassSettings = field(default_factory=PassSettings)
+    """The gradient pass."""
+    consensus: Consensus = field(default_factory=Consensus)
+    """The direction that the languages agree on."""
+    selection: Selection = field(default_factory=Selection)
+    """Which pairs stay."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Names and values of TRL's DPOConfig."""
+    rounds: Rounds = field(default_factory=Rounds)
+    """How many rounds, and what each takes from the ones before."""
+    evaluate: Evaluate = field(default_factory=Evaluate)
+    """What every model is measured on."""
+    report: Report = field(default_factory=Report)
+    """The page."""
+
+    def __post_init__(self) -> None:
+        if self.selection.min_score is not None and self.filter.methods != ("congrad",):
+            raise refused("selection.min_score", "is a score of congrad's", "with other methods give selection.keep")
+
+
+SECTIONS: Mapping[str, Any] = {
+    name: dict if name == "train" else fields_of(kind)[name].annotation
+    for kind in (FilterConfig, RunConfig)
+    for name in fields_of(kind)
+}
+"""The tree: every section by its key. `train` is TRL's, a mapping that passes untouched to its `DPOConfig`."""
+
+MOVED: Mapping[str, str] = {
+    **{
+        f"filter.{old}": new
+        for old, new in {
+            "keep": "selection.keep",
+            "keep_scope": "selection.scope",
+            "min_score": "selection.min_score",
+            "aggregator": "consensus.aggregator",
+            "accumulate": "consensus.accumulate",
+            "ema_decay": "consensus.ema_decay",
+            "ema_batch": "consensus.ema_batch",
+            "cross_fit": "consensus.cross_fit",
+            "projection_size": "index.projection_size",
+            "layers": "index.layers",
+            "token_budget": "index.token_budget",
+            "seed": "index.seed (projections) and consensus.seed (folds, orders, the draw of random)",
+        }.items()
+    },
+    "prompts.language_column": "prompts.columns.language",
+    "prompts.prompt_column": "prompts.columns.prompt",
+    "evaluate.language_column": "evaluate.columns.language",
+    "input.language_column": "input.columns.language",
+}
+"""Keys of earlier versions, and what they are now."""
+
+FROM_ELSEWHERE: Mapping[str, str] = {
+    "input.source": "prompts.pairs, for a run that starts from pairs",
+    "input.split": "prompts.split",
+    "input.columns": "prompts.columns",
+    "input.limit": "prompts.limit",
+    "input.seed": "prompts.seed",
+    "input.max_length": "train.max_length",
+    "input": "prompts.pairs",
+    "loss.name": "train.loss_type",
+    "loss.beta": "train.beta",
+    "loss.length_penalty": "rounds.length_penalty",
+    "loss.label_smoothing": "train.label_smoothing",
+    "loss": "train.loss_type",
+    "index.normalise": "train.loss_type",
+}
+"""Keys that a loop takes from another section, the more exact ones first."""

@@ -1,0 +1,70 @@
+"""The loss and the length limit of a training as the filter knows them: what it scores is what is trained."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from congrad.errors import UserError
+from congrad.settings.consensus import PER_TOKEN, Loss
+from congrad.settings.index import Normalise
+from congrad.settings.training import Rounds
+
+DEFAULT_MAX_LENGTH = 1024  # TRL's
+NO_LIMIT = 2**31
+LOSS_OF = {"sigmoid": "dpo", "hinge": "hinge", "robust": "robust", "ipo": "ipo"}  # TRL's names and the filter's
+UNSCORED = ("sft",)  # terms beside the preference loss, which say nothing about a preference
+OTHER_LOSSES = {"ld_alpha": None, "use_weighting": False, "f_divergence_type": "reverse_kl"}
+FIX = "choose another, or use other filter.methods"
+
+
+def preference_loss(train: Mapping[str, Any], rounds: Rounds) -> Loss:
+    """The loss that `train` and `rounds` say.
+
+    Raises:
+        UserError: the filter does not know it.
+    """
+    given = train.get("loss_type", "sigmoid")
+    names = [name for name in ([given] if isinstance(given, str) else given) if name not in UNSCORED]
+    if len(names) != 1 or names[0] not in LOSS_OF:
+        raise UserError(
+            f"is not one that the filter scores, {', '.join(LOSS_OF)}",
+            FIX,
+            key="train.loss_type",
+            value=" + ".join(names) or given,
+        )
+    for key, default in OTHER_LOSSES.items():
+        if train.get(key, default) != default:
+            raise UserError("is not scored by the filter", f"leave it out, or {FIX}", key=f"train.{key}")
+    name, beta = LOSS_OF[names[0]], number(train, "beta", 0.1)
+    if rounds.length_penalty:
+        if name != "dpo":
+            raise UserError("is scored with train.loss_type sigmoid only", FIX, key="rounds.length_penalty")
+        return Loss("lp-dpo", beta, length_penalty=rounds.length_penalty)
+    if name == "robust":
+        return Loss("robust", beta, label_smoothing=number(train, "label_smoothing", 0.0))
+    return Loss(name, beta)  # type: ignore[arg-type]
+
+
+def normalise(loss: Loss) -> Normalise:
+    """Of the index that a loss needs."""
+    return "mean" if loss.name in PER_TOKEN else "sum"
+
+
+def max_length(train: Mapping[str, Any]) -> int:
+    """Tokens of prompt and response that the trainer keeps.
+
+    Raises:
+        UserError: too few.
+    """
+    limit = train.get("max_length", DEFAULT_MAX_LENGTH)
+    if limit is None:
+        return NO_LIMIT
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 2:
+        raise UserError("must be a whole number, 2 or more", key="train.max_length", value=limit)
+    return limit
+
+
+def number(train: Mapping[str, Any], name: str, default: float) -> float:
+    value = train.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UserError("must be a number", key=f"train.{name}", value=repr(value))
+    return float(value)
