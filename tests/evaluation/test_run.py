@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from tests.listening import counting
 
+from congrad.engines import Engine
 from congrad.errors import UserError
 from congrad.evaluation.run import opponents, row_name, run_evaluate
 from congrad.evaluation.settings import Evaluate, LocalTask, WinRate
 from congrad.models.settings import Model
-from congrad.selfreward.engines import Engine
 from congrad.selfreward.prompts import Prompts
 
 FILES = ("evaluation.json", "evaluation.md", "verdicts.jsonl")

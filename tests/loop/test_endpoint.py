@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from congrad.engines import Engine
+from congrad.engines.server import serve
 from congrad.models.packaged import resolve
-from congrad.selfreward.engines import Engine
-from congrad.selfreward.engines.server import serve
 
 PAUSED = Path(__file__).with_name("paused.py")
 SERVE = "transformers serve --host 127.0.0.1 --dtype float32"  # fast on any processor, unlike the checkpoint's bfloat16

@@ -99,7 +99,7 @@ def test_a_run_takes_what_spoils_nothing(tmp_path, stages, overrides):
     [
         (("round-1/generate",), ["model.name=y"], "model.name 'x', now 'y', and holds round-1/generate"),
         (("round-1/generate",), ["generate.samples=2"], "generate.samples 4, now 2, and holds round-1/generate"),
-        (("round-1/judge",), ["judge.engine={kind: vllm}"], "judge.engine"),
+        (("round-1/judge",), ["judge.engine={batch_size: 2}"], "judge.engine"),
         (("random/round-1/filter",), ["train.beta=0.2"], "train.beta null, now 0.2, and holds random/round-1/filter"),
         (("none/round-1/filter",), ["rounds.length_penalty=1"], "rounds.length_penalty 0.0, now 1.0"),
         (("none/round-2/generate",), ["rounds.count=1"], "rounds.count 2, now 1, and holds none/round-2/generate"),

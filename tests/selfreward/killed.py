@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
+from congrad.engines import Engine
 from congrad.models.settings import Model
 from congrad.progress import Listener, Progress
-from congrad.selfreward.engines import Engine
 from congrad.selfreward.generate import Generate, run_generate
 from congrad.selfreward.prompts import Prompts, load_prompts
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from tests.listening import counting
 
-import congrad.selfreward.engines.endpoint as endpoint_module
+import congrad.engines.endpoint as endpoint_module
+from congrad.engines import Engine, Reply, Sampling
+from congrad.engines.local import LocalEngine
 from congrad.errors import UserError
 from congrad.models.settings import Model
-from congrad.selfreward.engines import Engine, Reply
-from congrad.selfreward.engines.local import LocalEngine
-from congrad.selfreward.generate import Generate, as_messages, collect, make_requests, run_generate, warnings
+from congrad.selfreward.generate import Generate, collect, make_requests, run_generate, warnings
 from congrad.selfreward.prompts import Prompt, Prompts, load_prompts
 from congrad.stage import content_key
 
@@ -262,16 +262,10 @@ def test_no_prompts_are_an_error(tiny_directory, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_system_message_goes_before_prompts_that_bring_none():
-    own = [{"role": "system", "content": "Lang."}, {"role": "user", "content": "Na?"}]
-    assert as_messages("Na?", None) == [{"role": "user", "content": "Na?"}]
-    assert as_messages(own[1:], "Kurz.") == [{"role": "system", "content": "Kurz."}, own[1]]
-    assert as_messages(own, "Kurz.") == own
-
-
 def test_seeds_differ_by_prompt_sample_and_seed_and_fit_any_endpoint():
     prompts = [Prompt(content_key("de", text), 0, "de", text) for text in "abc"]
-    seeds = [r.seed for seed in (0, 1) for r in make_requests(prompts, Generate(seed=seed), chat=False)]
+    requests = [r for seed in (0, 1) for r in make_requests(prompts, 4, Sampling(seed=seed), None, chat=False)]
+    seeds = [request.sampling.seed for request in requests]
     assert len(set(seeds)) == 2 * 3 * 4
     assert all(0 <= seed < 2**31 for seed in seeds)
 

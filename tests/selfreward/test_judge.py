@@ -10,10 +10,10 @@ import pytest
 from tests.listening import counting
 
 import congrad.selfreward.judge as judge_module
+from congrad.engines import Engine, Reply, Request
+from congrad.engines.local import LocalEngine
 from congrad.errors import UserError
 from congrad.models.settings import Model
-from congrad.selfreward.engines import Engine, Reply, Request
-from congrad.selfreward.engines.local import LocalEngine
 from congrad.selfreward.judge import Judge, run_judge, who_judges
 from congrad.selfreward.rubric import fill, read_template
 from congrad.stage import begin, content_key, finish, write_rows
@@ -81,10 +81,10 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeEngine]:
         fake = FakeEngine(texts, **options)
 
         @contextmanager
-        def open_fake(engine: Engine, model: Model, log: Path | None = None) -> Iterator[FakeEngine]:
-            yield fake
+        def open_fake(engine: Engine, model: Model, log: Path) -> Iterator[Callable[[], FakeEngine]]:
+            yield lambda: fake
 
-        monkeypatch.setattr(judge_module, "open_engine", open_fake)
+        monkeypatch.setattr(judge_module, "opened_when_asked", open_fake)
         monkeypatch.setattr(judge_module, "has_chat_template", lambda engine, model: chat)
         return fake
 
@@ -142,8 +142,8 @@ def test_the_judge_is_asked_with_prompt_response_and_language(tmp_path: Path, pl
     request = fake.requests[3]
     assert request.messages == [{"role": "user", "content": text}]
     assert "Anders, {prompt}." in text
-    assert (request.prompt, request.temperature, request.max_tokens) == (None, 0.5, 99)
-    assert len({each.seed for each in fake.requests}) == len({each.key for each in fake.requests}) == 12
+    assert (request.prompt, request.sampling.temperature, request.sampling.max_tokens) == (None, 0.5, 99)
+    assert len({each.sampling.seed for each in fake.requests}) == len({each.key for each in fake.requests}) == 12
 
 
 def test_a_model_without_chat_template_goes_on_after_score(

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from congrad.engines import identity
 from congrad.errors import UserError
 from congrad.evaluation.measure import (
     PARTS,
@@ -36,7 +37,6 @@ from congrad.files import without_nan, write_atomically, write_json
 from congrad.models.compute import in_dtype_of, settle_stage
 from congrad.models.settings import Model
 from congrad.progress import SILENT, Listener
-from congrad.selfreward.engines import identity
 from congrad.selfreward.prompts import load_prompts
 from congrad.stage import begin, content_key, finish, write_rows
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from congrad.engines import Engine
 from congrad.errors import UserError
-from congrad.selfreward.engines import Engine
 from congrad.selfreward.prompts import Prompts
 
 Kind = Literal["perplexity", "multiple-choice", "exact-match"]

@@ -11,9 +11,9 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
+from congrad.engines import Engine
 from congrad.loop.build import is_required
 from congrad.loop.config import RunConfig
-from congrad.selfreward.engines import Engine
 from congrad.selfreward.prompts import Prompts
 
 HEAD = """# Settings of the loop

@@ -1,19 +1,18 @@
-"""Which engine answers, and how it is reached: in process, over HTTP, or vLLM in a process of its own."""
+"""Which engine answers, and how it is reached: in process, or over HTTP."""
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from congrad.errors import UserError
 
-Kind = Literal["transformers", "openai", "vllm"]
+Kind = Literal["transformers", "openai", "vllm"]  # the last is answered with what does the same
 
 # What is set for another kind would be ignored.
 OWN_FIELDS: dict[str, tuple[str, ...]] = {
     "transformers": ("batch_size",),
     "openai": ("url", "model", "api_key_env", "concurrency", "timeout", "retries", "command", "options"),
-    "vllm": ("options",),
 }
 
 
@@ -23,7 +22,7 @@ class Engine:
 
     Attributes:
         kind: `transformers` in this process (CPU, one GPU); `openai` for any endpoint that speaks its API (vLLM,
-            SGLang, llama.cpp, `transformers serve`); `vllm` for offline vLLM in a process of its own.
+            SGLang, llama.cpp, `transformers serve`).
         batch_size: requests that transformers computes together.
         url: of the endpoint; `/v1` is added where it has no path.
         model: the name by which the endpoint knows the model; None: the path or the name of the model itself.
@@ -33,8 +32,7 @@ class Engine:
         retries: of a failed request, after 1, 2, 4, ... seconds, or when the endpoint says (Retry-After). The six of
             the default outlast a minute.
         command: starts the endpoint for as long as it is needed. No shell reads it; `{model}` is the model's path.
-        options: for `openai` more fields of a request's body (`{"top_k": 40}`; null leaves one of ours out), for
-            `vllm` arguments of `vllm.LLM` (`{"tensor_parallel_size": 2}`).
+        options: more fields of a request's body (`{"top_k": 40}`; null leaves one of ours out).
     """
 
     kind: Kind = "transformers"
@@ -49,8 +47,12 @@ class Engine:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise UserError(f"kind {self.kind!r}: choose one of {', '.join(get_args(Kind))}")
+        if self.kind == "vllm":
+            raise UserError(
+                "kind vllm: set kind to openai, url to http://localhost:8000/v1 and command to 'vllm serve {model}'"
+            )
+        if self.kind not in OWN_FIELDS:
+            raise UserError(f"kind {self.kind!r}: choose one of {', '.join(OWN_FIELDS)}")
         for each in fields(self):
             default = {} if each.name == "options" else each.default
             if each.name not in ("kind", *OWN_FIELDS[self.kind]) and getattr(self, each.name) != default:

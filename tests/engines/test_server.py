@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import congrad.selfreward.engines.server as module
+import congrad.engines.server as module
+from congrad.engines import Engine, Request, lifeline, open_engine
 from congrad.errors import UserError
 from congrad.models.settings import Model
-from congrad.selfreward.engines import Engine, Request, lifeline, open_engine
 
 SERVER = """
 import json, os, subprocess, sys, time

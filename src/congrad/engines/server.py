@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from congrad.engines import lifeline
+from congrad.engines.settings import Engine
 from congrad.errors import UserError
 from congrad.preferences.locate import one_line, quote
-from congrad.selfreward.engines import lifeline
-from congrad.selfreward.engines.settings import Engine
 
 START_LIMIT = 1800.0  # seconds; a large model takes many minutes to load
 LEAVE_LIMIT = 20.0  # for what a killed run's server takes to end
@@ -70,7 +70,7 @@ def wait_until_up(engine: Engine, process: "subprocess.Popen[bytes]", log: Path 
         if process.poll() is not None:
             raise UserError(
                 f"engine.command ended with exit code {process.returncode} before {engine.endpoint} answered"
-                f"{last_line(log)}; mend it and give the same command again"
+                f"{last_line(log)}; fix it and give the same command again"
             )
         if time.monotonic() > deadline:
             raise UserError(

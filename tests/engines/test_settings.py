@@ -2,16 +2,19 @@
 
 import pytest
 
+from congrad.engines import Engine, identity, open_engine
 from congrad.errors import UserError
 from congrad.models.settings import Model
-from congrad.selfreward.engines import Engine, identity, open_engine
 
 URL = "http://localhost:8000"
 TABLE = {
-    "kind": ({"kind": "sglang"}, "kind 'sglang': choose one of transformers, openai, vllm"),
+    "kind": ({"kind": "sglang"}, "kind 'sglang': choose one of transformers, openai"),
     "batch size": ({"batch_size": 0}, "batch_size 0: must be 1 or more"),
     "no use": ({"url": URL}, "url: an engine of kind transformers has no use for it"),
-    "no use of vllm's": ({"kind": "vllm", "concurrency": 2}, "concurrency: an engine of kind vllm has no use"),
+    "vllm": (
+        {"kind": "vllm", "options": {"dtype": "half"}},
+        "kind vllm: set kind to openai, url to http://localhost:8000/v1 and command to 'vllm serve {model}'",
+    ),
     "no options": ({"options": {"top_k": 1}}, "options: an engine of kind transformers has no use"),
     "no url": ({"kind": "openai"}, "url is missing"),
     "no scheme": ({"kind": "openai", "url": "localhost:8000"}, "url 'localhost:8000' is none"),
@@ -70,4 +73,4 @@ def test_the_identity_tells_models_apart_and_not_where_an_endpoint_is(tiny_direc
 def test_an_adapter_needs_the_engine_in_process(tiny_directory):
     model = Model(str(tiny_directory), adapter="somewhere")
     with pytest.raises(UserError, match="merge"):
-        open_engine(Engine(kind="vllm"), model)
+        open_engine(Engine(kind="openai", url=URL), model)
