@@ -12,8 +12,8 @@ from tests.listening import counting
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from congrad.errors import UserError
+from congrad.languages.identify import Identified
 from congrad.preferences import load_preferences, tokenise
-from congrad.selfreward.language import Verdict
 from congrad.selfreward.pair import Candidate, Pair, choose, ranking_scores, run_pair
 from congrad.stage import begin, content_key, finish, write_rows
 
@@ -28,7 +28,7 @@ def candidates(
         Candidate(
             {"prompt_key": key, "name": i, "response": "x" * (lengths[i] if lengths else 10)},
             score,
-            Verdict(None, off[i] if off else None),
+            Identified(None, off[i] if off else None),
         )
         for i, score in enumerate(scores)
     ]
