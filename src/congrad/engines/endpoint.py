@@ -9,8 +9,10 @@ import email.utils
 import os
 import random
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +69,7 @@ def read_key(name: str) -> str:
 
 
 class Passing(Exception):
-    """A failure that may pass.
-
-    Attributes:
-        wait: seconds for which the endpoint asks.
-        busy: it is there, and has had too much.
-    """
+    """A failure that may pass; the endpoint asks for `wait` seconds, or is `busy`: there, and has had too much."""
 
     def __init__(self, what: str, *, wait: float = 0.0, busy: bool = False) -> None:
         super().__init__(what)
@@ -96,44 +93,23 @@ class Endpoint:
 
         client = openai.AsyncOpenAI(api_key=self.key, base_url=self.url, max_retries=0, timeout=self.engine.timeout)
         todo = iter([request for request in requests if request.key not in done])
+        running: set[Future[Reply]] = set()
         with start_blocking_portal() as portal, portal.wrap_async_context_manager(client):
-            yield from self._groups(client, todo, portal.call)
-
-    def _groups(
-        self, client: "openai.AsyncOpenAI", todo: Iterator[Request], call: Callable[..., Any]
-    ) -> Iterator[list[Reply]]:
-        import asyncio
-
-        running: set[asyncio.Task[Reply]] = set()
-
-        async def next_group() -> tuple[list[Reply], BaseException | None]:
-            for request in todo:
-                running.add(asyncio.create_task(self.ask(client, request)))
-                if len(running) == self.engine.concurrency:
-                    break
-            if not running:
-                return [], None
-            finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            running.difference_update(finished)
-            errors = [task.exception() for task in finished]
-            return [task.result() for task in finished if task.exception() is None], next(filter(None, errors), None)
-
-        async def cancel() -> None:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-
-        try:
-            while True:
-                replies, error = call(next_group)
-                if replies:
-                    yield replies
-                if error is not None:
-                    raise error
-                if not replies:
-                    return
-        finally:
-            call(cancel)
+            try:
+                while True:
+                    for request in islice(todo, self.engine.concurrency - len(running)):
+                        running.add(portal.start_task_soon(self.ask, client, request))
+                    if not running:
+                        return
+                    finished, running = wait(running, return_when=FIRST_COMPLETED)
+                    replies = [future.result() for future in finished if future.exception() is None]
+                    if replies:
+                        yield replies
+                    for future in finished:
+                        future.result()  # of one that failed this raises
+            finally:
+                for future in running:
+                    future.cancel()
 
     async def ask(self, client: "openai.AsyncOpenAI", request: Request) -> Reply:
         """One reply, however many tries it takes.
@@ -183,8 +159,8 @@ class Endpoint:
         import anyio
         import openai
 
-        while (wait := self.open_at - time.monotonic()) > 0:
-            await anyio.sleep(wait)
+        while (seconds := self.open_at - time.monotonic()) > 0:
+            await anyio.sleep(seconds)
         try:
             with anyio.fail_after(self.engine.timeout):  # the client's own starts again with every byte
                 if request.messages is None:
@@ -225,9 +201,9 @@ class Endpoint:
         """What an HTTP status means. Of 401 and 403 nothing is quoted: some endpoints repeat the key."""
         status, said = error.status_code, self.redacted(error.message)
         if status in PASSING or status >= 500:
-            wait = told_wait(error.response.headers)
-            self.open_at = max(self.open_at, time.monotonic() + wait)  # all requests wait at least that long
-            return Passing(f"HTTP {status} ({said})", wait=wait, busy=status == BUSY)
+            seconds = told_wait(error.response.headers)
+            self.open_at = max(self.open_at, time.monotonic() + seconds)  # all requests wait at least that long
+            return Passing(f"HTTP {status} ({said})", wait=seconds, busy=status == BUSY)
         if status in (401, 403):
             name = self.engine.api_key_env
             state = "the key in" if self.key != KEYLESS else "no key, for want of"
