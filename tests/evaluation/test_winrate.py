@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 import pytest
 
+from congrad.engines import Reply, Request, RequestRefused
 from congrad.errors import UserError
 from congrad.evaluation.winrate import (
     Answer,
@@ -16,7 +17,6 @@ from congrad.evaluation.winrate import (
     verdict_rows,
     win_examples,
 )
-from congrad.selfreward.engines import Reply, Request, RequestRefused
 from congrad.selfreward.prompts import Prompt
 from congrad.settings.engine import Engine
 from congrad.settings.evaluation import WinRate
@@ -94,7 +94,7 @@ def test_the_better_answer_wins_wherever_it_stands(tmp_path, tiny_directory):
     assert [each.verdicts for each in own] == [won, lost, ("tie", "tie"), won]
     assert len(engine.asked) == 6, "the same answers need no judge"
     assert {parts(request) for request in engine.asked} == {("good", "bad"), ("bad", "good")}
-    assert all(request.temperature == 0 for request in engine.asked)
+    assert all(request.sampling.temperature == 0 for request in engine.asked)
     examples = win_examples(own)
     assert {language: each.numerator_N.tolist() for language, each in examples.items()} == {
         "de": [1.0, 0.0],

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from congrad.engines.server import serve
 from congrad.models.packaged import resolve
-from congrad.selfreward.engines.server import serve
 from congrad.settings.engine import Engine
 
 PAUSED = Path(__file__).with_name("paused.py")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from tests.listening import counting
 
-import congrad.selfreward.engines.endpoint as endpoint_module
+import congrad.engines.endpoint as endpoint_module
+from congrad.engines import Reply, Sampling
+from congrad.engines.local import LocalEngine
 from congrad.errors import UserError
-from congrad.selfreward.engines import Reply
-from congrad.selfreward.engines.local import LocalEngine
-from congrad.selfreward.generate import as_messages, collect, make_requests, run_generate, warnings
+from congrad.selfreward.generate import collect, make_requests, run_generate, warnings
 from congrad.selfreward.prompts import Prompt, load_prompts
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model
@@ -225,12 +225,12 @@ def test_nothing_but_empty_answers_is_an_error(prompts, endpoint, tmp_path):
 SETTINGS_TABLE = {
     "temperature": ({"temperature": -1.0}, "generate.temperature -1.0: must be 0 or more"),
     "nan": ({"temperature": float("nan")}, "generate.temperature nan: must be"),
-    "top p": ({"top_p": 0.0}, "generate.top_p 0.0: must be more than 0"),
+    "top p": ({"top_p": 0.0}, "generate.top_p 0.0: must be above 0"),
     "samples": ({"samples": 0}, "generate.samples 0: must be 1 or more"),
     "max tokens": ({"max_tokens": 0}, "generate.max_tokens 0: must be 1 or more"),
-    "greedy": ({"temperature": 0.0}, "generate.temperature 0 makes all samples of a prompt the same"),
+    "greedy": ({"temperature": 0.0}, "generate.temperature 0: makes all samples of a prompt the same"),
     "system": ({"chat": False, "system": "x"}, "generate.system would be ignored"),
-    "blank system": ({"system": " "}, "generate.system would be ignored"),
+    "blank system": ({"system": " "}, "generate.system is empty"),
 }
 
 
@@ -264,16 +264,10 @@ def test_no_prompts_are_an_error(tiny_directory, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_system_message_goes_before_prompts_that_bring_none():
-    own = [{"role": "system", "content": "Lang."}, {"role": "user", "content": "Na?"}]
-    assert as_messages("Na?", None) == [{"role": "user", "content": "Na?"}]
-    assert as_messages(own[1:], "Kurz.") == [{"role": "system", "content": "Kurz."}, own[1]]
-    assert as_messages(own, "Kurz.") == own
-
-
 def test_seeds_differ_by_prompt_sample_and_seed_and_fit_any_endpoint():
     prompts = [Prompt(content_key("de", text), 0, "de", text) for text in "abc"]
-    seeds = [r.seed for seed in (0, 1) for r in make_requests(prompts, Generate(seed=seed), chat=False)]
+    requests = [r for seed in (0, 1) for r in make_requests(prompts, 4, Sampling(seed=seed), None, chat=False)]
+    seeds = [request.sampling.seed for request in requests]
     assert len(set(seeds)) == 2 * 3 * 4
     assert all(0 <= seed < 2**31 for seed in seeds)
 

@@ -10,9 +10,9 @@ import pytest
 from tests.listening import counting
 
 import congrad.selfreward.judge as judge_module
+from congrad.engines import Reply, Request
+from congrad.engines.local import LocalEngine
 from congrad.errors import UserError
-from congrad.selfreward.engines import Reply, Request
-from congrad.selfreward.engines.local import LocalEngine
 from congrad.selfreward.judge import run_judge, who_judges
 from congrad.selfreward.rubric import fill, read_template
 from congrad.settings.engine import Engine
@@ -83,10 +83,10 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeEngine]:
         fake = FakeEngine(texts, **options)
 
         @contextmanager
-        def open_fake(engine: Engine, model: Model, log: Path | None = None) -> Iterator[FakeEngine]:
-            yield fake
+        def open_fake(engine: Engine, model: Model, log: Path) -> Iterator[Callable[[], FakeEngine]]:
+            yield lambda: fake
 
-        monkeypatch.setattr(judge_module, "open_engine", open_fake)
+        monkeypatch.setattr(judge_module, "opened_when_asked", open_fake)
         monkeypatch.setattr(judge_module, "has_chat_template", lambda engine, model: chat)
         return fake
 
@@ -144,8 +144,8 @@ def test_the_judge_is_asked_with_prompt_response_and_language(tmp_path: Path, pl
     request = fake.requests[3]
     assert request.messages == [{"role": "user", "content": text}]
     assert "Anders, {prompt}." in text
-    assert (request.prompt, request.temperature, request.max_tokens) == (None, 0.5, 99)
-    assert len({each.seed for each in fake.requests}) == len({each.key for each in fake.requests}) == 12
+    assert (request.prompt, request.sampling.temperature, request.sampling.max_tokens) == (None, 0.5, 99)
+    assert len({each.sampling.seed for each in fake.requests}) == len({each.key for each in fake.requests}) == 12
 
 
 def test_a_model_without_chat_template_goes_on_after_score(
@@ -300,17 +300,23 @@ def test_who_judges() -> None:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"kind": "human"}, "judge.kind 'human': choose"),
+        ({"kind": "human"}, "judge.kind 'human': must be llm"),
         ({"samples": 0}, "judge.samples 0: must be 1 or more"),
         ({"max_tokens": 0}, "judge.max_tokens 0: must"),
         ({"temperature": -1.0}, "judge.temperature -1.0: must be 0 or more"),
         ({"temperature": float("nan")}, "judge.temperature nan"),
-        ({"temperature": 0.0}, "judge.temperature 0 makes all judgements of a response the same"),
+        ({"temperature": 0.0}, "judge.temperature 0: makes all judgements of a response the same"),
         ({"top_p": 0.0}, "judge.top_p 0.0: must"),
-        ({"beta": 0.2}, "judge.beta: a judge of kind llm has no use for it"),
-        ({"kind": "implicit-reward", "beta": 0.0}, "judge.beta 0.0: must be more than 0"),
-        ({"kind": "implicit-reward", "samples": 4}, "judge.samples: a judge of kind implicit-reward has no use"),
-        ({"kind": "implicit-reward", "template": "x"}, "judge.template: a judge of kind implicit-reward has no use"),
+        ({"beta": 0.2}, "judge.beta would be ignored by a judge of kind llm"),
+        ({"kind": "implicit-reward", "beta": 0.0}, "judge.beta 0.0: must be above 0"),
+        (
+            {"kind": "implicit-reward", "samples": 4},
+            "judge.samples would be ignored by a judge",
+        ),
+        (
+            {"kind": "implicit-reward", "template": "x"},
+            "judge.template would be ignored by a judge",
+        ),
     ],
 )
 def test_settings_that_cannot_be_are_refused_by_key(settings: dict[str, Any], complaint: str) -> None:

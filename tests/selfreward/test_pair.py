@@ -12,8 +12,8 @@ from tests.listening import counting
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from congrad.errors import UserError
+from congrad.languages.identify import Identified
 from congrad.preferences import load_preferences, tokenise
-from congrad.selfreward.language import Verdict
 from congrad.selfreward.pair import Candidate, choose, ranking_scores, run_pair
 from congrad.settings.selfreward import Pair
 from congrad.stage import begin, content_key, finish, write_rows
@@ -29,7 +29,7 @@ def candidates(
         Candidate(
             {"prompt_key": key, "name": i, "response": "x" * (lengths[i] if lengths else 10)},
             score,
-            Verdict(None, off[i] if off else None),
+            Identified(None, off[i] if off else None),
         )
         for i, score in enumerate(scores)
     ]
@@ -112,11 +112,11 @@ def test_length_control_costs_by_standard_deviations_of_the_prompt() -> None:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"method": "best"}, "pair.method 'best': choose one of best-worst, all, best-random"),
-        ({"language": "on"}, "pair.language 'on': choose one of off, penalise, drop"),
+        ({"method": "best"}, "pair.method 'best': must be one of best-worst, all, best-random"),
+        ({"language": "on"}, "pair.language 'on': must be one of off, penalise, drop"),
         ({"min_margin": -0.5}, "pair.min_margin -0.5: must be 0 or more"),
-        ({"length_control": float("nan")}, "pair.length_control nan: must be 0 or more"),
-        ({"language_penalty": 2.0}, "pair.language_penalty would be ignored: pair.language is off"),
+        ({"length_control": float("nan")}, "pair.length_control nan: must be a finite number, 0 or more"),
+        ({"language_penalty": 2.0}, "pair.language_penalty would be ignored; leave it out"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_by_key(settings: dict[str, Any], complaint: str) -> None:

@@ -41,7 +41,7 @@ def test_every_format_gives_the_same_prompts_each_once(tmp_path, form):
 
 def test_columns_of_other_names_and_text_that_looks_like_none(tmp_path):
     (tmp_path / "x.csv").write_text("frage,tag\n7,no\nNA,no\n")
-    prompts = load_prompts(Prompts(str(tmp_path / "x.csv"), prompt_column="frage", language_column="tag"))
+    prompts = load_prompts(Prompts(str(tmp_path / "x.csv"), columns={"prompt": "frage", "language": "tag"}))
     assert [(p.prompt, p.language) for p in prompts] == [("7", "no"), ("NA", "no")]
 
 
@@ -93,10 +93,10 @@ def test_missing_columns_are_named_with_the_nearest_and_the_setting(tmp_path, sa
     path = save_rows(tmp_path / "x.jsonl", [{"promt": "a", "lang": "de"}])
     assert "no column 'prompt'" in (message := complaint(str(path)))
     assert "nearest is 'promt'" in message
-    assert "prompts.prompt_column" in message
-    message = complaint(str(path), prompt_column="promt")
+    assert "prompts.columns.prompt" in message
+    message = complaint(str(path), columns={"prompt": "promt"})
     assert "no column 'language'" in message
-    assert "prompts.language_column" in message
+    assert "prompts.columns.language" in message
 
 
 def test_settings_check_themselves():

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from congrad.engines import Request, Sampling, open_engine
+from congrad.engines.server import answers, serve
 from congrad.models.packaged import resolve
-from congrad.selfreward.engines import Request, open_engine
-from congrad.selfreward.engines.server import answers, serve
 from congrad.selfreward.generate import run_generate
 from congrad.selfreward.prompts import load_prompts
 from congrad.settings.engine import Engine
@@ -34,8 +34,8 @@ def test_a_real_server_is_started_samples_answers_both_kinds_and_ends(tmp_path, 
     sampling = replace(engine, options={"generation_config": json.dumps({"do_sample": True})})
     chat = [{"role": "user", "content": ROWS[0]["prompt"]}]
     asked = [
-        Request("chat", messages=chat, temperature=0.0, max_tokens=12),
-        Request("text", prompt="The capital of France is", temperature=0.0, max_tokens=8),
+        Request("chat", messages=chat, sampling=Sampling(0.0, max_tokens=12)),
+        Request("text", prompt="The capital of France is", sampling=Sampling(0.0, max_tokens=8)),
     ]
     with serve(replace(engine, command=command), resolve(model.name), log=log):
         run_generate(prompts, model, replace(settings, engine=sampling), tmp_path / "sampled")

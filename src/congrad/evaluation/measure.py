@@ -3,7 +3,7 @@
 import gc
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from congrad.evaluation.answers import collect_replies
+from congrad.engines import OpenEngine, Sampling, ask, has_chat_template, make_request, opened_when_asked
 from congrad.evaluation.harness import run_harness
 from congrad.evaluation.likelihood import ItemLogps, measure_items
 from congrad.evaluation.preference import PairLogps, measure_pairs
@@ -20,7 +20,6 @@ from congrad.evaluation.winrate import Answer, Judged, answer_prompts, judge_ans
 from congrad.models.device import pick_device
 from congrad.preferences import Preferences
 from congrad.progress import Listener, Progress
-from congrad.selfreward.engines import OpenEngine, Request, has_chat_template, open_engine
 from congrad.selfreward.prompts import Prompt
 from congrad.settings.engine import Engine
 from congrad.settings.evaluation import Evaluate, LocalTask
@@ -108,20 +107,6 @@ def loaded_when_asked(model: Model) -> Iterator[Callable[[], PreTrainedModel]]:
                 torch.cuda.empty_cache()
 
 
-@contextmanager
-def opened_when_asked(engine: Engine, model: Model, log: Path) -> Iterator[Callable[[], OpenEngine]]:
-    """A function that gives the open engine, opened the first time."""
-    with ExitStack() as stack:
-        held: list[OpenEngine] = []
-
-        def get() -> OpenEngine:
-            if not held:
-                held.append(stack.enter_context(open_engine(engine, model, log=log)))
-            return held[0]
-
-        yield get
-
-
 def measure_model(
     name: str, model: Model, settings: Evaluate, inputs: Inputs, output: Path, found: Found, counter: Counter
 ) -> None:
@@ -152,7 +137,7 @@ def measure_model(
             found.harness[name] = run_harness(
                 load, tokenizer, settings.lm_eval, path, seed=settings.seed, on_progress=tell
             )
-    with opened_when_asked(settings.engine, model, output / "server.log") as engine:
+    with opened_when_asked(settings.engine, model, log=output / "server.log") as engine:
         for title, (task, items) in inputs.tasks.items():
             if task.kind == "exact-match":
                 path, tell = part_path(output, "task", title, name), counter.of("task", title, name)
@@ -176,18 +161,10 @@ def match_items(
     """Which items of an exact-match task a model answers rightly."""
     chat = has_chat_template(settings.engine, model) if task.chat == "auto" else task.chat
     where = {item.key: item.where for item in items}
-    requests = [
-        Request(
-            key=item.key,
-            messages=[{"role": "user", "content": item.prompt}] if chat else None,
-            prompt=None if chat else item.prompt,
-            temperature=0.0,
-            max_tokens=task.max_tokens,
-        )
-        for item in items
-    ]
-    replies = collect_replies(engine, requests, path, where.__getitem__, tell)
-    return [is_match(task, item, replies[item.key]["text"]) for item in items]
+    sampling = Sampling(temperature=0.0, max_tokens=task.max_tokens)
+    requests = [make_request(item.key, item.prompt, sampling, chat=chat) for item in items]
+    rows = ask(requests, path, engine, where.__getitem__, tell).rows
+    return [is_match(task, item, rows[item.key]["text"]) for item in items]
 
 
 def judge_contests(
@@ -201,7 +178,7 @@ def judge_contests(
 ) -> None:
     assert settings.win_rate is not None
     judge, engine_settings = the_judge(models, settings)
-    with opened_when_asked(engine_settings, judge, output / "judge-server.log") as engine:
+    with opened_when_asked(engine_settings, judge, log=output / "judge-server.log") as engine:
         found.judged = judge_answers(
             engine,
             judge,

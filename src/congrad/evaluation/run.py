@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from congrad.engines import identity
 from congrad.errors import UserError
 from congrad.evaluation.measure import (
     PARTS,
@@ -34,7 +35,6 @@ from congrad.evaluation.winrate import alpaca_outputs, contests_of, verdict_rows
 from congrad.files import without_nan, write_atomically, write_json
 from congrad.models.compute import in_dtype_of, settle_stage
 from congrad.progress import SILENT, Listener
-from congrad.selfreward.engines import identity
 from congrad.selfreward.prompts import load_prompts
 from congrad.settings.evaluation import Evaluate
 from congrad.settings.model import Model

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from congrad.engines.interface import cut
 from congrad.errors import UserError
 from congrad.evaluation.numbers import last_number
 from congrad.filtering.logps import Triple
@@ -238,11 +239,6 @@ def right_choices(items: list[Item], logps: list[list[float]]) -> dict[str, list
 
 
 # Exact match
-
-
-def cut(text: str, stop: tuple[str, ...]) -> str:
-    """The text before the first of some marks."""
-    return text[: min((text.find(mark) for mark in stop if mark in text), default=len(text))]
 
 
 def is_match(task: LocalTask, item: Item, text: str) -> bool:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from congrad.errors import UserError
-from congrad.evaluation.answers import collect_replies
+from congrad.engines import OpenEngine, Request, Sampling, ask, has_chat_template, make_request, seeded
 from congrad.evaluation.intervals import Examples
 from congrad.evaluation.verdict import (
     OPEN_TOKENS,
@@ -23,14 +22,12 @@ from congrad.evaluation.verdict import (
     read_template,
     read_verdict,
 )
-from congrad.selfreward.engines import OpenEngine, Request, has_chat_template
 from congrad.selfreward.generate import make_requests, settle_chat
 from congrad.selfreward.prompts import Prompt
 from congrad.selfreward.rubric import as_text
 from congrad.settings.engine import Engine
 from congrad.settings.evaluation import WinRate
 from congrad.settings.model import Model
-from congrad.settings.selfreward import Generate
 from congrad.stage import content_key
 
 VALUE: dict[Verdict, float] = {"first": 1.0, "tie": 0.5, "second": 0.0}
@@ -85,28 +82,16 @@ def answer_prompts(
     Raises:
         UserError: the model needs a chat template that it has not, or the engine cannot answer.
     """
-    generate = Generate(
-        samples=1,
-        temperature=settings.temperature,
-        top_p=settings.top_p,
-        max_tokens=settings.max_tokens,
-        seed=settings.seed,
-        chat=settings.chat,
-        system=settings.system,
-        engine=engine_settings,
-    )
-    try:
-        chat = settle_chat(prompts, model, generate)
-    except UserError as error:
-        raise UserError(str(error).replace("generate.", "evaluate.win_rate.")) from error
-    requests = make_requests(prompts, generate, chat=chat)
+    chat = settle_chat(prompts, model, engine_settings, settings.chat, settings.system, section="evaluate.win_rate")
+    sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, seed=settings.seed)
+    requests = make_requests(prompts, 1, sampling, settings.system, chat=chat)
     asked = {request.key: prompt for request, prompt in zip(requests, prompts, strict=True)}
 
     def where(key: str) -> str:
         return f"row {asked[key].row} (counted from 0) of the win rate's prompts, in {asked[key].language}"
 
-    replies = collect_replies(engine, requests, path, where, on_progress)
-    return [Answer(replies[request.key]["text"], replies[request.key]["num_tokens"]) for request in requests]
+    rows = ask(requests, path, engine, where, on_progress).rows
+    return [Answer(rows[request.key]["text"], rows[request.key]["num_tokens"]) for request in requests]
 
 
 def contests_of(models: Sequence[str], initial: str, against: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
@@ -133,13 +118,15 @@ def judge_answers(
         engine: gives the judge's engine, where any verdict is missing.
         answers: by model, in the order of the prompts.
         contests: model and opponent.
-        on_progress: told of how many judgements are there.
+        on_progress: called with how many judgements are there.
     """
     template = read_template(settings.template)
     chat = has_chat_template(engine_settings, judge)
     if not chat and settings.template is None:
         template += PLAIN_ENDING
     opened = ends_open(template)
+    max_tokens = min(settings.judge_max_tokens, OPEN_TOKENS) if opened else settings.judge_max_tokens
+    sampling = Sampling(temperature=0.0, max_tokens=max_tokens, seed=settings.seed)
     requests: dict[str, Request] = {}
     asked: dict[str, str] = {}
     for model, opponent in contests:
@@ -155,16 +142,9 @@ def judge_answers(
                     second=second.text.strip(),
                     language=prompt.language,
                 )
-                requests[key] = Request(
-                    key=key,
-                    messages=[{"role": "user", "content": text}] if chat else None,
-                    prompt=None if chat else text,
-                    seed=int(content_key("verdict", settings.seed, key), 16) % 2**31,
-                    temperature=0.0,
-                    max_tokens=min(settings.judge_max_tokens, OPEN_TOKENS) if opened else settings.judge_max_tokens,
-                )
+                requests[key] = make_request(key, text, seeded(sampling, "verdict", key), chat=chat)
                 asked[key] = f"judging {model} against {opponent} on row {prompt.row} of the win rate's prompts"
-    replies = collect_replies(engine, list(requests.values()), path, asked.__getitem__, on_progress)
+    replies = ask(list(requests.values()), path, engine, asked.__getitem__, on_progress).rows
     judged: dict[tuple[str, str], list[Judged]] = {}
     for contest in contests:
         judged[contest] = []

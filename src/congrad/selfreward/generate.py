@@ -8,28 +8,30 @@ manifest.json     written last: counts of every language, and whether the model 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from congrad.engines import (
+    Reply,
+    Request,
+    Sampling,
+    ask,
+    has_chat_template,
+    identity,
+    make_request,
+    opened_when_asked,
+    seeded,
+)
 from congrad.errors import UserError
 from congrad.models.compute import settle_stage
 from congrad.progress import SILENT, Listener, Progress
-from congrad.selfreward.engines import (
-    Message,
-    Reply,
-    Request,
-    RequestRefused,
-    has_chat_template,
-    identity,
-    open_engine,
-)
 from congrad.selfreward.prompts import Prompt
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model
-from congrad.settings.selfreward import Generate
-from congrad.stage import RowLog, begin, content_key, finish, forget_if_empty, write_rows
+from congrad.settings.selfreward import Chat, Generate
+from congrad.stage import begin, content_key, finish, forget_if_empty, write_rows
 
 SAMPLES, RESPONSES, SERVER_LOG = "samples.jsonl", "responses.jsonl", "server.log"
 MUCH_CUT = 0.5
@@ -52,7 +54,7 @@ def run_generate(
         model: the round's.
         settings: how.
         output: the stage's directory.
-        listener: told of every group of answers.
+        listener: hears of every group of answers.
 
     Raises:
         UserError: the model or the endpoint cannot answer, or nothing but empty answers came.
@@ -64,19 +66,33 @@ def run_generate(
     forget_if_empty(output, "generate", SAMPLES, SERVER_LOG)
     if begin(output, "generate", decided):
         return
-    chat = settle_chat(prompts, model, settings)
-    requests = make_requests(prompts, settings, chat=chat)
-    with RowLog(output / SAMPLES) as log:
-        listener.on_progress(Progress("generating", len(log.rows), len(requests), "answers"))
-        if len(log.rows) < len(requests):
-            for done in answer(requests, prompts, model, settings.engine, output / SERVER_LOG, log):
-                listener.on_progress(Progress("generating", done, len(requests), "answers"))
-        samples = log.rows
-    responses, counts = collect(prompts, settings.samples, samples)
-    if not responses:
-        raise UserError(
-            f"all {len(samples)} answers are empty; look at {output / SAMPLES}, and try other prompts or another model"
+    chat = settle_chat(prompts, model, settings.engine, settings.chat, settings.system, section="generate")
+    sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, seed=settings.seed)
+    requests = make_requests(prompts, settings.samples, sampling, settings.system, chat=chat)
+    asked = {request.key: (prompts[i // settings.samples], i % settings.samples) for i, request in enumerate(requests)}
+
+    def where(key: str) -> str:
+        prompt, _ = asked[key]
+        return f"row {prompt.row} (counted from 0) of the prompts, in {prompt.language}"
+
+    def tell(done: int) -> None:
+        listener.on_progress(Progress("generating", done, len(requests), "answers"))
+
+    with opened_when_asked(settings.engine, model, log=output / SERVER_LOG) as engine:
+        answers = ask(
+            requests,
+            output / SAMPLES,
+            engine,
+            where,
+            tell,
+            row=lambda reply: sample_row(reply, *asked[reply.key]),
+            text="response",
         )
+    if answers.missing == len(requests):
+        raise UserError(
+            f"all {len(requests)} answers are empty; look at {output / SAMPLES}, and try other prompts or another model"
+        )
+    responses, counts = collect(prompts, settings.samples, answers.rows)
     write_rows(output / RESPONSES, responses)
     finish(
         output,
@@ -98,26 +114,39 @@ def fingerprint(prompts: Sequence[Prompt]) -> str:
 # Requests
 
 
-def settle_chat(prompts: Sequence[Prompt], model: Model, settings: Generate) -> bool:
+def settle_chat(
+    prompts: Sequence[Prompt],
+    model: Model,
+    engine: Engine,
+    chat: Chat,
+    system: str | None,
+    *,
+    section: str,
+) -> bool:
     """Whether the chat template is used.
+
+    Args:
+        chat: what the settings say of it.
+        system: the settings' system message.
+        section: of the settings, for errors.
 
     Raises:
         UserError: prompts or settings ask for a template and the model has none, or forbid the one they need.
     """
     conversation = next((prompt for prompt in prompts if not isinstance(prompt.prompt, str)), None)
-    if settings.chat is False:
+    if chat is False:
         if conversation is not None:
             raise UserError(
-                f"generate.chat false: row {conversation.row} (counted from 0) of the prompts is a conversation, which "
-                "needs the chat template; leave generate.chat out, or write the prompts as plain text"
+                f"{section}.chat false: row {conversation.row} (counted from 0) of the prompts is a conversation, "
+                f"which needs the chat template; leave {section}.chat out, or write the prompts as plain text"
             )
         return False
-    if has_chat_template(settings.engine, model):
+    if has_chat_template(engine, model):
         return True
-    if settings.chat is True:
-        wanted = "generate.chat true"
-    elif settings.system is not None:
-        wanted = "generate.system"
+    if chat is True:
+        wanted = f"{section}.chat true"
+    elif system is not None:
+        wanted = f"{section}.system"
     elif conversation is not None:
         wanted = f"row {conversation.row} (counted from 0) of the prompts, a conversation,"
     else:
@@ -128,45 +157,21 @@ def settle_chat(prompts: Sequence[Prompt], model: Model, settings: Generate) -> 
     )
 
 
-def as_messages(prompt: str | list[Message], system: str | None) -> list[Message]:
-    """The conversation that a prompt is for a model that is chatted with."""
-    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    if system is None or messages[0]["role"] == "system":
-        return messages
-    return [{"role": "system", "content": system}, *messages]
-
-
-def make_requests(prompts: Sequence[Prompt], settings: Generate, *, chat: bool) -> list[Request]:
-    """`settings.samples` requests for every prompt, each with a seed of its own."""
+def make_requests(
+    prompts: Sequence[Prompt], samples: int, sampling: Sampling, system: str | None, *, chat: bool
+) -> list[Request]:
+    """`samples` requests for every prompt."""
     return [
-        Request(
-            key=content_key(prompt.key, sample),
-            messages=as_messages(prompt.prompt, settings.system) if chat else None,
-            prompt=None if chat else str(prompt.prompt),
-            seed=int(content_key("generate", settings.seed, prompt.key, sample), 16) % 2**31,
-            temperature=settings.temperature,
-            top_p=settings.top_p,
-            max_tokens=settings.max_tokens,
+        make_request(
+            content_key(prompt.key, sample),
+            prompt.prompt,
+            seeded(sampling, "generate", prompt.key, sample),
+            chat=chat,
+            system=system,
         )
         for prompt in prompts
-        for sample in range(settings.samples)
+        for sample in range(samples)
     ]
-
-
-def answer(
-    requests: Sequence[Request], prompts: Sequence[Prompt], model: Model, engine: Engine, server_log: Path, log: RowLog
-) -> Iterator[int]:
-    """Appends the replies that `log` lacks; yields how many it holds after each group."""
-    samples = len(requests) // len(prompts)
-    asked = {request.key: (prompts[i // samples], i % samples) for i, request in enumerate(requests)}
-    try:
-        with open_engine(engine, model, log=server_log) as opened:
-            for group in opened.generate(requests, log.rows.keys()):
-                log.append([sample_row(reply, *asked[reply.key]) for reply in group])
-                yield len(log.rows)
-    except RequestRefused as error:
-        prompt = asked[error.request_key][0]
-        raise UserError(f"row {prompt.row} (counted from 0) of the prompts, in {prompt.language}: {error}") from error
 
 
 def sample_row(reply: Reply, prompt: Prompt, sample: int) -> dict[str, Any]:

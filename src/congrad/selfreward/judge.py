@@ -12,24 +12,27 @@ A judgement that cannot be read is missing data, never a score: a score of 0 wou
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from congrad.engines import (
+    Reply,
+    Request,
+    Sampling,
+    ask,
+    has_chat_template,
+    identity,
+    make_request,
+    opened_when_asked,
+    seeded,
+)
 from congrad.errors import UserError
 from congrad.files import write_json
 from congrad.models.compute import settle_stage
 from congrad.preferences.locate import quote
 from congrad.progress import SILENT, Listener, Progress
-from congrad.selfreward.engines import (
-    Reply,
-    Request,
-    RequestRefused,
-    has_chat_template,
-    identity,
-    open_engine,
-)
 from congrad.selfreward.generate import SERVER_LOG
 from congrad.selfreward.hygiene import hygiene_warnings, measure_hygiene
 from congrad.selfreward.responses import RAW, SCORES, Judgements, Responses, read_responses
@@ -37,7 +40,7 @@ from congrad.selfreward.rubric import as_text, ends_open, fill, read_score, read
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model
 from congrad.settings.selfreward import Judge
-from congrad.stage import RowLog, begin, content_key, finish, forget_if_empty, write_rows
+from congrad.stage import begin, content_key, finish, forget_if_empty, write_rows
 
 JUDGEMENTS, HYGIENE = "judgements.jsonl", "hygiene.json"
 
@@ -63,7 +66,7 @@ def run_judge(
         output: the stage's directory.
         engine: what generated, for settings that name no engine.
         reference: of the implicit reward; None: the one that `model` names.
-        listener: told of every group of judgements.
+        listener: hears of every group of judgements.
 
     Raises:
         UserError: the judge cannot be asked, or never gives a score that can be read.
@@ -106,14 +109,12 @@ def never_parsed(judgements: list[dict[str, Any]], settings: Judge, output: Path
         return f"no log-probability of a response is finite; set model.dtype to float32, remove {output} and run again"
     row = next((row for row in judgements if row["text"].strip()), judgements[0])
     cut = sum(row["finish_reason"] == "length" for row in judgements)
-    mend = (
-        "name a judge.model or a judge.engine that follows instructions, or a judge.template that is easier to follow"
-    )
+    fix = "name a judge.model or a judge.engine that follows instructions, or a judge.template that is easier to follow"
     if cut:
-        mend = f"raise judge.max_tokens, which cut {cut} of them, or {mend}"
+        fix = f"raise judge.max_tokens, which cut {cut} of them, or {fix}"
     return (
         f"none of the {len(judgements)} judgements gives a score that can be read; one says "
-        f"{quote(row['text'].strip(), 120)}; {mend}, then remove {output} and run again"
+        f"{quote(row['text'].strip(), 120)}; {fix}, then remove {output} and run again"
     )
 
 
@@ -159,12 +160,17 @@ def ask_judge(
     if begin(output, "judge", decided):
         return None
     requests = make_requests(responses, settings, template, chat=chat)
-    with RowLog(output / RAW) as log:
-        listener.on_progress(Progress("judging", len(log.rows), len(requests), "judgements"))
-        if len(log.rows) < len(requests):
-            for done in ask(requests, responses, model, engine, output / SERVER_LOG, log):
-                listener.on_progress(Progress("judging", done, len(requests), "judgements"))
-        replies = [log.rows[request.key] for request in requests]
+    asked = {request.key: responses.rows[number // settings.samples] for number, request in enumerate(requests)}
+
+    def where(key: str) -> str:
+        place = f"row {asked[key]['row']} (both counted from 0) of the prompts, in {asked[key]['language']}"
+        return f"judging response {asked[key]['sample']} to {place}"
+
+    def tell(done: int) -> None:
+        listener.on_progress(Progress("judging", done, len(requests), "judgements"))
+
+    with opened_when_asked(engine, model, log=output / SERVER_LOG) as judge:
+        replies = ask(requests, output / RAW, judge, where, tell, row=reply_row).rows
     opened = ends_open(template)
     rows = [
         {
@@ -174,49 +180,28 @@ def ask_judge(
             **reply,
             "score": read_score(reply["text"], cut=reply["finish_reason"] == "length", opened=opened),
         }
-        for number, reply in enumerate(replies)
+        for number, reply in enumerate(replies.values())
     ]
     return [rows[start : start + settings.samples] for start in range(0, len(rows), settings.samples)]
 
 
 def make_requests(responses: Responses, settings: Judge, template: str, *, chat: bool) -> list[Request]:
-    """`settings.samples` requests for every response, each with a seed of its own."""
+    """`settings.samples` requests for every response."""
+    sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, seed=settings.seed)
     requests = []
     for row in responses.rows:
         prompt = as_text(responses.prompt(row))
         text = fill(template, prompt=prompt, response=row["response"], language=row["language"])
         requests += [
-            Request(
-                key=content_key("judge", row["key"], sample),
-                messages=[{"role": "user", "content": text}] if chat else None,
-                prompt=None if chat else text,
-                seed=int(content_key("judge", settings.seed, row["key"], sample), 16) % 2**31,
-                temperature=settings.temperature,
-                top_p=settings.top_p,
-                max_tokens=settings.max_tokens,
+            make_request(
+                content_key("judge", row["key"], sample),
+                text,
+                seeded(sampling, "judge", row["key"], sample),
+                chat=chat,
             )
             for sample in range(settings.samples)
         ]
     return requests
-
-
-def ask(
-    requests: Sequence[Request], responses: Responses, model: Model, engine: Engine, server_log: Path, log: RowLog
-) -> Iterator[int]:
-    """Appends the replies that `log` lacks; yields how many it holds after each group."""
-    samples = len(requests) // len(responses.rows)
-    try:
-        with open_engine(engine, model, log=server_log) as opened:
-            for group in opened.generate(requests, log.rows.keys()):
-                log.append([reply_row(reply) for reply in group])
-                yield len(log.rows)
-    except RequestRefused as error:
-        number = next(number for number, request in enumerate(requests) if request.key == error.request_key)
-        row = responses.rows[number // samples]
-        place = (
-            f"response {row['sample']} to row {row['row']} (both counted from 0) of the prompts, in {row['language']}"
-        )
-        raise UserError(f"judging {place}: {error}") from error
 
 
 def reply_row(reply: Reply) -> dict[str, Any]:

@@ -23,8 +23,8 @@ from typing import Any
 
 from congrad.errors import UserError
 from congrad.files import write_json
+from congrad.languages.identify import Identified, identify_languages, language_report
 from congrad.progress import SILENT, Listener, Progress
-from congrad.selfreward.language import Verdict, identify_languages, language_report
 from congrad.selfreward.responses import SCORES, Responses, read_responses, read_scores
 from congrad.settings.selfreward import Pair
 from congrad.stage import begin, file_fingerprint, finish, forget_if_empty, write_rows
@@ -56,7 +56,7 @@ class Candidate:
 
     row: dict[str, Any]
     score: float | None
-    verdict: Verdict
+    identified: Identified
 
 
 def run_pair(generated: Path, judged: Path, settings: Pair, output: Path, *, listener: Listener = SILENT) -> None:
@@ -85,10 +85,10 @@ def run_pair(generated: Path, judged: Path, settings: Pair, output: Path, *, lis
         listener.on_progress(Progress("identifying languages", done, total, "answers"))
 
     tell(0)
-    verdicts = identify_languages([row["response"] for row in responses.rows], languages, tell)
-    report = language_report(verdicts, languages)
+    identified = identify_languages([row["response"] for row in responses.rows], languages, tell)
+    report = language_report(identified, languages)
     write_json(output / LANGUAGE, report)
-    candidates = [Candidate(*each) for each in zip(responses.rows, scores, verdicts, strict=True)]
+    candidates = [Candidate(*each) for each in zip(responses.rows, scores, identified, strict=True)]
     pairs: list[dict[str, Any]] = []
     outcomes: dict[str, Counter[str]] = {language: Counter() for language in sorted(set(languages))}
     for _, group in groupby(candidates, key=lambda each: each.row["prompt_key"]):
@@ -127,7 +127,7 @@ def choose(candidates: Sequence[Candidate], settings: Pair) -> tuple[list[tuple[
         Better response, worse response and by how much, for every pair; and what became of the prompt, of `OUTCOMES`.
     """
     scored = [each for each in candidates if each.score is not None]
-    left = [each for each in scored if not (settings.language == "drop" and each.verdict.off_target)]
+    left = [each for each in scored if not (settings.language == "drop" and each.identified.off_target)]
     if len(left) < 2:
         return [], SINGLE if len(candidates) < 2 else MISSING if len(scored) < 2 else DROPPED
     rank = dict(zip(map(id, left), ranking_scores(left, settings), strict=True))
@@ -159,7 +159,7 @@ def ranking_scores(candidates: Sequence[Candidate], settings: Pair) -> list[floa
     for each, length in zip(candidates, lengths, strict=True):
         assert each.score is not None
         score = each.score
-        if settings.language == "penalise" and each.verdict.off_target:
+        if settings.language == "penalise" and each.identified.off_target:
             score -= settings.language_penalty
         if settings.length_control and deviation:
             score -= settings.length_control * (length - mean) / deviation
@@ -184,7 +184,7 @@ def pair_row(better: Candidate, worse: Candidate, margin: float, responses: Resp
         **{f"{name}_score": each.score for name, each in sides.items()},
         **{f"{name}_length": len(each.row["response"]) for name, each in sides.items()},
         **{f"{name}_tokens": each.row["num_tokens"] for name, each in sides.items()},
-        **{f"{name}_language": each.verdict.detected for name, each in sides.items()},
+        **{f"{name}_language": each.identified.detected for name, each in sides.items()},
         **{f"{name}_key": each.row["key"] for name, each in sides.items()},
         "prompt_key": row["prompt_key"],
         "row": row["row"],

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from congrad.engines import Message, as_messages
 from congrad.errors import UserError
-from congrad.selfreward.engines import Message
-from congrad.selfreward.generate import RESPONSES, as_messages
+from congrad.selfreward.generate import RESPONSES
 from congrad.stage import MANIFEST, file_fingerprint, is_finished, read_json, read_rows
 
 RAW, SCORES = "raw.jsonl", "scores.jsonl"

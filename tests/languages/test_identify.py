@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from congrad.selfreward.language import (
-    Verdict,
+from congrad.languages.identify import (
+    Identified,
     accepted,
     decide,
     identify_languages,
@@ -54,9 +54,9 @@ def test_names_of_languages(names: tuple[str, ...], tags: set[str]) -> None:
 
 def test_sentences_are_on_target_in_their_own_language_and_off_in_another() -> None:
     texts, names = list(SENTENCES.values()), list(SENTENCES)
-    assert identify_languages(texts, names) == [Verdict(name, False) for name in names]
+    assert identify_languages(texts, names) == [Identified(name, False) for name in names]
     others = names[1:] + names[:1]
-    assert identify_languages(texts, others) == [Verdict(name, True) for name in names]
+    assert identify_languages(texts, others) == [Identified(name, True) for name in names]
 
 
 def test_what_cannot_be_told_is_not_wrong() -> None:
@@ -70,19 +70,19 @@ def test_what_cannot_be_told_is_not_wrong() -> None:
         "\ud800" * 40,
         "አማርኛ የኢትዮጵያ መንግሥት የሥራ ቋንቋ ነው",
     ]
-    assert identify_languages(texts, ["de"] * len(texts)) == [Verdict(None, None)] * len(texts)
+    assert identify_languages(texts, ["de"] * len(texts)) == [Identified(None, None)] * len(texts)
 
 
 def test_an_unknown_language_is_never_wrong() -> None:
-    verdicts = identify_languages([SENTENCES["en"], SENTENCES["zh"]], ["Klingon", "hi-Latn"])
-    assert verdicts == [Verdict("en", None), Verdict("zh", None)]
+    identified = identify_languages([SENTENCES["en"], SENTENCES["zh"]], ["Klingon", "hi-Latn"])
+    assert identified == [Identified("en", None), Identified("zh", None)]
 
 
 def test_what_is_asked_in_chinese_may_be_answered_in_few_characters() -> None:
     assert num_letters("Straße, 12") == 6
     assert num_letters("太阳早上升起，") == 18
     assert num_letters("해는 アメ") == 12
-    assert identify_languages(["我不知道你在说什么"], ["de"]) == [Verdict("zh", True)]
+    assert identify_languages(["我不知道你在说什么"], ["de"]) == [Identified("zh", True)]
 
 
 def test_code_and_links_are_no_prose() -> None:
@@ -92,27 +92,27 @@ def test_code_and_links_are_no_prose() -> None:
 
 def test_a_doubtful_case_is_left_open() -> None:
     de = frozenset({"de"})
-    assert decide({"de": 0.6, "en": 0.4}, de) == Verdict("de", False)
-    assert decide({"de": 0.45, "en": 0.4, "fr": 0.15}, de) == Verdict(None, None)
-    assert decide({"en": 0.85, "de": 0.15}, de) == Verdict(None, None)
-    assert decide({"en": 0.7, "fr": 0.25, "de": 0.05}, de) == Verdict("en", True)
-    assert decide({"hr": 0.5, "bs": 0.45, "de": 0.05}, frozenset({"bs", "hr", "sr"})) == Verdict("hr", False)
-    assert decide({"de": 0.0, "en": 0.0}, de) == Verdict(None, None)
-    assert decide({"en": 0.95, "de": 0.05}, frozenset()) == Verdict("en", None)
-    assert decide({"en": 0.85, "de": 0.15}, frozenset()) == Verdict(None, None)
+    assert decide({"de": 0.6, "en": 0.4}, de) == Identified("de", False)
+    assert decide({"de": 0.45, "en": 0.4, "fr": 0.15}, de) == Identified(None, None)
+    assert decide({"en": 0.85, "de": 0.15}, de) == Identified(None, None)
+    assert decide({"en": 0.7, "fr": 0.25, "de": 0.05}, de) == Identified("en", True)
+    assert decide({"hr": 0.5, "bs": 0.45, "de": 0.05}, frozenset({"bs", "hr", "sr"})) == Identified("hr", False)
+    assert decide({"de": 0.0, "en": 0.0}, de) == Identified(None, None)
+    assert decide({"en": 0.95, "de": 0.05}, frozenset()) == Identified("en", None)
+    assert decide({"en": 0.85, "de": 0.15}, frozenset()) == Identified(None, None)
 
 
 def test_rates_are_of_what_could_be_told() -> None:
-    verdicts = [
-        Verdict("en", True),
-        Verdict("de", False),
-        Verdict("de", False),
-        Verdict("fr", True),
-        Verdict(None, None),
-        Verdict(None, None),
-        Verdict("en", None),
+    identified = [
+        Identified("en", True),
+        Identified("de", False),
+        Identified("de", False),
+        Identified("fr", True),
+        Identified(None, None),
+        Identified(None, None),
+        Identified("en", None),
     ]
-    assert language_report(verdicts, ["de", "de", "de", "de", "de", "fr", "Klingon"]) == {
+    assert language_report(identified, ["de", "de", "de", "de", "de", "fr", "Klingon"]) == {
         "languages": {
             "Klingon": {"answers": 1, "told": 0, "off_target": 0, "off_target_rate": None, "instead": {}},
             "de": {"answers": 5, "told": 4, "off_target": 2, "off_target_rate": 0.5, "instead": {"en": 1, "fr": 1}},
@@ -130,9 +130,9 @@ def test_real_prompts_in_eleven_languages_are_hardly_ever_called_wrong() -> None
         for line in path.read_text(encoding="utf-8").splitlines()[:40]
     ]
     texts, languages = [row["prompt"] for row in rows], [row["language"] for row in rows]
-    wrong = [verdict.off_target for verdict in identify_languages(texts, languages)]
+    wrong = [each.off_target for each in identify_languages(texts, languages)]
     assert wrong.count(True) <= 0.005 * len(rows)
     others = sorted(set(languages))
     swapped = [others[(others.index(language) + 1) % len(others)] for language in languages]
-    caught = [verdict.off_target for verdict in identify_languages(texts, swapped)]
+    caught = [each.off_target for each in identify_languages(texts, swapped)]
     assert caught.count(True) >= 0.95 * len(rows)

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-import congrad.selfreward.engines.endpoint as module
+import congrad.engines.endpoint as module
+from congrad.engines import Reply, Request, RequestRefused, Sampling, open_engine
 from congrad.errors import UserError
-from congrad.selfreward.engines import Reply, Request, RequestRefused, open_engine
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model
 
@@ -25,7 +25,7 @@ def _hurry(monkeypatch):
 
 def asked(count=6, **options) -> list[Request]:
     options = {"temperature": 0.8, "top_p": 0.9, "max_tokens": 7, **options}
-    return [Request(f"r{i}", prompt=f"prompt {i}", seed=100 + i, **options) for i in range(count)]
+    return [Request(f"r{i}", prompt=f"prompt {i}", sampling=Sampling(seed=100 + i, **options)) for i in range(count)]
 
 
 def ask(fake, requests, done=(), **options) -> list[Reply]:
@@ -35,7 +35,7 @@ def ask(fake, requests, done=(), **options) -> list[Reply]:
 
 
 def good(requests) -> list[Reply]:
-    return [Reply(r.key, f"{r.prompt} {r.seed}", "length", 5) for r in requests]
+    return [Reply(r.key, f"{r.prompt} {r.sampling.seed}", "length", 5) for r in requests]
 
 
 def complaint(fake, requests, **options) -> str:
@@ -47,7 +47,7 @@ def complaint(fake, requests, **options) -> str:
 
 def test_plain_prompts_and_conversations_go_to_their_own_paths_with_all_settings(endpoint):
     messages = [{"role": "user", "content": "Na?"}]
-    talk = Request("talk", messages=messages, seed=5, temperature=0.0, top_p=0.5, max_tokens=3)
+    talk = Request("talk", messages=messages, sampling=Sampling(seed=5, temperature=0.0, top_p=0.5, max_tokens=3))
     replies = ask(endpoint, [*asked(1), talk])
     assert replies == [*good(asked(1)), Reply("talk", "Na? 5", "stop", 5)]
     by_path = {each["path"]: each["body"] for each in endpoint.asked}
@@ -113,7 +113,7 @@ def test_all_requests_wait_for_as_long_as_the_endpoint_says(endpoint, form):
 
 def test_an_endpoint_that_asks_for_an_hour_is_away(endpoint):
     endpoint.always = {"status": 503, "headers": {"Retry-After": "3600"}}
-    assert "stays away: HTTP 503" in complaint(endpoint, asked(1))
+    assert "is not responding: HTTP 503" in complaint(endpoint, asked(1))
     assert len(endpoint.asked) == 1
 
 
@@ -150,7 +150,7 @@ def test_one_that_goes_away_and_comes_back_costs_no_rows(endpoint):
 def test_one_that_stays_away_stops_with_where_and_how_to_go_on(endpoint):
     endpoint.close()
     message = complaint(endpoint, asked(2), retries=2)
-    assert message.startswith(f"{endpoint.url} stays away: ")
+    assert message.startswith(f"{endpoint.url} is not responding: ")
     assert "3 tries" in message
     assert "give the same command again" in message
 
@@ -162,7 +162,7 @@ def test_replies_that_came_before_it_went_away_are_given_first(endpoint):
     with open_engine(engine, MODEL) as opened:
         groups = opened.generate(asked())
         replies = next(groups)
-        with pytest.raises(UserError, match="stays away: HTTP 500"):
+        with pytest.raises(UserError, match="is not responding: HTTP 500"):
             replies.extend(reply for group in groups for reply in group)
     assert len(replies) == 2
 
@@ -207,7 +207,7 @@ def test_the_request_that_is_refused_is_named(endpoint):
     endpoint.faults = [None, {"status": 400, "body": {"error": {"message": "too long"}}}]
     with pytest.raises(RequestRefused, match="too long") as caught:
         ask(endpoint, asked(3), concurrency=1)
-    assert caught.value.key == "r1"
+    assert caught.value.request_key == "r1"
 
 
 def test_a_missing_key_is_said_to_be_missing(endpoint):
@@ -248,3 +248,9 @@ def test_who_stops_reading_leaves_nothing_running(endpoint):
     time.sleep(0.2)
     assert len(endpoint.asked) == count < 10
     assert threading.active_count() <= before + 2  # the endpoint's own
+
+
+def test_marks_that_end_a_text_are_passed_on_and_cut_here_too(endpoint):
+    (reply,) = ask(endpoint, [*asked(1, stop=("pt 0", " 1"))])
+    assert endpoint.asked[0]["body"]["stop"] == ["pt 0", " 1"]
+    assert reply == Reply("r0", "prom", "stop", 5)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
-import congrad.selfreward.engines.draw
-from congrad.selfreward.engines.draw import draw, uniforms
+import congrad.engines.draw
+from congrad.engines.draw import draw, uniforms
 
 
 def walked(logits: torch.Tensor, uniform: float, temperature: float, top_p: float) -> int:
@@ -29,7 +29,7 @@ def walked(logits: torch.Tensor, uniform: float, temperature: float, top_p: floa
 def test_the_token_is_the_one_that_transformers_warpers_leave_at_that_place(
     temperature, top_p, candidates, monkeypatch
 ):
-    monkeypatch.setattr(congrad.selfreward.engines.draw, "CANDIDATES", candidates)
+    monkeypatch.setattr(congrad.engines.draw, "CANDIDATES", candidates)
     generator = torch.Generator().manual_seed(0)
     logits_BV = torch.randn(60, 50, generator=generator) * torch.linspace(0.1, 4, 60)[:, None]  # flat to peaked
     uniform_B = torch.rand(60, generator=generator, dtype=torch.float64)
@@ -45,7 +45,7 @@ def test_ties_and_neighbours_change_nothing(monkeypatch):
     logits_BV = (torch.randn(60, 300, generator=generator) * 2).round() / 2
     uniform_B = torch.rand(60, generator=generator, dtype=torch.float64)
     together = draw(logits_BV, uniform_B, temperature=0.8, top_p=0.7)
-    monkeypatch.setattr(congrad.selfreward.engines.draw, "CANDIDATES", 40)
+    monkeypatch.setattr(congrad.engines.draw, "CANDIDATES", 40)
     few = draw(logits_BV, uniform_B, temperature=0.8, top_p=0.7)
     alone = [draw(logits_BV[i : i + 1], uniform_B[i : i + 1], temperature=0.8, top_p=0.7).item() for i in range(60)]
     assert together.tolist() == few.tolist() == alone

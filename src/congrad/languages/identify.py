@@ -1,8 +1,7 @@
 """Language identity: is an answer in the language that its prompt's row names? Told by lingua, where it can be told.
 
 Only what is beyond doubt is called off target. An answer too short to tell, a language that lingua does not know, and
-a doubtful case are none of them wrong. Languages of one ISO 639-3 macrolanguage that lingua hardly tells apart
-(Bosnian, Croatian, Serbian; Bokmål, Nynorsk; Indonesian, Malay) count as one; Chinese is one in all its scripts.
+a doubtful case are none of them wrong.
 """
 
 import re
@@ -13,25 +12,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from langcodes import Language as Tag
+
 from congrad.errors import UserError
+from congrad.languages.tags import languages_of, parse
 
 if TYPE_CHECKING:
     from lingua import Language
 
 # What models answer in although nobody asked for it, beside the languages of the prompts themselves.
 COMMON = ("ar", "de", "en", "es", "fr", "hi", "id", "it", "ja", "ko", "pt", "ru", "zh")
-ALIKE = (frozenset({"bs", "hr", "sr"}), frozenset({"nb", "nn"}), frozenset({"id", "ms"}))
-OTHER_NAMES = {
-    "bokmål": "nb",
-    "farsi": "fa",
-    "filipino": "fil",
-    "kiswahili": "sw",
-    "mandarin": "zh",
-    "norwegian": "no",
-    "norwegian bokmål": "nb",
-    "norwegian nynorsk": "nn",
-    "slovenian": "sl",
-}
 SCRIPTS = {"Latn": "latin", "Cyrl": "cyrillic", "Arab": "arabic", "Deva": "devanagari"}
 
 MIN_LETTERS = 20
@@ -46,7 +36,7 @@ NOT_PROSE = re.compile(
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Identified:
     """What is known of an answer's language.
 
     Attributes:
@@ -63,50 +53,37 @@ def known() -> "dict[str, Language]":
     """Lingua's languages by BCP 47 tag (`de`, `fil`, `nb`).
 
     Raises:
-        UserError: lingua or langcodes is not installed.
+        UserError: lingua is not installed.
     """
     try:
-        import langcodes
         from lingua import Language
     except ImportError as error:
         raise UserError("telling an answer's language needs lingua: pip install 'congrad[loop]'") from error
-    return {str(langcodes.Language.get(each.iso_code_639_1.name).language): each for each in Language.all()}
+    return {str(Tag.get(each.iso_code_639_1.name).language): each for each in Language.all()}
 
 
 @cache
 def accepted(name: str) -> frozenset[str]:
-    """The tags of the languages that an answer to a row of this language may be in; empty where none is known.
+    """The tags of the languages that an answer to a row of this language may be in; empty where lingua knows none.
 
     Args:
-        name: as a data set writes it: ISO 639-1 or 639-3 (`de`, `deu`), with script and region or not (`pt-BR`,
-            `zho_Hans`), or in English (`German`, `Chinese (Simplified)`). With a script that lingua does not read
-            the language in (`hi-Latn`) it is unknown.
+        name: as a data set writes it (`languages_of`). With a script that lingua does not read the language in
+            (`hi-Latn`) it is unknown.
     """
-    languages = known()
-    from langcodes import Language as Tag
-    from langcodes.tag_parser import LanguageTagError
-    from lingua import Language
+    found, tag = languages_of(name) & known().keys(), parse(name)
+    if tag is not None and tag.script in SCRIPTS:
+        from lingua import Language
 
-    word = re.sub(r"\(.*", "", name).strip().lower()
-    names = {language.name.lower(): tag for tag, language in languages.items()} | OTHER_NAMES
-    try:
-        tag = Tag.get(names.get(word) or re.split("[.@]", name.strip())[0])
-    except LanguageTagError:
-        return frozenset()
-    found = {"nb", "nn"} if tag.language == "no" else {tag.language or "", tag.prefer_macrolanguage().language or ""}
-    found &= languages.keys()
-    found |= {other for group in ALIKE if group & found for other in group}
-    if tag.script in SCRIPTS:
         readable = getattr(Language, f"all_with_{SCRIPTS[tag.script]}_script")()
-        if not any(languages[each] in readable for each in found):
+        if not any(known()[each] in readable for each in found):
             return frozenset()
-    return frozenset(found)
+    return found
 
 
 def identify_languages(
     texts: Sequence[str], languages: Sequence[str], on_progress: Callable[[int], None] = lambda done: None
-) -> list[Verdict]:
-    """A verdict on each text, given the language that its row names.
+) -> list[Identified]:
+    """What each text is in, given the language that its row names.
 
     Lingua chooses among the languages that the rows name and the most common ones: of so few it is surer than of all
     75, and takes a tenth of the memory.
@@ -120,12 +97,12 @@ def identify_languages(
         UserError: lingua is not installed.
     """
     choices = set(COMMON).union(*(accepted(language) for language in set(languages)))
-    verdicts: list[Verdict] = []
+    identified: list[Identified] = []
     for shares in _shares([prose(text) for text in texts], choices):
-        verdicts.append(decide(shares, accepted(languages[len(verdicts)])))
-        if len(verdicts) % BATCH == 0:
-            on_progress(len(verdicts))
-    return verdicts
+        identified.append(decide(shares, accepted(languages[len(identified)])))
+        if len(identified) % BATCH == 0:
+            on_progress(len(identified))
+    return identified
 
 
 def _shares(texts: Sequence[str], choices: set[str]) -> Iterator[dict[str, float]]:
@@ -145,8 +122,8 @@ def _shares(texts: Sequence[str], choices: set[str]) -> Iterator[dict[str, float
         yield from (shares.get(number, {}) for number in range(len(batch)))
 
 
-def decide(shares: dict[str, float], wanted: frozenset[str]) -> Verdict:
-    """The verdict on an answer.
+def decide(shares: dict[str, float], wanted: frozenset[str]) -> Identified:
+    """What is known of an answer's language.
 
     Args:
         shares: lingua's confidence by tag, which sums to 1; empty or all 0 where it cannot tell.
@@ -154,13 +131,13 @@ def decide(shares: dict[str, float], wanted: frozenset[str]) -> Verdict:
     """
     top = max(shares, key=lambda tag: shares[tag], default=None)
     if top is None or not shares[top]:
-        return Verdict(None, None)
+        return Identified(None, None)
     if not wanted:
-        return Verdict(top if shares[top] >= CONFIDENCE else None, None)
+        return Identified(top if shares[top] >= CONFIDENCE else None, None)
     right = sum(share for tag, share in shares.items() if tag in wanted)
     if top in wanted or right > 1 - CONFIDENCE:
-        return Verdict(top, False) if right >= 0.5 else Verdict(None, None)
-    return Verdict(top, True)
+        return Identified(top, False) if right >= 0.5 else Identified(None, None)
+    return Identified(top, True)
 
 
 def prose(text: str) -> str:
@@ -173,7 +150,7 @@ def num_letters(text: str) -> int:
     return sum(unicodedata.category(c).startswith("L") for c in text) + 2 * len(IDEOGRAPHS.findall(text))
 
 
-def language_report(verdicts: Sequence[Verdict], languages: Sequence[str]) -> dict[str, Any]:
+def language_report(identified: Sequence[Identified], languages: Sequence[str]) -> dict[str, Any]:
     """How often answers are off target, by the language that their rows name.
 
     Returns:
@@ -182,19 +159,19 @@ def language_report(verdicts: Sequence[Verdict], languages: Sequence[str]) -> di
         languages that cannot be checked.
     """
     names = sorted(set(languages))
-    told: dict[str, list[Verdict]] = {name: [] for name in names}
-    for verdict, name in zip(verdicts, languages, strict=True):
-        if verdict.off_target is not None:
-            told[name].append(verdict)
+    told: dict[str, list[Identified]] = {name: [] for name in names}
+    for each, name in zip(identified, languages, strict=True):
+        if each.off_target is not None:
+            told[name].append(each)
     counts = Counter(languages)
     report = {}
     for name in names:
-        off = [verdict for verdict in told[name] if verdict.off_target]
+        off = [each for each in told[name] if each.off_target]
         report[name] = {
             "answers": counts[name],
             "told": len(told[name]),
             "off_target": len(off),
             "off_target_rate": round(len(off) / len(told[name]), 4) if told[name] else None,
-            "instead": dict(sorted(Counter(str(verdict.detected) for verdict in off).items())),
+            "instead": dict(sorted(Counter(str(each.detected) for each in off).items())),
         }
     return {"languages": report, "unknown": [name for name in names if not accepted(name)]}

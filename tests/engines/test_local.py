@@ -16,9 +16,9 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from congrad.engines import Request, RequestRefused, Sampling, open_engine
+from congrad.engines.local import LocalEngine, Tokenised
 from congrad.errors import UserError
-from congrad.selfreward.engines import Request, RequestRefused, open_engine
-from congrad.selfreward.engines.local import LocalEngine, Tokenised
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model
 
@@ -27,7 +27,7 @@ PROMPTS = ["Haus", "tree street cheese", "nyumba mti", "Regen, Löffel; Abend un
 
 def requests(**options) -> list[Request]:
     options = {"temperature": 0.8, "top_p": 0.9, "max_tokens": 16, **options}
-    return [Request(f"r{i}", prompt=prompt, seed=i, **options) for i, prompt in enumerate(PROMPTS)]
+    return [Request(f"r{i}", prompt=prompt, sampling=Sampling(seed=i, **options)) for i, prompt in enumerate(PROMPTS)]
 
 
 def replies(directory, asked, batch_size=8, done=()):
@@ -54,9 +54,10 @@ def test_temperature_0_is_greedy_generate(tiny_directory):
 def written_out(directory, request: Request) -> str:
     """Sampling without batch, cache and padding: transformers' warpers, and a number of the row's generator a token."""
     model, tokenizer = load(directory)
-    warpers = LogitsProcessorList([TemperatureLogitsWarper(request.temperature), TopPLogitsWarper(request.top_p)])
-    generator = torch.Generator().manual_seed(request.seed)
-    numbers = torch.rand(request.max_tokens, generator=generator, dtype=torch.float64).tolist()
+    sampling = request.sampling
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(sampling.temperature), TopPLogitsWarper(sampling.top_p)])
+    generator = torch.Generator().manual_seed(sampling.seed)
+    numbers = torch.rand(sampling.max_tokens, generator=generator, dtype=torch.float64).tolist()
     start = tokenizer(request.prompt)["input_ids"]
     ids = list(start)
     for number in numbers:
@@ -99,7 +100,7 @@ def test_batches_follow_from_the_whole_list_and_are_redone_whole(tiny_directory)
 
 
 def test_requests_of_different_settings_share_no_batch(tiny_directory):
-    asked = [*requests(max_tokens=3)[:2], Request("g", prompt="a", temperature=0.0, max_tokens=5)]
+    asked = [*requests(max_tokens=3)[:2], Request("g", prompt="a", sampling=Sampling(0.0, max_tokens=5))]
     with open_engine(Engine(), Model(str(tiny_directory))) as engine:
         assert sorted(sorted(reply.key for reply in group) for group in engine.generate(asked)) == [["g"], ["r0", "r1"]]
 
@@ -121,8 +122,8 @@ def test_end_tokens_of_the_generation_settings_end_a_reply_and_its_other_setting
 
 def test_a_conversation_goes_through_the_chat_template(chat_directory):
     messages = [{"role": "user", "content": "Haus"}]
-    chatted = Request("a", messages=messages, temperature=0.0, max_tokens=8)
-    plain = Request("a", prompt="<s>user: Haus\n<s>assistant: ", temperature=0.0, max_tokens=8)
+    chatted = Request("a", messages=messages, sampling=Sampling(0.0, max_tokens=8))
+    plain = Request("a", prompt="<s>user: Haus\n<s>assistant: ", sampling=Sampling(0.0, max_tokens=8))
     assert replies(chat_directory, [chatted]) == replies(chat_directory, [plain])
 
 
@@ -130,16 +131,19 @@ def test_a_conversation_that_the_template_refuses_is_named(chat_directory):
     asked = [Request("good", prompt="a"), Request("bad", messages=[{"role": "tool", "content": "x"}])]
     with pytest.raises(RequestRefused, match="chat template refuses the conversation") as caught:
         replies(chat_directory, asked)
-    assert caught.value.key == "bad"
+    assert caught.value.request_key == "bad"
 
 
 def test_what_exceeds_the_model_is_refused_before_anything_is_computed(tiny_directory, monkeypatch):
     monkeypatch.setattr(LocalEngine, "answer", lambda *args: pytest.fail("computed"))
     limit = json.loads((tiny_directory / "config.json").read_text())["max_position_embeddings"]
-    asked = [Request("short", prompt="a", max_tokens=4), Request("long", prompt="a", max_tokens=limit)]
+    asked = [
+        Request("short", prompt="a", sampling=Sampling(max_tokens=4)),
+        Request("long", prompt="a", sampling=Sampling(max_tokens=limit)),
+    ]
     with pytest.raises(RequestRefused, match=f"max_tokens {limit} exceed the model's {limit} positions") as caught:
         replies(tiny_directory, asked)
-    assert caught.value.key == "long"
+    assert caught.value.request_key == "long"
 
 
 def test_the_space_that_a_reply_begins_with_stays():
@@ -165,3 +169,15 @@ def test_memory_is_free_when_the_engine_is_closed(tiny_directory):
     with open_engine(Engine(), Model(str(tiny_directory))) as engine:
         pass
     assert not vars(engine).get("model")
+
+
+def test_a_reply_ends_before_the_first_mark_of_its_own(tiny_directory):
+    asked = requests(temperature=0.0)[:2]
+    whole = replies(tiny_directory, asked)
+    text = whole["r0"].text
+    mark, later = text[3:5], text[6:8]
+    marked = Request("r0", prompt=PROMPTS[0], sampling=Sampling(0.0, 0.9, 16, stop=(later, mark)))
+    found = replies(tiny_directory, [marked, asked[1]])
+    assert found["r0"].text == text[: text.find(mark)]
+    assert found["r0"].finish_reason == "stop"
+    assert found["r1"] == whole["r1"]

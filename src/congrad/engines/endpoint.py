@@ -1,33 +1,35 @@
 """Any endpoint that speaks OpenAI's API, through the `openai` client: many requests under way, and patience.
 
-What may pass is tried again: 408, 409, 425, 429, 5xx, time-outs, broken connections, answers cut off or no JSON.
-The wait doubles from one second on and is spread a little, so that requests that failed together do not come back
-together; where the endpoint says how long (Retry-After), all requests wait at least that long. What does not pass (401,
-404, 400) stops the run at once.
+What may pass is tried again by tenacity: 408, 409, 425, 429, 5xx, time-outs, broken connections, answers cut off or no
+JSON. The client's own retries know neither the last two, nor waits that outlast a minute in all, so they are off. What
+does not pass (401, 404, 400) stops the run at once.
 """
 
 import email.utils
 import os
 import random
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from congrad.engines.interface import Reply, Request, RequestRefused
 from congrad.errors import UserError
 from congrad.models.packaged import resolve
 from congrad.preferences.locate import one_line
-from congrad.selfreward.engines.interface import Reply, Request, RequestRefused
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model
 
 if TYPE_CHECKING:
     import openai
+    from tenacity import RetryCallState
 
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0  # seconds; the six waits of the default add up to more than a minute
 LONGEST_TOLD_WAIT = 600.0  # an endpoint that asks for more is away
-SPREAD = 0.25
+SPREAD = 0.25  # of a wait, so that requests that failed together do not come back together
 PASSING = (408, 409, 425, 429)
 BUSY = 429
 KEYLESS = "none"  # local endpoints ask for no key, and the client wants one
@@ -38,6 +40,7 @@ def open_endpoint(engine: Engine, model: Model, *, log: Path | None = None) -> I
     """An endpoint that is there, or one that `engine.command` starts and that ends with this."""
     try:
         import openai  # noqa: F401
+        import tenacity  # noqa: F401
     except ImportError as error:
         raise UserError("an engine of kind openai needs its client: pip install 'congrad[loop]'") from error
     path = resolve(model.name)
@@ -47,7 +50,7 @@ def open_endpoint(engine: Engine, model: Model, *, log: Path | None = None) -> I
     if engine.command is None:
         yield endpoint
         return
-    from congrad.selfreward.engines.server import serve
+    from congrad.engines.server import serve
 
     with serve(engine, path, log=log):
         yield endpoint
@@ -66,14 +69,9 @@ def read_key(name: str) -> str:
 
 
 class Passing(Exception):
-    """A failure that may pass.
+    """A failure that may pass; the endpoint asks for `wait` seconds, or is `busy`: there, and has had too much."""
 
-    Attributes:
-        wait: seconds for which the endpoint asks, if it does.
-        busy: it is there, and has had too much.
-    """
-
-    def __init__(self, what: str, *, wait: float | None = None, busy: bool = False) -> None:
+    def __init__(self, what: str, *, wait: float = 0.0, busy: bool = False) -> None:
         super().__init__(what)
         self.wait, self.busy = wait, busy
 
@@ -95,75 +93,61 @@ class Endpoint:
 
         client = openai.AsyncOpenAI(api_key=self.key, base_url=self.url, max_retries=0, timeout=self.engine.timeout)
         todo = iter([request for request in requests if request.key not in done])
+        running: set[Future[Reply]] = set()
         with start_blocking_portal() as portal, portal.wrap_async_context_manager(client):
-            yield from self._groups(client, todo, portal.call)
-
-    def _groups(
-        self, client: "openai.AsyncOpenAI", todo: Iterator[Request], call: Callable[..., Any]
-    ) -> Iterator[list[Reply]]:
-        import asyncio
-
-        running: set[asyncio.Task[Reply]] = set()
-
-        async def next_group() -> tuple[list[Reply], BaseException | None]:
-            for request in todo:
-                running.add(asyncio.create_task(self.ask(client, request)))
-                if len(running) == self.engine.concurrency:
-                    break
-            if not running:
-                return [], None
-            finished, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            running.difference_update(finished)
-            errors = [task.exception() for task in finished]
-            return [task.result() for task in finished if task.exception() is None], next(filter(None, errors), None)
-
-        async def cancel() -> None:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
-
-        try:
-            while True:
-                replies, error = call(next_group)
-                if replies:
-                    yield replies
-                if error is not None:
-                    raise error
-                if not replies:
-                    return
-        finally:
-            call(cancel)
+            try:
+                while True:
+                    for request in islice(todo, self.engine.concurrency - len(running)):
+                        running.add(portal.start_task_soon(self.ask, client, request))
+                    if not running:
+                        return
+                    finished, running = wait(running, return_when=FIRST_COMPLETED)
+                    replies = [future.result() for future in finished if future.exception() is None]
+                    if replies:
+                        yield replies
+                    for future in finished:
+                        future.result()  # of one that failed this raises
+            finally:
+                for future in running:
+                    future.cancel()
 
     async def ask(self, client: "openai.AsyncOpenAI", request: Request) -> Reply:
         """One reply, however many tries it takes.
 
         Raises:
             RequestRefused: the endpoint cannot take this request.
-            UserError: it refuses all of them, or stays away.
+            UserError: it refuses all of them, or is not responding.
         """
         import anyio
+        import tenacity
 
-        failures, answered = 0, self.answered
-        while True:
-            while (wait := self.open_at - time.monotonic()) > 0:
-                await anyio.sleep(wait)
-            try:
-                reply = await self.attempt(client, request)
-            except Passing as failure:
-                # Too much is asked at a time: while others get through, the endpoint is not away.
-                failures = 1 if failure.busy and self.answered > answered else failures + 1
-                answered = self.answered
-                if failures > self.engine.retries or (failure.wait or 0) > LONGEST_TOLD_WAIT:
-                    raise UserError(
-                        f"{self.url} stays away: {failure} ({failures} tries); what is done is safe: once it answers, "
-                        "give the same command again and it goes on"
-                    ) from failure
-                self.open_at = max(self.open_at, time.monotonic() + (failure.wait or 0))
-                spread = 1 + SPREAD * self.jitter.random()
-                await anyio.sleep(min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT) * spread)
-            else:
-                self.answered += 1
-                return reply
+        answered = self.answered
+
+        def after(state: "RetryCallState") -> None:
+            nonlocal answered
+            # Too much is asked at a time: while others get through, the endpoint is not away.
+            if failure(state).busy and self.answered > answered:
+                state.attempt_number = 1
+            answered = self.answered
+
+        backoff = tenacity.wait_exponential(FIRST_WAIT, LONGEST_WAIT)
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(Passing),
+            after=after,
+            wait=lambda state: backoff(state) * self.jitter.uniform(1, 1 + SPREAD),
+            stop=lambda state: state.attempt_number > self.engine.retries or failure(state).wait > LONGEST_TOLD_WAIT,
+            sleep=anyio.sleep,
+            retry_error_callback=self.give_up,
+        )
+        reply: Reply = await retrying(self.attempt, client, request)
+        self.answered += 1
+        return reply.cut(request.sampling.stop)
+
+    def give_up(self, state: "RetryCallState") -> None:
+        raise UserError(
+            f"{self.url} is not responding: {failure(state)} ({state.attempt_number} tries); what is done is safe: "
+            "once it answers, give the same command again and it goes on"
+        ) from failure(state)
 
     async def attempt(self, client: "openai.AsyncOpenAI", request: Request) -> Reply:
         """One try.
@@ -175,6 +159,8 @@ class Endpoint:
         import anyio
         import openai
 
+        while (seconds := self.open_at - time.monotonic()) > 0:
+            await anyio.sleep(seconds)
         try:
             with anyio.fail_after(self.engine.timeout):  # the client's own starts again with every byte
                 if request.messages is None:
@@ -201,11 +187,13 @@ class Endpoint:
             raise Passing("an answer that is no completion") from error
 
     def body(self, request: Request) -> dict[str, Any]:
+        sampling = request.sampling
         own = {
-            "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
-            "top_p": request.top_p,
-            "seed": request.seed,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+            "stop": list(sampling.stop) or None,
         }
         return {name: value for name, value in (own | self.engine.options).items() if value is not None}
 
@@ -213,7 +201,9 @@ class Endpoint:
         """What an HTTP status means. Of 401 and 403 nothing is quoted: some endpoints repeat the key."""
         status, said = error.status_code, self.redacted(error.message)
         if status in PASSING or status >= 500:
-            return Passing(f"HTTP {status} ({said})", wait=told_wait(error.response.headers), busy=status == BUSY)
+            seconds = told_wait(error.response.headers)
+            self.open_at = max(self.open_at, time.monotonic() + seconds)  # all requests wait at least that long
+            return Passing(f"HTTP {status} ({said})", wait=seconds, busy=status == BUSY)
         if status in (401, 403):
             name = self.engine.api_key_env
             state = "the key in" if self.key != KEYLESS else "no key, for want of"
@@ -228,7 +218,7 @@ class Endpoint:
             )
         return RequestRefused(
             request.key,
-            f"{self.url} refuses the request (HTTP {status}: {said}); mend engine.options, the settings or the row",
+            f"{self.url} refuses the request (HTTP {status}: {said}); fix engine.options, the settings or the row",
         )
 
     def redacted(self, said: object) -> str:
@@ -244,16 +234,19 @@ def read_reply(key: str, completion: Any, text: str | None) -> Reply:
     return Reply(key, text or "", "length" if cut else "stop", num_tokens if isinstance(num_tokens, int) else None)
 
 
-def told_wait(headers: Any) -> float | None:
-    """Seconds for which Retry-After asks: a number, or a date."""
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
+def failure(state: "RetryCallState") -> Passing:
+    assert state.outcome is not None
+    error = state.outcome.exception()
+    assert isinstance(error, Passing)
+    return error
+
+
+def told_wait(headers: Any) -> float:
+    """Seconds for which Retry-After asks: a number, or a date; 0 where it is neither."""
+    value = headers.get("retry-after", "")
+    for read in (float, lambda date: email.utils.parsedate_to_datetime(date).timestamp() - time.time()):
         try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+            return max(0.0, read(value))  # in this order: what is no number counts as none
         except ValueError:
-            return None
-    return max(seconds, 0.0)
+            continue
+    return 0.0

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from congrad.engines import lifeline
 from congrad.errors import UserError
 from congrad.preferences.locate import one_line, quote
-from congrad.selfreward.engines import lifeline
 from congrad.settings.engine import Engine
 
 START_LIMIT = 1800.0  # seconds; a large model takes many minutes to load
@@ -70,7 +70,7 @@ def wait_until_up(engine: Engine, process: "subprocess.Popen[bytes]", log: Path 
         if process.poll() is not None:
             raise UserError(
                 f"engine.command ended with exit code {process.returncode} before {engine.endpoint} answered"
-                f"{last_line(log)}; mend it and give the same command again"
+                f"{last_line(log)}; fix it and give the same command again"
             )
         if time.monotonic() > deadline:
             raise UserError(

@@ -1,10 +1,7 @@
 """What every engine takes and gives: requests in, replies out, in groups as they are done."""
 
-import sys
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from congrad.errors import UserError
@@ -16,6 +13,31 @@ Message = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """How text is drawn.
+
+    Attributes:
+        temperature: 0 takes the most probable token every time.
+        top_p: sample from the most probable tokens that together have this probability.
+        max_tokens: at most.
+        stop: the text ends before the first of these.
+        seed: of the draws.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        assert self.temperature >= 0
+        assert 0 < self.top_p <= 1
+        assert self.max_tokens >= 1
+        assert "" not in self.stop
+
+
+@dataclass(frozen=True)
 class Request:
     """One text to be written.
 
@@ -23,25 +45,16 @@ class Request:
         key: names the reply.
         messages: a conversation, for the model's chat template; None with a `prompt`.
         prompt: plain text that the model goes on with; None with `messages`.
-        seed: of this reply alone.
-        temperature: 0 takes the most probable token every time.
-        top_p: sample from the most probable tokens that together have this probability.
-        max_tokens: at most.
+        sampling: of this reply, with a seed of its own.
     """
 
     key: str
     messages: list[Message] | None = None
     prompt: str | None = None
-    seed: int = 0
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_tokens: int = 512
+    sampling: Sampling = field(default_factory=Sampling)
 
     def __post_init__(self) -> None:
         assert (self.messages is None) != (self.prompt is None), "messages or a prompt, not both"
-        assert self.temperature >= 0
-        assert 0 < self.top_p <= 1
-        assert self.max_tokens >= 1
 
 
 @dataclass(frozen=True)
@@ -51,14 +64,20 @@ class Reply:
     Attributes:
         key: of the request.
         text: without the prompt and without special tokens.
-        finish_reason: the model ended it (`stop`), or `max_tokens` did (`length`).
-        num_tokens: of the text and its end token; None where an endpoint does not say.
+        finish_reason: the model or a mark of `stop` ended it (`stop`), or `max_tokens` did (`length`).
+        num_tokens: that were written, the end token and what follows a mark of `stop` among them; None where an
+            endpoint does not say.
     """
 
     key: str
     text: str
     finish_reason: Literal["stop", "length"]
     num_tokens: int | None
+
+    def cut(self, stop: tuple[str, ...]) -> "Reply":
+        """The reply that ends before the first of some marks."""
+        text = cut(self.text, stop)
+        return self if text == self.text else replace(self, text=text, finish_reason="stop")
 
 
 class OpenEngine(Protocol):
@@ -87,37 +106,14 @@ class RequestRefused(UserError):
         request_key: of the request.
     """
 
-    def __init__(self, request_key: str, complaint: str) -> None:
-        super().__init__(complaint)
+    def __init__(self, request_key: str, problem: str, fix: str = "") -> None:
+        super().__init__(problem, fix)
         self.request_key = request_key
 
 
-def open_engine(engine: Engine, model: Model, *, log: Path | None = None) -> AbstractContextManager[OpenEngine]:
-    """The engine, ready to answer with `model`; on exit its memory is free and its processes have ended.
-
-    Args:
-        engine: which, and how.
-        model: the round's.
-        log: where a process that the engine starts writes what it has to say; None: nowhere.
-
-    Raises:
-        UserError: on entry, when the model cannot be loaded, an extra is not installed or the endpoint does not start.
-    """
-    if engine.kind == "transformers":
-        from congrad.selfreward.engines.local import open_local
-
-        return open_local(engine, model)
-    if model.adapter is not None:
-        raise UserError(f"an engine of kind {engine.kind} cannot put model.adapter on the model; merge the two first")
-    if engine.kind == "openai":
-        from congrad.selfreward.engines.endpoint import open_endpoint
-
-        return open_endpoint(engine, model, log=log)
-    if sys.platform == "win32":
-        raise UserError("an engine of kind vllm needs Linux; use the kind openai and a server elsewhere")
-    from congrad.selfreward.engines.offline_vllm import open_vllm
-
-    return open_vllm(engine, model, log=log)
+def cut(text: str, stop: tuple[str, ...]) -> str:
+    """The text before the first of some marks."""
+    return text[: min((text.find(mark) for mark in stop if mark in text), default=len(text))]
 
 
 def identity(engine: Engine, model: Model) -> dict[str, Any]:

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
 
+from congrad.engines.draw import draw, uniforms
+from congrad.engines.interface import Reply, Request, RequestRefused
 from congrad.errors import UserError
 from congrad.models.device import pick_device
 from congrad.models.load import load_model, load_tokenizer, quiet
 from congrad.preferences.locate import one_line
 from congrad.preferences.tokenise import TEMPLATE_ERRORS
-from congrad.selfreward.engines.draw import draw, uniforms
-from congrad.selfreward.engines.interface import Reply, Request, RequestRefused
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model
 
@@ -53,7 +53,8 @@ class Tokenised:
     @property
     def sampling(self) -> tuple[int, float, float]:
         """What the requests of a batch have in common."""
-        return self.request.max_tokens, self.request.temperature, self.request.top_p
+        sampling = self.request.sampling
+        return sampling.max_tokens, sampling.temperature, sampling.top_p
 
 
 class LocalEngine:
@@ -68,10 +69,11 @@ class LocalEngine:
         tokenised = [Tokenised(request, self.tokenise(request)) for request in requests]
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         for each in tokenised:
-            if limit is not None and len(each.ids) + each.request.max_tokens > limit:
+            max_tokens = each.request.sampling.max_tokens
+            if limit is not None and len(each.ids) + max_tokens > limit:
                 raise RequestRefused(
                     each.request.key,
-                    f"a prompt of {len(each.ids)} tokens and max_tokens {each.request.max_tokens} exceed the model's "
+                    f"a prompt of {len(each.ids)} tokens and max_tokens {max_tokens} exceed the model's "
                     f"{limit} positions; lower max_tokens or remove the row",
                 )
         for batch in batches(tokenised, self.batch_size):
@@ -80,8 +82,8 @@ class LocalEngine:
             try:
                 yield self.answer(batch)
             except torch.OutOfMemoryError as error:
-                mend = "lower engine.batch_size (then with another --output) or max_tokens"
-                raise UserError(f"out of memory with {len(batch)} requests at a time; {mend}") from error
+                fix = "lower engine.batch_size (then with another --output) or max_tokens"
+                raise UserError(f"out of memory with {len(batch)} requests at a time; {fix}") from error
 
     def tokenise(self, request: Request) -> list[int]:
         if request.messages is None:
@@ -93,7 +95,7 @@ class LocalEngine:
             )["input_ids"]
         except TEMPLATE_ERRORS as error:
             complaint = f"the model's chat template refuses the conversation ({one_line(error)})"
-            raise RequestRefused(request.key, f"{complaint}; mend its messages or remove the row") from error
+            raise RequestRefused(request.key, f"{complaint}; fix its messages or remove the row") from error
         return ids
 
     @torch.inference_mode()
@@ -106,7 +108,7 @@ class LocalEngine:
         mask_BT = torch.tensor([[0] * (width - len(each.ids)) + [1] * len(each.ids) for each in batch])
         processors = []
         if temperature > 0:
-            uniform_BT = uniforms([each.request.seed for each in batch], max_tokens)
+            uniform_BT = uniforms([each.request.sampling.seed for each in batch], max_tokens)
             processors.append(Take(uniform_BT.to(self.model.device), width, temperature, top_p))
         config = GenerationConfig(
             max_new_tokens=max_tokens, do_sample=False, eos_token_id=self.end_ids, pad_token_id=pad, use_cache=True
@@ -122,7 +124,10 @@ class LocalEngine:
                 )
         finally:
             self.model.generation_config = own
-        return [self.reply(each, written) for each, written in zip(batch, out_BT[:, width:].tolist(), strict=True)]
+        return [
+            self.reply(each, written).cut(each.request.sampling.stop)
+            for each, written in zip(batch, out_BT[:, width:].tolist(), strict=True)
+        ]
 
     def reply(self, tokenised: Tokenised, written: list[int]) -> Reply:
         """The tokens up to the first end token, as text."""
@@ -148,7 +153,7 @@ class Take(LogitsProcessor):  # type: ignore[misc]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if bool(scores.isnan().any()):
-            raise UserError("the model's logits are not numbers; load it with another model.dtype, or mend its weights")
+            raise UserError("the model's logits are not numbers; load it with another model.dtype, or fix its weights")
         uniform_B = self.uniform_BT[:, input_ids.shape[1] - self.width]
         token_B = draw(scores, uniform_B, temperature=self.temperature, top_p=self.top_p)
         return torch.full_like(scores, -torch.inf).scatter_(1, token_B[:, None], 0.0)

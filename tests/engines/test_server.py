@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-import congrad.selfreward.engines.server as module
+import congrad.engines.server as module
+from congrad.engines import Request, lifeline, open_engine
 from congrad.errors import UserError
-from congrad.selfreward.engines import Request, lifeline, open_engine
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model
 

@@ -1,0 +1,46 @@
+"""From settings to an engine that answers. What an implementation needs is imported when it is opened."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+
+from congrad.engines.interface import OpenEngine
+from congrad.errors import UserError
+from congrad.settings.engine import Engine
+from congrad.settings.model import Model
+
+
+def open_engine(engine: Engine, model: Model, *, log: Path | None = None) -> AbstractContextManager[OpenEngine]:
+    """The engine, ready to answer with `model`; on exit its memory is free and its processes have ended.
+
+    Args:
+        engine: which, and how.
+        model: the round's.
+        log: where a process that the engine starts writes its output; None: nowhere.
+
+    Raises:
+        UserError: on entry, when the model cannot be loaded, an extra is not installed or the endpoint does not start.
+    """
+    if engine.kind == "transformers":
+        from congrad.engines.local import open_local
+
+        return open_local(engine, model)
+    if model.adapter is not None:
+        raise UserError(f"an engine of kind {engine.kind} cannot put model.adapter on the model; merge the two first")
+    from congrad.engines.endpoint import open_endpoint
+
+    return open_endpoint(engine, model, log=log)
+
+
+@contextmanager
+def opened_when_asked(engine: Engine, model: Model, *, log: Path | None = None) -> Iterator[Callable[[], OpenEngine]]:
+    """A function that gives the open engine, opened the first time: nothing is loaded where nothing is missing."""
+    with ExitStack() as stack:
+        held: list[OpenEngine] = []
+
+        def get() -> OpenEngine:
+            if not held:
+                held.append(stack.enter_context(open_engine(engine, model, log=log)))
+            return held[0]
+
+        yield get
