@@ -11,7 +11,7 @@ from congrad.errors import UserError
 from congrad.evaluation.harness import example_values, harness_figures, is_accuracy, read_results, run_harness
 from congrad.evaluation.settings import Harness, LocalTask
 from congrad.evaluation.tasks import continuation, load_task, right_choices, windows
-from congrad.filtering.logps import log_probabilities
+from congrad.gradients.logps import log_probabilities
 from congrad.models.load import load_model, load_tokenizer
 
 QUIZ = """task: quiz

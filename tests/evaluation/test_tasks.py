@@ -18,7 +18,7 @@ from congrad.evaluation.tasks import (
     right_choices,
     windows,
 )
-from congrad.filtering.logps import log_probabilities
+from congrad.gradients.logps import log_probabilities
 from congrad.models.load import load_model, load_tokenizer
 
 DATA = Path("/work/shared/data/tasks")

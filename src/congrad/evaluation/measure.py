@@ -1,15 +1,11 @@
 """Every part of the evaluation on one model after the other, and the contests between their answers."""
 
-import gc
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
-from transformers import PreTrainedModel
 
 from congrad.evaluation.answers import collect_replies
 from congrad.evaluation.harness import run_harness
@@ -18,7 +14,6 @@ from congrad.evaluation.preference import PairLogps, measure_pairs
 from congrad.evaluation.settings import Evaluate, LocalTask
 from congrad.evaluation.tasks import Item, is_match
 from congrad.evaluation.winrate import Answer, Judged, answer_prompts, judge_answers
-from congrad.models.device import pick_device
 from congrad.models.settings import Model
 from congrad.preferences import Preferences
 from congrad.progress import Listener, Progress
@@ -84,30 +79,6 @@ def the_judge(models: Mapping[str, Model], settings: Evaluate) -> tuple[Model, E
 
 
 @contextmanager
-def loaded_when_asked(model: Model) -> Iterator[Callable[[], PreTrainedModel]]:
-    """A function that gives the model, loaded the first time; its memory is free when the block ends."""
-    from congrad.models.load import load_model
-
-    held: list[PreTrainedModel] = []
-
-    def load() -> PreTrainedModel:
-        if not held:
-            options: dict[str, Any] = {"revision": model.revision, "trust_remote_code": model.trust_remote_code}
-            device = pick_device(model.device)
-            held.append(load_model(model.name, dtype=model.dtype, device=device, adapter=model.adapter, **options))
-        return held[0]
-
-    try:
-        yield load
-    finally:
-        if held:
-            held.clear()
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-
-
-@contextmanager
 def opened_when_asked(engine: Engine, model: Model, log: Path) -> Iterator[Callable[[], OpenEngine]]:
     """A function that gives the open engine, opened the first time."""
     with ExitStack() as stack:
@@ -125,11 +96,11 @@ def measure_model(
     name: str, model: Model, settings: Evaluate, inputs: Inputs, output: Path, found: Found, counter: Counter
 ) -> None:
     """All parts of one model: first those that look at its probabilities, then those in which it writes."""
-    from congrad.models.load import load_tokenizer
+    from congrad.models.load import loaded, tokenizer_of
 
-    tokenizer = load_tokenizer(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
+    tokenizer = tokenizer_of(model)
     found.items[name], found.matches[name] = {}, {}
-    with loaded_when_asked(model) as load:
+    with loaded(model) as load:
         if inputs.pairs is not None:
             found.pairs[name] = measure_pairs(
                 load,

@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from congrad.errors import UserError
 from congrad.evaluation.numbers import last_number
 from congrad.evaluation.settings import PLACEHOLDER, LocalTask
-from congrad.filtering.logps import Triple
+from congrad.gradients.logps import Triple
 from congrad.preferences.locate import quote
 from congrad.stage import content_key
 

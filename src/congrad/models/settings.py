@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from congrad.errors import UserError
 
@@ -60,3 +60,10 @@ class Model:
     reference: str | None = None
     revision: str | None = None
     trust_remote_code: bool = False
+
+
+def reference_of(model: Model) -> Model | None:
+    """The reference that a model names; None where the policy is its own."""
+    if model.reference is None:
+        return None
+    return replace(model, name=model.reference, adapter=None, reference=None, revision=None)
