@@ -171,7 +171,7 @@ def test_margins_are_those_of_a_plain_forward_pass(source, tiny_directory, model
 def test_an_index_saves_the_pass(source, model, tmp_path, monkeypatch):
     filter_preferences(FilterConfig(source, model), tmp_path / "congrad")
     filter_baseline(Baseline("loss"), source, model, tmp_path / "pass")
-    monkeypatch.setattr("congrad.gradients.logps.log_probabilities", None)
+    monkeypatch.setattr("congrad.gradients.logps.batch_logps", None)
     index = open_index(tmp_path / "congrad" / "index")
     filter_baseline(Baseline("loss"), source, model, tmp_path / "index", index=index)
     assert table(tmp_path / "index")["keep"] == table(tmp_path / "pass")["keep"]
@@ -244,7 +244,7 @@ def test_what_is_not_finite_has_no_score(source, model, tmp_path, monkeypatch):
     def broken(model, triples, done):
         yield list(range(len(triples))), torch.tensor([[1.0, 0.0]] * (len(triples) - 1) + [[torch.nan, 0.0]])
 
-    monkeypatch.setattr("congrad.gradients.logps.log_probabilities", broken)
+    monkeypatch.setattr("congrad.gradients.logps.batch_logps", broken)
     filter_baseline(Baseline("loss"), source, model, tmp_path / "run")
     columns = table(tmp_path / "run")
     assert columns["reason"][29] == "log-probability is not finite"

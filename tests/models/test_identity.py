@@ -124,7 +124,7 @@ def test_a_packaged_model_needs_no_files() -> None:
     assert len({identity(Model(name)) for name in PACKAGES}) == len(PACKAGES)
 
 
-def test_a_model_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_of_the_hub() -> None:
     with pytest.raises(UserError, match="model no/such: no such directory, and the hub does not have it or cannot"):
         identity(Model("no/such"))
     served = {identity(Model(name, revision=revision), in_process=False) for name in "ab" for revision in (None, "x")}
@@ -133,18 +133,22 @@ def test_a_model_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_snapshot_of_the_hub_is_its_content(checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large files lie under their hash and are not read; small ones under git's."""
-    repository = tmp_path / "hub" / "models--a--b"
-    (blobs := repository / "blobs").mkdir(parents=True)
-    (snapshot := repository / "snapshots" / "0" / "x").parent.mkdir(parents=True)
+    repository = tmp_path / "hub" / "models--some--model"
+    blobs, snapshot = repository / "blobs", repository / "snapshots" / ("0" * 40)
+    for directory in (blobs, snapshot, repository / "refs"):
+        directory.mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
     for path in Path(checkpoint).iterdir():
         name = sha256(path) if path.suffix == ".safetensors" else f"{len(path.name):040x}"
         shutil.copy(path, blobs / name)
-        (snapshot.parent / path.name).symlink_to(blobs / name)
-    assert identity(Model(str(snapshot.parent))) == identity(Model(checkpoint))
-    blob = (snapshot.parent / "model.safetensors").resolve()
-    blob.chmod(0o600)
-    blob.write_bytes(b"")
-    assert digest(snapshot.parent / "model.safetensors") == blob.name
+        (snapshot / path.name).symlink_to(blobs / name)
+    expected = identity(Model(checkpoint))
+    assert identity(Model(str(snapshot))) == expected
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert identity(Model("some/model")) == identity(Model("some/model", revision="0" * 40)) == expected
+    weights = (snapshot / "model.safetensors").resolve()
+    weights.write_bytes(b"")
+    assert digest(snapshot / "model.safetensors") == weights.name
 
 
 def test_files_are_hashed_while_something_else_is_done(checkpoint: str, adapter: str) -> None:

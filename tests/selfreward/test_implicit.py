@@ -12,7 +12,7 @@ from tests.listening import counting
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from congrad.errors import UserError
-from congrad.gradients.logps import log_probabilities
+from congrad.gradients.logps import batch_logps
 from congrad.models.settings import Model
 from congrad.selfreward.judge import Judge, run_judge
 from congrad.stage import begin, content_key, finish, write_rows
@@ -137,14 +137,14 @@ def test_a_policy_that_is_its_reference_has_no_reward(chat_directory: Path, tmp_
 def test_interrupted_between_batches_it_goes_on_and_ends_in_the_same_bytes(
     chat_directory: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, passes = log_probabilities, []
+    real, passes = batch_logps, []
 
     def small(model: Any, triples: Any, done: Any) -> Iterator[Any]:  # a budget for one pair of responses at a time
         for batch in real(model, triples, done, budget=1):
             passes.append(model)
             yield batch
 
-    monkeypatch.setattr("congrad.gradients.logps.log_probabilities", small)
+    monkeypatch.setattr("congrad.gradients.logps.batch_logps", small)
     generated = write_generated(tmp_path / "generate", chat=True)
 
     def judge(out: Path, stop_at: int | None = None) -> None:
@@ -172,7 +172,7 @@ def test_without_a_finite_log_probability_there_is_no_score(
     def broken(model: Any, triples: Any, done: Any) -> Iterator[Any]:
         yield list(range(len(triples))), torch.full((len(triples), 2), torch.nan)
 
-    monkeypatch.setattr("congrad.gradients.logps.log_probabilities", broken)
+    monkeypatch.setattr("congrad.gradients.logps.batch_logps", broken)
     generated, out = write_generated(tmp_path / "generate", chat=True), tmp_path / "judge"
     with pytest.raises(UserError, match=r"no log-probability of a response is finite; set model\.dtype to float32"):
         run_judge(generated, Model(str(trained)), IMPLICIT, out, reference=Model(str(chat_directory)))

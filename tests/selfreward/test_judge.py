@@ -86,6 +86,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeEngine]:
 
         monkeypatch.setattr(judge_module, "open_engine", open_fake)
         monkeypatch.setattr(judge_module, "has_chat_template", lambda engine, model: chat)
+        monkeypatch.setattr(judge_module, "identity", lambda engine, model: {"model": model.name})
         return fake
 
     return put

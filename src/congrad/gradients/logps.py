@@ -45,13 +45,13 @@ def logged_logps(
         on_progress: told of how many rows the log has, at the start and after every batch.
 
     Raises:
-        UserError: as `log_probabilities`; or the log is damaged or cannot be written.
+        UserError: as `batch_logps`; or the log is damaged or cannot be written.
     """
     with RowLog(path) as log:
         on_progress(len(log.rows))
         done = [all(row["key"] in log.rows for row in rows(i, math.nan, math.nan)) for i in range(len(triples))]
         if not all(done):
-            for batch, logps_B2 in log_probabilities(load(), triples, done):
+            for batch, logps_B2 in batch_logps(load(), triples, done):
                 found = zip(batch, logps_B2.tolist(), strict=True)
                 log.append([row for position, logps in found for row in rows(position, *logps)])
                 on_progress(len(log.rows))
@@ -64,7 +64,7 @@ def batches_of(triples: Sequence[Triple], budget: int) -> list[list[int]]:
     return list(packs_of(np.arange(len(triples)), lengths, budget))
 
 
-def log_probabilities(
+def batch_logps(
     model: PreTrainedModel, triples: Sequence[Triple], done: Sequence[bool] | None = None, budget: int | None = None
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Yields batches as they are done: positions in `triples`, and both log-probabilities, summed (B x 2, float32).
