@@ -158,6 +158,15 @@ def test_files_are_hashed_while_something_else_is_done(checkpoint: str, adapter:
         assert [found() for found in which] == [identity(one), identity(other)]
 
 
+def test_a_file_that_cannot_be_read_is_named(checkpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(module, "digest", broken)
+    with pytest.raises(UserError, match=r"config.json cannot be read \(Permission denied\); check the file"):
+        identity(Model(checkpoint))
+
+
 # The cache of hashes
 
 

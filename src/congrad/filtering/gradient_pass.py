@@ -1,10 +1,10 @@
 """The pass over the model: from checked pairs to their gradient index."""
 
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
 from congrad.consensus.surgery import check_aggregator
 from congrad.errors import UserError
@@ -82,20 +82,26 @@ def _make_index(
     listener.on_stage(f"loading {model.name}")
     with identities(*([model] if reference is None else [model, reference])) as which:
         policy = load(model, device=device)
-        if rank.number == 0 and (dry_run or not is_finished(directory)):
-            listener.on_stage("measuring a few pairs")
-            listener.on_note(estimate(policy, pairs, config.index, rank.world_size))
-        if dry_run:
-            return None
-        listener.on_stage(f"checking {model.name}")
         model_fingerprint, *reference_fingerprint = [found() for found in which]
+    if rank.number == 0 and (dry_run or not is_finished(directory)):
+        listener.on_stage("measuring a few pairs")
+        listener.on_note(estimate(policy, pairs, config.index, rank.world_size))
+    if dry_run:
+        return None
+    listener.on_stage(f"checking {model.name}")
+
+    def load_reference() -> PreTrainedModel:
+        assert reference is not None
+        listener.on_stage(f"loading {reference.name}")
+        return load(reference, device=device)
+
     return build_index(
         policy,
         pairs,
         directory,
         config.index,
         model_fingerprint=model_fingerprint,
-        reference=None if reference is None else partial(load, reference, device=device),
+        reference=None if reference is None else load_reference,
         reference_fingerprint=next(iter(reference_fingerprint), None),
         rank=rank,
         barrier=wait_for_all,

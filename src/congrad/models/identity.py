@@ -48,7 +48,7 @@ def identity(model: Model, *, in_process: bool = True) -> str:
             say which it is.
 
     Raises:
-        UserError: a model of the hub cannot be had.
+        UserError: a model of the hub cannot be had, or a file cannot be read.
     """
     with identities(model, in_process=in_process) as (found,):
         return found()
@@ -86,7 +86,10 @@ def _begun(pool: ThreadPoolExecutor, model: Model, in_process: bool) -> Callable
 
     def found() -> str:
         for part, of_files in digests.items():
-            content[part] = {name: future.result() for name, future in of_files.items()}
+            try:
+                content[part] = {name: future.result() for name, future in of_files.items()}
+            except OSError as error:
+                raise UserError(f"{error.filename} cannot be read ({error.strerror}); check the file") from error
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     return found
