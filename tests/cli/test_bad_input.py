@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from congrad.models.load import load_model
+from congrad.models.load import load
 
 ROW = {"prompt": "Hallo?", "chosen": " Haus", "rejected": " Baum", "language": "de"}
 TALK = {
@@ -29,11 +29,11 @@ def refused(congrad, files, tmp_path, monkeypatch) -> Callable[..., str]:
     """The line that a command is refused with, before any model is loaded, leaving all as it was."""
 
     def call(*arguments: object, loads: bool = False) -> str:
-        def load(*arguments: object, **options: object) -> object:
+        def watched(*arguments: object, **options: object) -> object:
             assert loads, "the model is loaded although the command could be refused before"
-            return load_model(*arguments, **options)
+            return load(*arguments, **options)
 
-        monkeypatch.setattr("congrad.filtering.gradient_pass.load_model", load)
+        monkeypatch.setattr("congrad.filtering.gradient_pass.load", watched)
         before = files(tmp_path) | files(Path.cwd())
         done = congrad("filter", *arguments)
         assert (done.code, done.out) == (2, ""), done.err

@@ -10,7 +10,7 @@ import pytest
 from congrad.errors import UserError
 from congrad.evaluation.harness import example_values, harness_figures, is_accuracy, read_results, run_harness
 from congrad.evaluation.tasks import continuation, load_task, right_choices, windows
-from congrad.filtering.logps import log_probabilities
+from congrad.gradients.logps import batch_logps
 from congrad.models.load import load_model, load_tokenizer
 from congrad.settings.evaluation import Harness, LocalTask
 
@@ -72,7 +72,7 @@ def test_the_harness_and_the_local_tasks_agree(folder, tiny_directory):
     items = load_task(quiz)
     triples = [continuation(item.prompt, option, tokenizer, 1000) for item in items for option in item.options]
     logps = {}
-    for batch, logps_B2 in log_probabilities(model, triples):
+    for batch, logps_B2 in batch_logps(model, triples):
         logps |= dict(zip(batch, logps_B2[:, 0].tolist(), strict=True))
     right = right_choices(items, [[logps[2 * n], logps[2 * n + 1]] for n in range(len(items))])
     assert [pair[0] for pair in measures["acc"]["values"]] == right["raw"]
@@ -82,7 +82,7 @@ def test_the_harness_and_the_local_tasks_agree(folder, tiny_directory):
     nats = size = 0.0
     for item in items:
         text = item.prompt
-        for _, logps_B2 in log_probabilities(model, windows(text, tokenizer, 1000)):
+        for _, logps_B2 in batch_logps(model, windows(text, tokenizer, 1000)):
             nats -= float(logps_B2[:, 0].sum())
         size += len(text.encode())
     assert measures["bits_per_byte"]["value"] == pytest.approx(nats / size / math.log(2), rel=1e-5)

@@ -93,7 +93,7 @@ def test_accuracies_by_hand():
 
 
 def test_a_pass_that_was_killed_goes_on(tiny_directory, preferences, tmp_path, monkeypatch):
-    monkeypatch.setattr("congrad.filtering.logps.default_token_budget", lambda device: 40)
+    monkeypatch.setattr("congrad.gradients.logps.default_token_budget", lambda device: 40)
     whole = measure(tiny_directory, preferences, tmp_path / "whole.jsonl")
     told: list[int] = []
 

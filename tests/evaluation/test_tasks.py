@@ -17,7 +17,7 @@ from congrad.evaluation.tasks import (
     right_choices,
     windows,
 )
-from congrad.filtering.logps import log_probabilities
+from congrad.gradients.logps import batch_logps
 from congrad.models.load import load_model, load_tokenizer
 from congrad.settings.evaluation import LocalTask
 
@@ -115,7 +115,7 @@ def plain(model, context: list[int], response: list[int]) -> float:
 
 def measured(directory: Path, triples) -> list[float]:
     found = [math.nan] * len(triples)
-    for batch, logps_B2 in log_probabilities(load_model(str(directory)), triples, budget=64):
+    for batch, logps_B2 in batch_logps(load_model(str(directory)), triples, budget=64):
         for position, (one, two) in zip(batch, logps_B2.tolist(), strict=True):
             assert one == two
             found[position] = one

@@ -17,7 +17,8 @@ from congrad.gradients import build_index, open_index
 from congrad.gradients.build import make_plan, packed_lengths, packs_of, pairs_fingerprint
 from congrad.gradients.packing import pack
 from congrad.gradients.sketch import sketcher
-from congrad.models.load import fingerprint, load_model
+from congrad.models.identity import fingerprint
+from congrad.models.load import load_model
 from congrad.progress import Progress
 from congrad.settings.index import PassSettings
 

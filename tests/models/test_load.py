@@ -1,18 +1,17 @@
-"""Loading: what is promised of a loaded model, what is said when it cannot be, and the fingerprint."""
+"""Loading: what is promised of a loaded model, and what is said when it cannot be."""
 
 import json
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.models.conftest import TINY
 from transformers import (
     BertConfig,
     BertForMaskedLM,
     LlamaConfig,
-    LlamaForCausalLM,
     LlamaForSequenceClassification,
     LlamaModel,
     PreTrainedModel,
@@ -21,41 +20,14 @@ from transformers import (
 from transformers.utils import logging
 
 from congrad.errors import UserError
-from congrad.models.load import fingerprint, load_model, load_tokenizer
+from congrad.models.load import load_model, load_tokenizer
 
-TINY = LlamaConfig(
-    vocab_size=32,
-    hidden_size=16,
-    intermediate_size=24,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    num_key_value_heads=1,
-    tie_word_embeddings=True,
-)
 IDS = torch.arange(6)[None]
 
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
     torch.manual_seed(0)
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> str:
-    path = tmp_path / "llama"
-    LlamaForCausalLM(TINY).to(torch.bfloat16).save_pretrained(path)
-    return str(path)
-
-
-@pytest.fixture
-def adapter(tmp_path: Path, checkpoint: str) -> str:
-    peft = pytest.importorskip("peft")
-    settings = peft.LoraConfig(target_modules=["q_proj", "down_proj"], r=2, lora_alpha=4, init_lora_weights=False)
-    path = tmp_path / "adapter"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PEFT cannot look up the vocabulary of a base model without a hub
-        peft.get_peft_model(load_model(checkpoint), settings).save_pretrained(path)
-    return str(path)
 
 
 def logits(model: PreTrainedModel) -> torch.Tensor:
@@ -229,30 +201,6 @@ def save_tokenizer(path: Path, **named: str) -> str:
 def test_pad_token_falls_back_to_the_end_token(tmp_path: Path) -> None:
     assert load_tokenizer(save_tokenizer(tmp_path / "one", eos_token="<end>")).pad_token_id == 1
     assert load_tokenizer(save_tokenizer(tmp_path / "two", eos_token="<end>", pad_token="<pad>")).pad_token_id == 2
-
-
-# The fingerprint
-
-
-def test_fingerprint_is_of_the_content(checkpoint: str, tmp_path: Path) -> None:
-    model = load_model(checkpoint)
-    model.save_pretrained(tmp_path / "copy")
-    same = [load_model(checkpoint), load_model(str(tmp_path / "copy"), attn_implementation="eager")]
-    assert {fingerprint(other) for other in same} == {fingerprint(model)}
-
-
-def test_fingerprint_sees_every_change(checkpoint: str, adapter: str, tmp_path: Path) -> None:
-    model = load_model(checkpoint, dtype="bfloat16")
-    seen = [fingerprint(model), fingerprint(load_model(checkpoint, dtype="float32"))]
-    model.get_submodule("model.layers.1.mlp.up_proj").weight.view(torch.int16)[3, 5] ^= 1  # the last bit of one weight
-    seen.append(fingerprint(model))
-    model.config.rope_parameters["rope_theta"] = 5.0
-    seen.append(fingerprint(model))
-    seen.append(fingerprint(load_model(checkpoint, dtype="bfloat16", adapter=adapter)))
-    settings = Path(adapter) / "adapter_config.json"
-    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"lora_alpha": 5}))
-    seen.append(fingerprint(load_model(checkpoint, dtype="bfloat16", adapter=adapter)))
-    assert len(set(seen)) == len(seen)
 
 
 # The packaged models

@@ -11,8 +11,8 @@ import torch
 from tests.listening import counting
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import congrad.selfreward.implicit as implicit_module
 from congrad.errors import UserError
+from congrad.gradients.logps import batch_logps
 from congrad.selfreward.judge import run_judge
 from congrad.settings.model import Model
 from congrad.settings.selfreward import Judge
@@ -138,14 +138,14 @@ def test_a_policy_that_is_its_reference_has_no_reward(chat_directory: Path, tmp_
 def test_interrupted_between_batches_it_goes_on_and_ends_in_the_same_bytes(
     chat_directory: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, passes = implicit_module.log_probabilities, []
+    real, passes = batch_logps, []
 
-    def small(model: Any, triples: Any, done: Any) -> Iterator[Any]:  # a budget for one couple at a time
+    def small(model: Any, triples: Any, done: Any) -> Iterator[Any]:  # a budget for one pair of responses at a time
         for batch in real(model, triples, done, budget=1):
             passes.append(model)
             yield batch
 
-    monkeypatch.setattr(implicit_module, "log_probabilities", small)
+    monkeypatch.setattr("congrad.gradients.logps.batch_logps", small)
     generated = write_generated(tmp_path / "generate", chat=True)
 
     def judge(out: Path, stop_at: int | None = None) -> None:
@@ -157,7 +157,7 @@ def test_interrupted_between_batches_it_goes_on_and_ends_in_the_same_bytes(
         run_judge(generated, Model(str(trained)), IMPLICIT, out, reference=reference, listener=counting(stop))
 
     judge(tmp_path / "whole")
-    assert len(passes) == 2 * 4  # couples of 2 + 1, 2 and 1 responses
+    assert len(passes) == 2 * 4  # pairs of 2 + 1, 2 and 1 responses
     passes.clear()
     with pytest.raises(RuntimeError, match="plug"):
         judge(tmp_path / "killed", stop_at=8)
@@ -173,7 +173,7 @@ def test_without_a_finite_log_probability_there_is_no_score(
     def broken(model: Any, triples: Any, done: Any) -> Iterator[Any]:
         yield list(range(len(triples))), torch.full((len(triples), 2), torch.nan)
 
-    monkeypatch.setattr(implicit_module, "log_probabilities", broken)
+    monkeypatch.setattr("congrad.gradients.logps.batch_logps", broken)
     generated, out = write_generated(tmp_path / "generate", chat=True), tmp_path / "judge"
     with pytest.raises(UserError, match=r"no log-probability of a response is finite; set model\.dtype to float32"):
         run_judge(generated, Model(str(trained)), IMPLICIT, out, reference=Model(str(chat_directory)))

@@ -88,6 +88,7 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeEngine]:
 
         monkeypatch.setattr(judge_module, "opened_when_asked", open_fake)
         monkeypatch.setattr(judge_module, "has_chat_template", lambda engine, model: chat)
+        monkeypatch.setattr(judge_module, "identity", lambda engine, model: {"model": model.name})
         return fake
 
     return put

@@ -121,14 +121,11 @@ def identity(engine: Engine, model: Model) -> dict[str, Any]:
 
     For the settings that a stage is begun with.
     """
-    from congrad.models.identity import identify
+    from congrad.models.identity import identity
 
-    content: dict[str, Any] = {"engine": engine.identity, "model": identify(model.name, model.revision)}
-    if model.adapter is not None:
-        content["adapter"] = identify(model.adapter)
-    if engine.kind != "openai":
-        content["dtype"] = model.dtype
-    return content
+    in_process = engine.kind != "openai"
+    content = {"engine": engine.identity, "model": identity(model, in_process=in_process)}
+    return content | {"dtype": model.dtype} if in_process else content
 
 
 def has_chat_template(engine: Engine, model: Model) -> bool:
@@ -136,10 +133,10 @@ def has_chat_template(engine: Engine, model: Model) -> bool:
 
     The tokenizer says so. An endpoint whose model's tokenizer is not at hand is taken to have a template.
     """
-    from congrad.models.load import load_tokenizer
+    from congrad.models.load import tokenizer_of
 
     try:
-        tokenizer = load_tokenizer(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
+        tokenizer = tokenizer_of(model)
     except UserError:
         if engine.kind == "openai":
             return True

@@ -4,12 +4,10 @@ Caches, masks and positions are those of `model.generate`. It is given the token
 nothing of the checkpoint's own sampling settings (top-k, repetition penalty) comes in: what is sampled is the model.
 """
 
-import gc
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import torch
 from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, PreTrainedTokenizerBase
@@ -17,8 +15,7 @@ from transformers import GenerationConfig, LogitsProcessor, PreTrainedModel, Pre
 from congrad.engines.draw import draw, uniforms
 from congrad.engines.interface import Reply, Request, RequestRefused
 from congrad.errors import UserError
-from congrad.models.device import pick_device
-from congrad.models.load import load_model, load_tokenizer, quiet
+from congrad.models.load import loaded, quiet, tokenizer_of
 from congrad.preferences.locate import one_line
 from congrad.preferences.tokenise import TEMPLATE_ERRORS
 from congrad.settings.engine import Engine
@@ -28,19 +25,13 @@ from congrad.settings.model import Model
 @contextmanager
 def open_local(engine: Engine, model: Model) -> Iterator["LocalEngine"]:
     """Loads the model, and frees its memory in the end."""
-    options: dict[str, Any] = {"revision": model.revision, "trust_remote_code": model.trust_remote_code}
-    tokenizer = load_tokenizer(model.name, **options)
-    device = pick_device(model.device)
-    policy = load_model(model.name, dtype=model.dtype, device=device, adapter=model.adapter, **options)
-    opened = LocalEngine(policy, tokenizer, engine.batch_size)
-    del policy
-    try:
-        yield opened
-    finally:
-        del opened.model
-        gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+    tokenizer = tokenizer_of(model)
+    with loaded(model) as load:
+        opened = LocalEngine(load(), tokenizer, engine.batch_size)
+        try:
+            yield opened
+        finally:
+            del opened.model
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.evaluation.intervals import Examples
 from congrad.evaluation.tasks import Item, continuation, right_choices, windows
-from congrad.filtering.logps import Triple, log_probabilities
+from congrad.gradients.logps import Row, Triple, logged_logps
 from congrad.settings.evaluation import LocalTask
-from congrad.stage import RowLog, content_key
+from congrad.stage import content_key
 
 
 @dataclass(frozen=True)
@@ -51,25 +51,19 @@ def measure_items(
     ]
     keys = [[content_key(item.key, part) for part in range(len(own))] for item, own in zip(items, parts, strict=True)]
     flat, flat_keys = [part for own in parts for part in own], [key for own in keys for key in own]
-    with RowLog(path) as log:
 
-        def tell() -> None:
-            on_progress(len(items) * len(log.rows) // max(len(flat), 1))
+    def rows(position: int, logp: float, _: float) -> list[Row]:
+        return [{"key": flat_keys[position], "logp": logp}]
 
-        tell()
-        done = [key in log.rows for key in flat_keys]
-        if not all(done):
-            for batch, logps_B2 in log_probabilities(load(), flat, done):
-                rows = zip(batch, logps_B2[:, 0].tolist(), strict=True)
-                log.append({"key": flat_keys[position], "logp": logp} for position, logp in rows)
-                tell()
-        found = []
-        for own, own_keys in zip(parts, keys, strict=True):
-            logps = [log.rows[key]["logp"] for key in own_keys]
-            found.append(
-                ItemLogps([math.nan if logp is None else logp for logp in logps], [len(part[1]) for part in own])
-            )
-        return found
+    def tell(num_rows: int) -> None:
+        on_progress(len(items) * num_rows // max(len(flat), 1))
+
+    log = logged_logps(load, flat, path, rows, tell)
+    found = []
+    for own, own_keys in zip(parts, keys, strict=True):
+        logps = [log[key]["logp"] for key in own_keys]
+        found.append(ItemLogps([math.nan if logp is None else logp for logp in logps], [len(part[1]) for part in own]))
+    return found
 
 
 def likelihood_examples(

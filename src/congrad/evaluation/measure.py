@@ -1,15 +1,10 @@
 """Every part of the evaluation on one model after the other, and the contests between their answers."""
 
-import gc
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
-from transformers import PreTrainedModel
 
 from congrad.engines import OpenEngine, Sampling, ask, has_chat_template, make_request, opened_when_asked
 from congrad.evaluation.harness import run_harness
@@ -17,7 +12,6 @@ from congrad.evaluation.likelihood import ItemLogps, measure_items
 from congrad.evaluation.preference import PairLogps, measure_pairs
 from congrad.evaluation.tasks import Item, is_match
 from congrad.evaluation.winrate import Answer, Judged, answer_prompts, judge_answers
-from congrad.models.device import pick_device
 from congrad.preferences import Preferences
 from congrad.progress import Listener, Progress
 from congrad.selfreward.prompts import Prompt
@@ -83,39 +77,15 @@ def the_judge(models: Mapping[str, Model], settings: Evaluate) -> tuple[Model, E
     return judge, settings.win_rate.judge or settings.engine
 
 
-@contextmanager
-def loaded_when_asked(model: Model) -> Iterator[Callable[[], PreTrainedModel]]:
-    """A function that gives the model, loaded the first time; its memory is free when the block ends."""
-    from congrad.models.load import load_model
-
-    held: list[PreTrainedModel] = []
-
-    def load() -> PreTrainedModel:
-        if not held:
-            options: dict[str, Any] = {"revision": model.revision, "trust_remote_code": model.trust_remote_code}
-            device = pick_device(model.device)
-            held.append(load_model(model.name, dtype=model.dtype, device=device, adapter=model.adapter, **options))
-        return held[0]
-
-    try:
-        yield load
-    finally:
-        if held:
-            held.clear()
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-
-
 def measure_model(
     name: str, model: Model, settings: Evaluate, inputs: Inputs, output: Path, found: Found, counter: Counter
 ) -> None:
     """All parts of one model: first those that look at its probabilities, then those in which it writes."""
-    from congrad.models.load import load_tokenizer
+    from congrad.models.load import loaded, tokenizer_of
 
-    tokenizer = load_tokenizer(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
+    tokenizer = tokenizer_of(model)
     found.items[name], found.matches[name] = {}, {}
-    with loaded_when_asked(model) as load:
+    with loaded(model) as load:
         if inputs.pairs is not None:
             found.pairs[name] = measure_pairs(
                 load,

@@ -20,13 +20,13 @@ import numpy.typing as npt
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.evaluation.intervals import Examples, Floats
-from congrad.filtering.logps import log_probabilities
 from congrad.gradients.build import triples
+from congrad.gradients.logps import Row, logged_logps
 from congrad.preferences import Preferences, load_preferences, sample, tokenise
 from congrad.preferences.render import explicit
 from congrad.preferences.rows import iterate
 from congrad.settings.evaluation import Evaluate
-from congrad.stage import RowLog, content_key
+from congrad.stage import content_key
 
 IMPLICIT, SUMMED, PER_TOKEN = "preference-implicit", "preference-summed", "preference-per-token"
 METRICS = {
@@ -79,19 +79,15 @@ def measure_pairs(
     pairs = tokenise(preferences, tokenizer, chat=chat, max_length=max_length)
     usable = [position for position, reason in enumerate(pairs.reasons) if not reason]
     keys = [content_key(position) for position in usable]
-    with RowLog(path) as log:
-        done = [key in log.rows for key in keys]
-        counted = len(pairs) - len(usable) + sum(done)
-        on_progress(counted)
-        if not all(done):
-            for batch, logps_B2 in log_probabilities(load(), triples(pairs, usable), done):
-                rows = zip((keys[position] for position in batch), logps_B2.tolist(), strict=True)
-                counted += sum(keys[position] not in log.rows for position in batch)
-                log.append({"key": key, "logps": logps} for key, logps in rows)
-                on_progress(counted)
-        logps_N2 = np.full((len(pairs), 2), np.nan)
-        for position, key in zip(usable, keys, strict=True):
-            logps_N2[position] = [np.nan if logp is None else logp for logp in log.rows[key]["logps"]]
+    unusable = len(pairs) - len(usable)
+
+    def rows(position: int, chosen: float, rejected: float) -> list[Row]:
+        return [{"key": keys[position], "logps": [chosen, rejected]}]
+
+    log = logged_logps(load, triples(pairs, usable), path, rows, lambda num_rows: on_progress(unusable + num_rows))
+    logps_N2 = np.full((len(pairs), 2), np.nan)
+    for position, key in zip(usable, keys, strict=True):
+        logps_N2[position] = np.array(log[key]["logps"], dtype=float)  # null is NaN
     sides = zip(pairs.chosen_ids, pairs.rejected_ids, strict=True)
     tokens = [[len(chosen), len(rejected)] for chosen, rejected in sides]
     return PairLogps(logps_N2, np.array(tokens, dtype=float).reshape(-1, 2))

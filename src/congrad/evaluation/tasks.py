@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from congrad.engines.interface import cut
 from congrad.errors import UserError
 from congrad.evaluation.numbers import last_number
-from congrad.filtering.logps import Triple
+from congrad.gradients.logps import Triple
 from congrad.preferences.locate import quote
 from congrad.settings.evaluation import PLACEHOLDER, LocalTask
 from congrad.stage import content_key

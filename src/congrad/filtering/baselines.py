@@ -22,8 +22,9 @@ Shapes: N input rows, P pairs that can be scored.
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -33,22 +34,22 @@ import torch
 
 from congrad.consensus.loss import margins
 from congrad.errors import UserError
-from congrad.filtering.logps import Triple, log_probabilities
 from congrad.filtering.outputs import write_rows
 from congrad.filtering.run import read_preferences
 from congrad.gradients.build import pairs_fingerprint, triples
 from congrad.gradients.index import GradientIndex
+from congrad.gradients.logps import Row, logged_logps
 from congrad.models.compute import settle_stage
-from congrad.models.device import pick_device
+from congrad.models.identity import as_loaded
 from congrad.models.ranks import ranks, wait_for_all
 from congrad.preferences import Preferences, TokenisedPairs, tokenise
 from congrad.progress import SILENT, Listener, Progress
 from congrad.selection.keep import reasons, select
 from congrad.settings.consensus import PER_TOKEN, Loss
 from congrad.settings.input import Input
-from congrad.settings.model import Model
+from congrad.settings.model import Model, reference_of
 from congrad.settings.selection import Selection
-from congrad.stage import RowLog, begin, content_key, finish
+from congrad.stage import begin, content_key, finish
 
 Method = Literal["none", "random", "reward-margin", "loss"]
 Reward = Literal["judge", "implicit", "likelihood"]
@@ -139,11 +140,10 @@ def _filter(
     index: GradientIndex | None,
     listener: Listener,
 ) -> list[str]:
-    from congrad.models.load import load_tokenizer
+    from congrad.models.load import tokenizer_of
 
     preferences = read_preferences(source)
-    tokenizer = load_tokenizer(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
-    pairs = tokenise(preferences, tokenizer, chat=source.chat, max_length=source.max_length)
+    pairs = tokenise(preferences, tokenizer_of(model), chat=source.chat, max_length=source.max_length)
     has_reference = model.reference is not None
     if index is not None:
         if index.plan["data"] != pairs_fingerprint(pairs):
@@ -153,12 +153,14 @@ def _filter(
     needs_logps = baseline.method == "loss" or baseline.reward in ("implicit", "likelihood")
     if needs_logps and index is None:
         model = settle_stage(model, output, listener)
+    reference = reference_of(model)
     settings = {
         "baseline": asdict(baseline),
         "data": preferences.fingerprint,
         "tokens": pairs_fingerprint(pairs),
         "judged": content_key(judge_margins(preferences).tolist()) if baseline.reward == "judge" else None,
-        "model": identity(model) if needs_logps else None,
+        "model": as_loaded(model) if needs_logps else None,
+        "reference": as_loaded(reference) if needs_logps and reference is not None else None,
     }
     if begin(output, "filter", settings):
         return warnings
@@ -192,18 +194,6 @@ def _filter(
     }
     finish(output, content)
     return warnings
-
-
-def identity(model: Model) -> dict[str, Any]:
-    """What decides the model's log-probabilities."""
-    from congrad.models.identity import identify
-
-    return {
-        "policy": identify(model.name, model.revision),
-        "adapter": model.adapter and identify(model.adapter),
-        "reference": model.reference and identify(model.reference),
-        "dtype": model.dtype,
-    }
 
 
 def resolve(baseline: Baseline, preferences: Preferences, *, has_reference: bool) -> tuple[Baseline, list[str]]:
@@ -244,29 +234,23 @@ def by_pass(
     model: Model, pairs: TokenisedPairs, usable: list[int], output: Path, listener: Listener
 ) -> LogProbabilities:
     """Runs the policy, and the reference where there is one, over the pairs; goes on where an earlier pass stopped."""
-    from congrad.models.load import load_model
+    from congrad.models.load import loaded
 
-    wanted: list[Triple] = triples(pairs, usable)
-    options: dict[str, Any] = {"dtype": model.dtype, "device": pick_device(model.device)}
-    options["trust_remote_code"] = model.trust_remote_code
-    policy = {"name": model.name, "adapter": model.adapter, "revision": model.revision}
-    sides: dict[str, dict[str, Any]] = {"policy": policy}
-    if model.reference is not None:
-        sides["reference"] = {"name": model.reference}
+    wanted, reference = triples(pairs, usable), reference_of(model)
+    sides = {"policy": model} | ({} if reference is None else {"reference": reference})
     found: dict[str, Floats] = {}
-    with RowLog(output / "logps.jsonl") as log:
-        for number, (side, arguments) in enumerate(sides.items()):
-            keys = [content_key(side, position) for position in usable]
-            done = [key in log.rows for key in keys]
-            total, counted = len(keys) * len(sides), len(keys) * number + sum(done)
-            if not all(done):
-                for batch, logps_B2 in log_probabilities(load_model(**arguments, **options), wanted, done):
-                    rows = zip((keys[position] for position in batch), logps_B2.tolist(), strict=True)
-                    counted += sum(not done[position] for position in batch)
-                    log.append({"key": key, "logps": logps} for key, logps in rows)
-                    listener.on_progress(Progress("log-probabilities", counted, total, "pairs"))
-            values = [[math.nan if x is None else x for x in log.rows[key]["logps"]] for key in keys]
-            found[side] = np.array(values, dtype=np.float64).reshape(-1, 2)
+
+    def rows(side: str, position: int, *logps: float) -> list[Row]:
+        return [{"key": content_key(side, usable[position]), "logps": list(logps)}]
+
+    def tell(num_rows: int) -> None:
+        listener.on_progress(Progress("log-probabilities", num_rows, len(usable) * len(sides), "pairs"))
+
+    for side, each in sides.items():
+        with loaded(each) as load:
+            log = logged_logps(load, wanted, output / "logps.jsonl", partial(rows, side), tell)
+        values = [log[content_key(side, position)]["logps"] for position in usable]
+        found[side] = np.array(values, dtype=np.float64).reshape(-1, 2)  # null is NaN
     return LogProbabilities(found["policy"], found.get("reference"))
 
 

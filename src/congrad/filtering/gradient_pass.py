@@ -1,11 +1,10 @@
 """The pass over the model: from checked pairs to their gradient index."""
 
 from collections import Counter
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
 from congrad.consensus.surgery import check_aggregator
 from congrad.errors import UserError
@@ -15,12 +14,14 @@ from congrad.gradients.check import by_sketches
 from congrad.gradients.index import GradientIndex, is_finished, read_plan
 from congrad.models.compute import settle_dtype
 from congrad.models.device import pick_device
-from congrad.models.load import fingerprint, load_model, load_tokenizer
+from congrad.models.identity import identities
+from congrad.models.load import load, load_skeleton, tokenizer_of
 from congrad.models.packaged import PACKAGES, converted, resolve
 from congrad.models.ranks import Rank, ranks, wait_for_all
 from congrad.preferences.rows import Preferences
 from congrad.preferences.tokenise import TokenisedPairs, tokenise
 from congrad.progress import Listener, Progress
+from congrad.settings.model import reference_of
 from congrad.settings.tree import FilterConfig
 
 
@@ -53,15 +54,14 @@ def _make_index(
     dry_run: bool,
     settled: bool,
 ) -> GradientIndex | None:
-    model, trust = config.model, config.model.trust_remote_code
+    model, began = config.model, read_plan(directory)
     if model.name in PACKAGES and not converted(model.name).exists():
         listener.on_stage(f"converting {model.name} from its package, once")
         resolve(model.name)
     listener.on_stage(f"loading the tokenizer of {model.name}")
-    tokenizer = load_tokenizer(model.name, revision=model.revision, trust_remote_code=trust)
     pairs = tokenise(
         preferences,
-        tokenizer,
+        tokenizer_of(model),
         chat=config.input.chat,
         max_length=config.input.max_length,
         on_progress=lambda rows: listener.on_progress(Progress("tokenising", rows, len(preferences), "pairs")),
@@ -71,39 +71,38 @@ def _make_index(
         model = settle_dtype(
             model,
             device=device,
-            began_in=(read_plan(directory) or {}).get("dtype"),
-            together=[] if model.reference is None else [replace(model, name=model.reference, revision=None)],
+            began_in=None if began is None else began["dtype"],
+            together=[] if (reference := reference_of(model)) is None else [reference],
             rank=rank,
             listener=listener,
         )
-    reference = reference_fingerprint = None
-    if (name := model.reference) is not None:
-        listener.on_stage(f"loading {name}")
-        reference = partial(load_model, name, dtype=model.dtype, device=device, trust_remote_code=trust)
-        reference_fingerprint = fingerprint(reference())
+    reference = reference_of(model)
+    if reference is not None:
+        load_skeleton(reference)  # its weights are loaded last: a wrong name shows now
     listener.on_stage(f"loading {model.name}")
-    policy = load_model(
-        model.name,
-        dtype=model.dtype,
-        device=device,
-        adapter=model.adapter,
-        revision=model.revision,  # of the policy's repository alone
-        trust_remote_code=trust,
-    )
+    with identities(*([model] if reference is None else [model, reference])) as which:
+        policy = load(model, device=device)
+        model_fingerprint, *reference_fingerprint = [found() for found in which]
     if rank.number == 0 and (dry_run or not is_finished(directory)):
         listener.on_stage("measuring a few pairs")
         listener.on_note(estimate(policy, pairs, config.index, rank.world_size))
     if dry_run:
         return None
     listener.on_stage(f"checking {model.name}")
+
+    def load_reference() -> PreTrainedModel:
+        assert reference is not None
+        listener.on_stage(f"loading {reference.name}")
+        return load(reference, device=device)
+
     return build_index(
         policy,
         pairs,
         directory,
         config.index,
-        model_fingerprint=fingerprint(policy),
-        reference=reference,
-        reference_fingerprint=reference_fingerprint,
+        model_fingerprint=model_fingerprint,
+        reference=None if reference is None else load_reference,
+        reference_fingerprint=next(iter(reference_fingerprint), None),
         rank=rank,
         barrier=wait_for_all,
         on_progress=listener.on_progress,

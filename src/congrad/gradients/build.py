@@ -240,9 +240,9 @@ def build_index(
         pairs: tokenised pairs, as `congrad.preferences.tokenise` gives them.
         directory: of the index; made where it is missing.
         settings: what decides the content of the index; None for the defaults.
-        model_fingerprint: identity of the model; computed from its weights where it is None.
+        model_fingerprint: `congrad.models.identity` of the model; None for the fingerprint of what is in memory.
         reference: loads the reference model, where the policy is not its own reference.
-        reference_fingerprint: its identity; required with `reference`.
+        reference_fingerprint: the reference's; required with `reference`.
         rank: this process among those that build the index together, all on one shared file system; None: alone.
         barrier: waits for all ranks.
         on_progress: told after every pack.
@@ -251,7 +251,7 @@ def build_index(
         UserError: the directory holds an index of another model, data or settings; it cannot be written; or the device
             is out of memory.
     """
-    from congrad.models.load import fingerprint
+    from congrad.models.identity import fingerprint
 
     directory, settings, rank = Path(directory), settings or PassSettings(), rank or Rank()
     lengths = packed_lengths(pairs)

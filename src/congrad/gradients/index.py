@@ -30,7 +30,8 @@ from safetensors.torch import save
 from congrad.errors import UserError
 from congrad.files import write_atomically
 
-FORMAT = 3  # raised when the same settings give other sketches or files
+FORMAT = 4  # raised when the same settings give other sketches or files, or when a plan says the same in other words
+SAME_FILES = (3, FORMAT)  # can be read: format 3 had other identities of models
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,14 @@ def open_shard(path: Path) -> Any:
         raise UserError(f"{path}: unreadable ({error}); delete it and run the same command again") from error
 
 
-def read_plan(directory: Path) -> dict[str, Any] | None:
+def read_plan(directory: Path, formats: tuple[int, ...] = (FORMAT,)) -> dict[str, Any] | None:
     """The plan of an index that was begun here, or None.
 
+    Args:
+        formats: that will do. To go on with an index it must be the newest.
+
     Raises:
-        UserError: plan.json is damaged, or of a format that this version does not read.
+        UserError: plan.json is damaged, or of another format.
     """
     path = directory / "plan.json"
     if not path.exists():
@@ -128,9 +132,10 @@ def read_plan(directory: Path) -> dict[str, Any] | None:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error}); delete {directory} and build the index again") from error
-    if plan.get("format") != FORMAT:
+    if plan.get("format") not in formats:
         raise UserError(
-            f"{path}: index format {plan.get('format')}, this version reads {FORMAT}; build the index again"
+            f"{path}: the index is of format {plan.get('format')} and this version writes format {FORMAT}; filter the "
+            "data again with a new output directory"
         )
     return plan
 
@@ -158,7 +163,7 @@ def open_index(directory: str | Path) -> GradientIndex:
         UserError: there is none, it is unfinished, or a shard is damaged or missing.
     """
     directory = Path(directory)
-    plan = read_plan(directory)
+    plan = read_plan(directory, SAME_FILES)
     if plan is None or not is_finished(directory):
         state = "no gradient index" if plan is None else "the gradient index is unfinished"
         raise UserError(f"{directory}: {state}; run `congrad filter DATA --model MODEL --output {directory.parent}`")

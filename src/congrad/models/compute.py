@@ -105,10 +105,7 @@ def choice_for(
     from congrad.models.load import load_skeleton
     from congrad.models.precision import choose
 
-    def skeleton_of(each: Model) -> Any:
-        return load_skeleton(each.name, revision=each.revision, trust_remote_code=each.trust_remote_code)
-
-    skeleton = skeleton_of(model)
-    num_weights = skeleton.num_parameters() + sum(skeleton_of(each).num_parameters() for each in together)
-    num_weights = max([num_weights, *(skeleton_of(each).num_parameters() for each in at_other_times)])
+    skeleton = load_skeleton(model)
+    num_weights = skeleton.num_parameters() + sum(load_skeleton(each).num_parameters() for each in together)
+    num_weights = max([num_weights, *(load_skeleton(each).num_parameters() for each in at_other_times)])
     return choose(model.dtype, device or pick_device(model.device), skeleton, num_weights=num_weights)

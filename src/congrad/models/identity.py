@@ -1,42 +1,197 @@
-"""Which model it is, from the outside: files, name and revision, without loading it."""
+"""Which model it is: the content of its configuration, its tokenizer and its weights, and of an adapter's.
+
+One identity, whatever the path, the rank and the dtype that the model is loaded in. Large files are hashed in parallel,
+and their hashes are kept in congrad's cache. A file that is changed gets another inode or another change time, which
+the kernel sets, so that its old hash is not found.
+"""
 
 import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from fnmatch import fnmatch
+from os import fstat, stat_result
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from congrad.models.packaged import PACKAGES, resolve
+from congrad.errors import UserError
+from congrad.files import write_atomically
+from congrad.models.packaged import CONVERTER, PACKAGES, cache_directory
+from congrad.settings.model import Model
 
-SUFFIXES = (".json", ".safetensors", ".bin", ".model", ".jinja", ".txt", ".py")
-WHOLE = 64 << 20  # files up to here are read whole
-PIECE, PIECES = 1 << 16, 512  # of longer ones so many pieces, evenly spread: training changes weights everywhere
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+CONFIGURATION = ("config.json", "generation_config.json", "adapter_config.json", "adapter_model.*", "*.index.json")
+TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "tekken.json")
+VOCABULARY = ("vocab*", "merges.txt", "*.model", "*.tiktoken")
+ALWAYS = (*CONFIGURATION, *TOKENIZER, *VOCABULARY)
+CODE = "*.py"
+WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors")
+"""Names of weights, of which the first kind that is there is loaded; the last is for shards that an index names."""
+SHA256 = re.compile("[0-9a-f]{64}")
+QUICK = 1 << 20  # up to so many bytes reading takes no longer than looking up
+SETTLED = 2.0  # seconds; a younger file may change again within one tick of the file system's clock
+NOT_THE_MODEL = ("_name_or_path", "transformers_version", "dtype", "use_cache", "architectures")
+NOT_THE_ADAPTER = ("base_model_name_or_path", "revision", "inference_mode", "peft_version", "auto_mapping", "task_type")
 
 
-def identify(name: str, revision: str | None = None) -> dict[str, Any]:
-    """What tells this model from another, in values that JSON takes and that depend on no path.
-
-    A directory is told by the content of its files, where a file of weights is sampled: that finds a model that was
-    trained or replaced, and is no proof against one that was tampered with.
+def identity(model: Model, *, in_process: bool = True) -> str:
+    """What tells this model, with its adapter but without its reference, from every other: a sha256 in hex.
 
     Args:
-        name: a short name, a directory or a hub id.
-        revision: of a hub id.
+        in_process: the model is loaded here. A server loads a model of the hub by itself, and its name and revision
+            say which it is.
+
+    Raises:
+        UserError: a model of the hub cannot be had, or a file cannot be read.
     """
-    if name in PACKAGES:
-        return {"name": name, "sha256": PACKAGES[name].sha256}
-    directory = Path(resolve(name))
-    if not directory.is_dir():
-        return {"name": name, "revision": revision}
-    files = sorted(path for path in directory.iterdir() if path.suffix in SUFFIXES and path.is_file())
-    return {"files": {path.name: _digest(path) for path in files}}
+    with identities(model, in_process=in_process) as (found,):
+        return found()
 
 
-def _digest(path: Path) -> str:
-    size = path.stat().st_size
+def as_loaded(model: Model) -> dict[str, str]:
+    """What decides the numbers of a model that is loaded here, for the settings that a stage is begun with."""
+    return {"identity": identity(model), "dtype": model.dtype}
+
+
+@contextmanager
+def identities(*models: Model, in_process: bool = True) -> Iterator[list[Callable[[], str]]]:
+    """Functions that give each model's `identity`; files are hashed while the block does other work."""
+    pool = ThreadPoolExecutor()  # hashlib lets other threads run while it hashes
+    try:
+        yield [_begun(pool, model, in_process) for model in models]
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begun(pool: ThreadPoolExecutor, model: Model, in_process: bool) -> Callable[[], str]:
+    content: dict[str, Any] = {"adapter": None}
+    files: dict[str, list[Path]] = {}
+    if model.name in PACKAGES:
+        content["model"] = {"package": PACKAGES[model.name].sha256, "converter": CONVERTER}
+    elif Path(model.name).is_dir():
+        files["model"] = files_of(Path(model.name), code=model.trust_remote_code)
+    elif in_process:
+        files["model"] = files_of(snapshot(model), code=model.trust_remote_code)
+    else:
+        content["model"] = {"name": model.name, "revision": model.revision}
+    if model.adapter is not None:
+        files["adapter"] = files_of(Path(model.adapter), code=False)
+    digests = {part: {path.name: pool.submit(digest, path) for path in paths} for part, paths in files.items()}
+
+    def found() -> str:
+        for part, of_files in digests.items():
+            try:
+                content[part] = {name: future.result() for name, future in of_files.items()}
+            except OSError as error:
+                raise UserError(f"{error.filename} cannot be read ({error.strerror}); check the file") from error
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    return found
+
+
+def files_of(directory: Path, *, code: bool) -> list[Path]:
+    """Files that decide what a model in a directory computes; `code` for Python that comes with it and is run."""
+    found = sorted(path for path in directory.glob("*") if path.is_file())
+
+    def named(*patterns: str) -> list[Path]:
+        return [path for path in found if any(fnmatch(path.name, pattern) for pattern in patterns)]
+
+    weights = next((those for kind in WEIGHTS if (those := named(kind))), [])
+    return named(*ALWAYS, *((CODE,) if code else ())) + weights
+
+
+def snapshot(model: Model) -> Path:
+    """The directory of a hub model in the hub's cache, with the files that loading needs.
+
+    Raises:
+        UserError: what is wrong with the name, or that the hub cannot be reached.
+    """
+    from huggingface_hub import snapshot_download
+
+    from congrad.models.load import LOADING_ERRORS, explained, quiet, read_config
+
+    with quiet():
+        try:
+            read_config(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
+            for kind in WEIGHTS:
+                wanted = [*ALWAYS, CODE, kind]
+                directory = Path(snapshot_download(model.name, revision=model.revision, allow_patterns=wanted))
+                if any(directory.glob(kind)):
+                    break
+        except LOADING_ERRORS as error:
+            raise explained("model", model.name, error) from error
+    return directory
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex: taken from the name of a blob of the hub's cache, or kept from before."""
+    blob = path.resolve()
+    if blob.parent.name == "blobs" and SHA256.fullmatch(blob.name):  # large files; names of others are git's hashes
+        return blob.name
     with path.open("rb") as file:
-        if size <= WHOLE:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-        digest = hashlib.sha256(str(size).encode())
-        for number in range(PIECES):
-            file.seek((size - PIECE) * number // (PIECES - 1))
-            digest.update(file.read(PIECE))
-        return digest.hexdigest()
+        before = fstat(file.fileno())
+        kept = _kept(before)
+        if kept is not None and (known := _read(kept)) is not None:
+            return known
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+        if kept is not None and _kept(fstat(file.fileno())) == kept:
+            _write(kept, found)
+    return found
+
+
+def _kept(stat: stat_result) -> Path | None:
+    """Where the hash of a file is kept; None where it is not."""
+    if stat.st_size <= QUICK or time.time() - max(stat.st_mtime, stat.st_ctime) < SETTLED:
+        return None
+    parts = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return cache_directory() / "sha256" / "-".join(map(str, parts))
+
+
+def _read(path: Path) -> str | None:
+    try:
+        text = path.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return None
+    return text if SHA256.fullmatch(text) else None
+
+
+def _write(path: Path, text: str) -> None:
+    """A cache that cannot be written is done without."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+    except (OSError, UserError):
+        return
+
+
+def fingerprint(model: "PreTrainedModel") -> str:
+    """What tells a model in memory, which no files stand for, from every other: a sha256 in hex.
+
+    Covered: every bit of every parameter and persistent buffer with its name, shape and dtype (tied ones once, an
+    adapter's matrices among them), the config's values that differ from their defaults, and the adapter's config.
+    Not covered: names and paths, versions of libraries, the attention implementation, the device. One checkpoint
+    loaded in two dtypes has two fingerprints.
+    """
+    distinct = {id(tensor): (key, tensor) for key, tensor in model.state_dict(keep_vars=True).items()}
+    with ThreadPoolExecutor() as pool:
+        weights = sorted(pool.map(tensor_digest, *zip(*distinct.values(), strict=True)))
+    config = {key: value for key, value in model.config.to_diff_dict().items() if key not in NOT_THE_MODEL}
+    adapters = {
+        adapter: {key: value for key, value in settings.to_dict().items() if key not in NOT_THE_ADAPTER}
+        for adapter, settings in getattr(model, "peft_config", {}).items()
+    }
+    content = json.dumps([config, adapters, weights], sort_keys=True, default=sorted)  # PEFT's configs hold sets
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def tensor_digest(key: str, tensor: "torch.Tensor") -> tuple[str, list[int], str, str]:
+    import torch
+
+    content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    return key, list(tensor.shape), str(tensor.dtype), hashlib.sha256(content.data).hexdigest()

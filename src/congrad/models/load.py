@@ -1,15 +1,13 @@
-"""A frozen causal language model, its tokenizer, and a fingerprint of what it computes.
+"""A frozen causal language model and its tokenizer.
 
 The filter never changes the model, so nothing in it requires a gradient: the passes that need one hook in where they
 need it. Everything that can be wrong with a model's name is said in one line.
 """
 
-import hashlib
-import json
+import gc
 import logging as python_logging
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,13 +23,11 @@ from congrad.errors import UserError
 from congrad.models.device import pick_device
 from congrad.models.packaged import PACKAGES, resolve
 from congrad.models.precision import choose
-from congrad.settings.model import DTYPES
+from congrad.settings.model import DTYPES, Model
 
 log = python_logging.getLogger(__name__)
 
 LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
-NOT_THE_MODEL = ("_name_or_path", "transformers_version", "dtype", "use_cache", "architectures")
-NOT_THE_ADAPTER = ("base_model_name_or_path", "revision", "inference_mode", "peft_version", "auto_mapping", "task_type")
 
 
 def load_model(
@@ -92,18 +88,58 @@ def load_model(
     return loaded
 
 
-def load_skeleton(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> PreTrainedModel:
-    """The model named as for `load_model` without its weights, on the meta device: layers and their shapes.
+def load(
+    model: Model, *, device: torch.device | None = None, attn_implementation: str | None = None
+) -> PreTrainedModel:
+    """`load_model` by settings; `device` is the one that was picked before, if any was."""
+    return load_model(
+        model.name,
+        dtype=model.dtype,
+        device=pick_device(model.device) if device is None else device,
+        adapter=model.adapter,
+        revision=model.revision,
+        trust_remote_code=model.trust_remote_code,
+        attn_implementation=attn_implementation,
+    )
+
+
+@contextmanager
+def loaded(model: Model) -> Iterator[Callable[[], PreTrainedModel]]:
+    """A function that gives the model, loaded the first time; its memory is free when the block ends."""
+    held: list[PreTrainedModel] = []
+
+    def get() -> PreTrainedModel:
+        if not held:
+            held.append(load(model))
+        return held[0]
+
+    try:
+        yield get
+    finally:
+        if held:
+            held.clear()
+            give_memory_back()
+
+
+def give_memory_back() -> None:
+    """Frees what no name holds any more: models are in cycles with what trains them or answers with them."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def load_skeleton(model: Model) -> PreTrainedModel:
+    """The model without its weights, on the meta device: layers and their shapes.
 
     Raises:
         UserError: as `load_model`, as far as the configuration tells.
     """
     with quiet():
         try:
-            _, config = read_config(name, revision=revision, trust_remote_code=trust_remote_code)
-            return make_skeleton(config, trust_remote_code)
+            _, config = read_config(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
+            return make_skeleton(config, model.trust_remote_code)
         except LOADING_ERRORS as error:
-            raise explained("model", name, error) from error
+            raise explained("model", model.name, error) from error
 
 
 def read_config(name: str, *, revision: str | None, trust_remote_code: bool) -> tuple[str, Any]:
@@ -145,29 +181,9 @@ def load_tokenizer(
     return tokenizer
 
 
-def fingerprint(model: PreTrainedModel) -> str:
-    """sha256, in hex, of everything that decides what the model computes but the code.
-
-    Covered: every bit of every parameter and persistent buffer with its name, shape and dtype (tied ones once, an
-    adapter's matrices among them), the config's values that differ from their defaults, and the adapter's config.
-    Not covered: names and paths, versions of libraries, the attention implementation, the device. One checkpoint
-    loaded in two dtypes has two fingerprints.
-    """
-    distinct = {id(tensor): (key, tensor) for key, tensor in model.state_dict(keep_vars=True).items()}
-    with ThreadPoolExecutor() as pool:  # hashlib lets other threads run while it hashes a large buffer
-        weights = sorted(pool.map(tensor_digest, *zip(*distinct.values(), strict=True)))
-    config = {key: value for key, value in model.config.to_diff_dict().items() if key not in NOT_THE_MODEL}
-    adapters = {
-        adapter: {key: value for key, value in settings.to_dict().items() if key not in NOT_THE_ADAPTER}
-        for adapter, settings in getattr(model, "peft_config", {}).items()
-    }
-    content = json.dumps([config, adapters, weights], sort_keys=True, default=sorted)  # PEFT's configs hold sets
-    return hashlib.sha256(content.encode()).hexdigest()
-
-
-def tensor_digest(key: str, tensor: torch.Tensor) -> tuple[str, list[int], str, str]:
-    content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-    return key, list(tensor.shape), str(tensor.dtype), hashlib.sha256(content.data).hexdigest()
+def tokenizer_of(model: Model) -> PreTrainedTokenizerBase:
+    """`load_tokenizer` by settings."""
+    return load_tokenizer(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
 
 
 def parse_dtype(dtype: torch.dtype | str) -> torch.dtype | str:

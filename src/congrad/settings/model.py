@@ -54,3 +54,8 @@ class Model:
     def other(self, name: str) -> "Model":
         """Another model, loaded in the same way: without this one's adapter, reference and revision."""
         return replace(self, name=name, adapter=None, reference=None, revision=None)
+
+
+def reference_of(model: Model) -> Model | None:
+    """The reference that a model names; None where the policy is its own."""
+    return None if model.reference is None else model.other(model.reference)

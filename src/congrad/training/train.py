@@ -10,7 +10,6 @@
 Under `torchrun` or `accelerate launch` every process calls the stage, and the first one writes.
 """
 
-import gc
 import json
 import os
 import shutil
@@ -26,13 +25,14 @@ import torch.distributed as dist
 
 from congrad.errors import UserError
 from congrad.models.compute import in_dtype_of, settle_stage
+from congrad.models.identity import as_loaded
 from congrad.models.ranks import Rank
 from congrad.preferences import load_preferences
 from congrad.progress import SILENT, Listener
 from congrad.settings.model import Model
 from congrad.settings.train import check_dpo_config
 from congrad.settings.training import Rounds
-from congrad.stage import STAGE, begin, file_fingerprint, finish, is_finished, write_rows
+from congrad.stage import STAGE, begin, finish, is_finished, write_rows
 from congrad.training.config import REFUSALS, defaults, is_cpu, make_dpo_config, quiet, refused
 from congrad.training.pairs import by_language, check_lengths, check_template, fingerprint_pairs, read_pairs
 
@@ -100,8 +100,8 @@ def train(
                 "pairs": fingerprints,
                 "eval": held_out,
                 "language_column": language_column,
-                "model": describe(model),
-                "reference": None if reference is None else describe(reference),
+                "model": as_loaded(model),
+                "reference": None if reference is None else as_loaded(reference),
                 "length_penalty": rounds.length_penalty,
                 "lora": None if rounds.lora is None else asdict(rounds.lora),
                 "train": {**table, **dpo_config},
@@ -131,14 +131,14 @@ def run(
     """The stage once it is begun. `reference` is None where it is M_t."""
     from transformers.trainer_callback import PrinterCallback
 
-    from congrad.models.load import load_tokenizer
+    from congrad.models.load import give_memory_back, tokenizer_of
     from congrad.training.lp_dpo import LPDPOTrainer
     from congrad.training.progress import StageCallback
     from congrad.training.weights import lora_config, save_next, trainable
 
     pairs, languages = read_pairs(pairs_paths, language_column)
     held_out = None if eval_path is None else by_language(load_preferences(eval_path, language_column=language_column))
-    tokenizer = load_tokenizer(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
+    tokenizer = tokenizer_of(model)
     for dataset in (pairs, *(held_out or {}).values()):
         check_template(dataset, tokenizer, model.name)
     lora, init = rounds.lora is not None, dict(dpo_config.get("model_init_kwargs") or {})
@@ -174,9 +174,7 @@ def run(
         trainer.save_model(str(output / TRAINED))
         history, steps = trainer.state.log_history, trainer.state.global_step
         del trainer, policy, frozen
-    gc.collect()  # the trainer is in cycles with its callbacks
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    give_memory_back()
     if args.process_index == 0:
         with quiet():
             rounding = save_next(model, output / TRAINED, tokenizer, output, lora=lora)
@@ -219,25 +217,6 @@ def tidy(output: Path, dpo_config: Mapping[str, Any]) -> None:
 
 
 # The course of a run
-
-
-def describe(model: Model) -> dict[str, Any]:
-    """What decides a model's weights: a directory's files, wherever it lies, or the name on the hub."""
-    from congrad.models.packaged import resolve
-
-    def files(name: str) -> Any:
-        directory = Path(resolve(name))
-        if not directory.is_dir():
-            return name
-        found = sorted(path for end in ("*.safetensors", "*.bin", "*config.json") for path in directory.glob(end))
-        return {path.name: file_fingerprint(path) for path in found}
-
-    return {
-        "weights": files(model.name),
-        "adapter": None if model.adapter is None else files(model.adapter),
-        "dtype": model.dtype,
-        "revision": model.revision,
-    }
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.errors import UserError
-from congrad.models.load import LOADING_ERRORS, explained, load_model, parse_dtype
+from congrad.models.load import LOADING_ERRORS, check_adapter, explained, load, parse_dtype
 from congrad.settings.model import Model
 from congrad.settings.training import Lora
 from congrad.training.config import quiet
@@ -24,14 +24,8 @@ def load_plain(model: Model, *, attn_implementation: str | None = None) -> PreTr
     Raises:
         UserError: what is wrong with the model or its adapter.
     """
-    loaded = load_model(
-        model.name,
-        dtype=model.dtype,
-        device="cpu",
-        revision=model.revision,
-        trust_remote_code=model.trust_remote_code,
-        attn_implementation=attn_implementation,
-    )
+    cpu = torch.device("cpu")
+    loaded = load(replace(model, adapter=None), device=cpu, attn_implementation=attn_implementation)
     if model.adapter is not None:
         stored = [parameter.dtype for parameter in loaded.parameters()]
         loaded = merge(loaded, model.adapter)
@@ -85,8 +79,6 @@ def merge(model: PreTrainedModel, adapter: str | Path) -> PreTrainedModel:
     Raises:
         UserError: no LoRA adapter, or one of another model.
     """
-    from congrad.models.load import check_adapter
-
     check_adapter(str(adapter))
     try:
         from peft import PeftModel

@@ -1,13 +1,16 @@
-"""Log-probabilities of pairs under a model, forward only: what baselines and evaluation ask of it.
+"""Log-probabilities of pairs under a model, forward only: what baselines, implicit rewards and evaluation ask of it.
 
 The pass is the filter's (`congrad.gradients.sketch.scorer`): prompts computed once for both sides, the head on response
 tokens alone. Batches are cut from the whole list, before what is done is taken out, so that a resumed pass computes
-the same tokens together, and on a CPU the same bytes.
+the same tokens together, and on a CPU the same bytes. Results go to a log of rows as they come.
 
 Shapes: B pairs of a batch.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +22,40 @@ from congrad.gradients.check import check_model
 from congrad.gradients.packing import IntArray, num_packed_tokens, pack
 from congrad.gradients.sketch import scorer
 from congrad.settings.index import default_token_budget
+from congrad.stage import RowLog
 
 Triple = tuple[IntArray, IntArray, IntArray]
 """Token ids of a prompt and of two responses to it, none of them empty."""
+Row = dict[str, Any]
+
+
+def logged_logps(
+    load: Callable[[], PreTrainedModel],
+    triples: Sequence[Triple],
+    path: Path,
+    rows: Callable[[int, float, float], Iterable[Row]],
+    on_progress: Callable[[int], None] = lambda num_rows: None,
+) -> dict[str, Row]:
+    """The log of rows at `path`, by key, with the log-probabilities of all triples; goes on with those that are there.
+
+    Args:
+        load: gives the model, frozen, where anything is left to compute.
+        rows: what the log holds of one triple: made of its position and its two log-probabilities, with keys that
+            depend on the position alone. NaN is null in a row that was read.
+        on_progress: told of how many rows the log has, at the start and after every batch.
+
+    Raises:
+        UserError: as `batch_logps`; or the log is damaged or cannot be written.
+    """
+    with RowLog(path) as log:
+        on_progress(len(log.rows))
+        done = [all(row["key"] in log.rows for row in rows(i, math.nan, math.nan)) for i in range(len(triples))]
+        if not all(done):
+            for batch, logps_B2 in batch_logps(load(), triples, done):
+                found = zip(batch, logps_B2.tolist(), strict=True)
+                log.append([row for position, logps in found for row in rows(position, *logps)])
+                on_progress(len(log.rows))
+        return log.rows
 
 
 def batches_of(triples: Sequence[Triple], budget: int) -> list[list[int]]:
@@ -30,7 +64,7 @@ def batches_of(triples: Sequence[Triple], budget: int) -> list[list[int]]:
     return list(packs_of(np.arange(len(triples)), lengths, budget))
 
 
-def log_probabilities(
+def batch_logps(
     model: PreTrainedModel, triples: Sequence[Triple], done: Sequence[bool] | None = None, budget: int | None = None
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """Yields batches as they are done: positions in `triples`, and both log-probabilities, summed (B x 2, float32).

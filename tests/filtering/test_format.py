@@ -1,0 +1,44 @@
+"""A stored run of index format 3, of 74a319e: it can be filtered again, and it cannot be gone on with."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from congrad import FilterConfig, Input, Model, PassSettings, Selection, UserError, filter_preferences, refilter
+from congrad.gradients import open_index
+
+STORED = Path(__file__).parent / "data" / "format-3"
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch) -> Path:
+    shutil.copytree(STORED, tmp_path / "stored")
+    monkeypatch.chdir(tmp_path / "stored")
+    return tmp_path / "stored" / "run"
+
+
+def test_it_is_filtered_again_to_the_same_bytes(run, tmp_path):
+    refilter(run, output=tmp_path / "new")
+    for name in ("kept.jsonl", "dropped.jsonl", "languages.json", "scores.parquet"):
+        assert (tmp_path / "new" / name).read_bytes() == (run / name).read_bytes(), name
+    result = refilter(run, selection=Selection(keep=0.25))
+    assert int(result.keep_N.sum()) == 3
+    assert json.loads((run / "manifest.json").read_text())["plan"]["format"] == 3
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_it_cannot_be_gone_on_with(run, tiny_directory, finished):
+    assert len(open_index(run / "index")) == 12
+    if not finished:
+        (run / "manifest.json").unlink()
+        (run / "index" / "index.json").unlink()
+        (run / "index" / "reference-00000.safetensors").unlink()
+    model = Model(str(tiny_directory), dtype="float32", reference=str(tiny_directory))
+    with pytest.raises(UserError) as raised:
+        filter_preferences(FilterConfig(Input("pairs.jsonl"), model, index=PassSettings(projection_size=4)), run)
+    assert str(raised.value) == (
+        f"{run / 'index' / 'plan.json'}: the index is of format 3 and this version writes format 4; filter the data "
+        "again with a new output directory"
+    )
