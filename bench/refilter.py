@@ -28,7 +28,7 @@ from bench.workload import find_pairs
 from congrad.files import write_json
 from congrad.filtering import FilterConfig, Input, Model
 from congrad.gradients import PassSettings
-from congrad.gradients.build import finish, make_plan, run_shards, write_pairs
+from congrad.gradients.build import finish_index, make_plan, run_shards, write_pairs
 from congrad.gradients.index import Shard, encode, shards_of
 from congrad.models.packaged import resolve
 from congrad.models.ranks import Rank
@@ -78,7 +78,7 @@ def write_index(directory: Path, pairs: TokenisedPairs, model: str) -> dict[str,
 
     shards = shards_of(plan)
     run_shards(shards, "sketches", directory, Rank(), work)
-    finish(directory, shards, seconds=0.0, has_reference=False)
+    finish_index(directory, shards, seconds=0.0, has_reference=False)
     return plan
 
 

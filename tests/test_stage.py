@@ -34,7 +34,7 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_foreign_directory_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="no generate stage"):
+    with pytest.raises(UserError, match="is not empty and is not a congrad generate stage"):
         begin(tmp_path, "generate", SETTINGS)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 

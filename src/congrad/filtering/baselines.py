@@ -28,7 +28,6 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from congrad.consensus.choice import check_choice
@@ -36,10 +35,10 @@ from congrad.consensus.loss import margins
 from congrad.consensus.settings import PER_TOKEN, Loss
 from congrad.errors import UserError
 from congrad.filtering.logps import Triple, log_probabilities
-from congrad.filtering.outputs import write_rows
+from congrad.filtering.outputs import scores_table, write_run
 from congrad.filtering.run import read_preferences
 from congrad.filtering.settings import Input
-from congrad.gradients.build import pairs_fingerprint, triples
+from congrad.gradients.build import pairs_fingerprint, pairs_table, triples
 from congrad.gradients.index import GradientIndex
 from congrad.models.compute import settle_stage
 from congrad.models.device import pick_device
@@ -49,7 +48,7 @@ from congrad.preferences import Preferences, TokenisedPairs, tokenise
 from congrad.progress import SILENT, Listener, Progress
 from congrad.selection.keep import reasons, select
 from congrad.selection.settings import DEFAULT_SELECTION, Selection
-from congrad.stage import RowLog, begin, content_key, finish
+from congrad.stage import STAGE, RowLog, begin, content_key, forget_if_empty, read_json
 
 Method = Literal["none", "random", "reward-margin", "loss"]
 Reward = Literal["judge", "implicit", "likelihood"]
@@ -164,6 +163,7 @@ def _filter(
         "judged": content_key(judge_margins(preferences).tolist()) if baseline.reward == "judge" else None,
         "model": identity(model) if needs_logps else None,
     }
+    forget_if_empty(output, "filter", "logps.jsonl", "kept.jsonl", "dropped.jsonl", "scores.parquet")
     if begin(output, "filter", settings):
         return warnings
     reason_N = list(pairs.reasons) if index is None else index.pairs["reason"].to_pylist()
@@ -182,19 +182,18 @@ def _filter(
         language_N = torch.from_numpy(np.unique(pairs.languages, return_inverse=True)[1])
         keep_N = select(torch.from_numpy(score_N), language_N, **asdict(baseline.selection))
         reason_N = reasons(keep_N, reason_N)
-    counts = dict(sorted(Counter(reason_N).items()))
-    write_rows(output, preferences, score_N, keep_N, column=SCORE_COLUMN)
-    pq.write_table(scores_table(pairs, usable, score_N, keep_N, reason_N, logps), output / "scores.parquet")
-    content = {
+    manifest = {
+        **read_json(output / STAGE.first),
         "congrad": 1,
         "rows": len(preferences),
         "kept": int(keep_N.sum()),
-        "reasons": counts,
+        "reasons": dict(sorted(Counter(reason_N).items())),
         "reward": baseline.reward,
         "index_used": needs_logps and index is not None,
         "warnings": warnings,
     }
-    finish(output, content)
+    table = scores_table(with_scores(pairs, usable, score_N, logps), keep_N, reason_N)
+    write_run(output, preferences, table, score_N, manifest, column=SCORE_COLUMN)
     return warnings
 
 
@@ -339,30 +338,13 @@ def finite(values_P: Floats) -> Floats:
     return np.where(np.isfinite(values_P), values_P, np.nan)
 
 
-def scores_table(
-    pairs: TokenisedPairs,
-    usable: list[int],
-    score_N: Floats,
-    keep_N: torch.Tensor,
-    reason_N: list[str],
-    logps: LogProbabilities | None,
-) -> pa.Table:
-    """scores.parquet: the filter's columns, without cosines."""
+def with_scores(pairs: TokenisedPairs, usable: list[int], score_N: Floats, logps: LogProbabilities | None) -> pa.Table:
+    """The pairs as an index has them, with their scores and the policy's log-probabilities; NaN is null."""
     logps_N2 = np.full((len(pairs), 2), np.nan)
     if logps is not None:
         logps_N2[usable] = logps.policy_P2
-    prompts = [(language, ids.tobytes()) for language, ids in zip(pairs.languages, pairs.prompt_ids, strict=True)]
-    groups = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
-    columns = {
-        "row": pa.array(pairs.rows, pa.int64()),
-        "language": pa.array(pairs.languages, pa.string()),
-        "group": pa.array([groups[prompt] for prompt in prompts], pa.int64()),
-        "score": pa.array(score_N.astype(np.float32), from_pandas=True),  # NaN becomes null
-        "keep": pa.array(keep_N.numpy(), pa.bool_()),
-        "reason": pa.array(reason_N, pa.string()),
-        "chosen_logp": pa.array(logps_N2[:, 0].astype(np.float32), from_pandas=True),
-        "rejected_logp": pa.array(logps_N2[:, 1].astype(np.float32), from_pandas=True),
-        "chosen_tokens": pa.array([len(ids) for ids in pairs.chosen_ids], pa.int32()),
-        "rejected_tokens": pa.array([len(ids) for ids in pairs.rejected_ids], pa.int32()),
-    }
-    return pa.table(columns)
+    table = pairs_table(pairs)
+    values = {"score": score_N, "chosen_logp": logps_N2[:, 0], "rejected_logp": logps_N2[:, 1]}
+    for name, values_N in values.items():
+        table = table.append_column(name, pa.array(values_N.astype(np.float32), from_pandas=True))
+    return table

@@ -13,7 +13,7 @@ from congrad.filtering.estimate import estimate
 from congrad.filtering.settings import FilterConfig
 from congrad.gradients.build import build_index
 from congrad.gradients.check import by_sketches
-from congrad.gradients.index import GradientIndex, is_finished, read_plan
+from congrad.gradients.index import INDEX, GradientIndex, read_plan
 from congrad.models.compute import settle_dtype
 from congrad.models.device import pick_device
 from congrad.models.load import fingerprint, load_model, load_tokenizer
@@ -22,6 +22,7 @@ from congrad.models.ranks import Rank, ranks, wait_for_all
 from congrad.preferences.rows import Preferences
 from congrad.preferences.tokenise import TokenisedPairs, tokenise
 from congrad.progress import Listener, Progress
+from congrad.stage import is_finished
 
 
 def make_index(
@@ -90,7 +91,7 @@ def _make_index(
         revision=model.revision,  # of the policy's repository alone
         trust_remote_code=trust,
     )
-    if rank.number == 0 and (dry_run or not is_finished(directory)):
+    if rank.number == 0 and (dry_run or not is_finished(directory, INDEX)):
         listener.on_stage("measuring a few pairs")
         listener.on_note(estimate(policy, pairs, config.index, rank.world_size))
     if dry_run:

@@ -29,8 +29,10 @@ from safetensors.torch import save
 
 from congrad.errors import UserError
 from congrad.files import write_atomically
+from congrad.stage import Kind, is_begun, is_finished
 
 FORMAT = 3  # raised when the same settings give other sketches or files
+INDEX = Kind("index", first="plan.json", last="index.json")
 
 
 @dataclass(frozen=True)
@@ -121,9 +123,9 @@ def read_plan(directory: Path) -> dict[str, Any] | None:
     Raises:
         UserError: plan.json is damaged, or of a format that this version does not read.
     """
-    path = directory / "plan.json"
-    if not path.exists():
+    if not is_begun(directory, INDEX):
         return None
+    path = directory / INDEX.first
     try:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -147,8 +149,8 @@ def shards_of(plan: Mapping[str, Any]) -> tuple[Shard, ...]:
     return tuple(Shard(number, *span) for number, span in enumerate(pairwise(bounds)))
 
 
-def is_finished(directory: Path) -> bool:
-    return (directory / "index.json").exists()
+def is_built(directory: Path) -> bool:
+    return is_finished(directory, INDEX)
 
 
 def open_index(directory: str | Path) -> GradientIndex:
@@ -159,7 +161,7 @@ def open_index(directory: str | Path) -> GradientIndex:
     """
     directory = Path(directory)
     plan = read_plan(directory)
-    if plan is None or not is_finished(directory):
+    if plan is None or not is_finished(directory, INDEX):
         state = "no gradient index" if plan is None else "the gradient index is unfinished"
         raise UserError(f"{directory}: {state}; run `congrad filter DATA --model MODEL --output {directory.parent}`")
     pairs, shards = read_pairs(directory / "pairs.parquet"), shards_of(plan)

@@ -13,7 +13,8 @@ from congrad.errors import UserError
 from congrad.filtering.baselines import Baseline, filter_baseline
 from congrad.filtering.run import filter_preferences
 from congrad.filtering.settings import FilterConfig, Input
-from congrad.gradients.index import is_finished, open_index
+from congrad.gradients.index import is_built as is_finished
+from congrad.gradients.index import open_index
 from congrad.loop.config import RunConfig
 from congrad.models.settings import Model
 from congrad.progress import Listener

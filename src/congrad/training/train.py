@@ -30,7 +30,7 @@ from congrad.models.ranks import Rank
 from congrad.models.settings import Model
 from congrad.preferences import load_preferences
 from congrad.progress import SILENT, Listener
-from congrad.stage import STAGE, begin, file_fingerprint, finish, is_finished, write_rows
+from congrad.stage import begin, file_fingerprint, finish, forget, is_finished, write_rows
 from congrad.training.config import REFUSALS, check_dpo_config, defaults, is_cpu, make_dpo_config, quiet, refused
 from congrad.training.pairs import by_language, check_lengths, check_template, fingerprint_pairs, read_pairs
 from congrad.training.settings import Rounds
@@ -274,9 +274,7 @@ def taken_back_if_refused(output: Path, *, writes: bool) -> Iterator[None]:
         yield
     except UserError:
         if writes and last_checkpoint(output / CHECKPOINTS) is None and not (output / TRAINED).exists():
-            shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
-            for name in (LOG, STAGE):
-                (output / name).unlink(missing_ok=True)
+            forget(output, CHECKPOINTS, LOG)
         raise
 
 

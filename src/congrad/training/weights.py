@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.errors import UserError
+from congrad.files import cannot_write
 from congrad.models.load import LOADING_ERRORS, explained, load_model, parse_dtype
 from congrad.models.settings import Model
 from congrad.training.config import quiet
@@ -159,7 +160,7 @@ def save_next(
             replace_directory(partial, output / "adapter")
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise UserError(f"{output}: cannot write ({error}); make room and run again") from error
+        raise cannot_write(output, error) from error
     return rounding
 
 
