@@ -303,6 +303,6 @@ def finish_index(directory: Path, shards: Sequence[Shard], *, seconds: float, ha
     kinds = ("sketches", "reference") if has_reference else ("sketches",)
     missing = [p for kind in kinds for shard in shards if not (p := shard.path(directory, kind)).exists()]
     if missing:
-        raise UserError(f"{missing[0]}: not there; all hosts have to share the output directory")
+        raise UserError(f"{missing[0]}: not there; ranks on several hosts need to share the output directory")
     if not is_finished(directory, INDEX):
         write_json(directory / INDEX.last, {"format": FORMAT, "shards": len(shards), "seconds": round(seconds, 3)})
