@@ -26,7 +26,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from bench.workload import find_pairs
 from congrad.files import write_json
-from congrad.gradients.build import finish, make_plan, run_shards, write_pairs
+from congrad.gradients.build import finish_index, make_plan, run_shards, write_pairs
 from congrad.gradients.index import Shard, encode, shards_of
 from congrad.models.packaged import resolve
 from congrad.models.ranks import Rank
@@ -80,7 +80,7 @@ def write_index(directory: Path, pairs: TokenisedPairs, model: str) -> dict[str,
 
     shards = shards_of(plan)
     run_shards(shards, "sketches", directory, Rank(), work)
-    finish(directory, shards, seconds=0.0, has_reference=False)
+    finish_index(directory, shards, seconds=0.0, has_reference=False)
     return plan
 
 

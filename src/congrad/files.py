@@ -5,9 +5,10 @@ import json
 import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -17,8 +18,9 @@ JSON_LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATETIME | orjson
 PACKAGES = ("congrad", "torch", "transformers", "datasets", "safetensors", "pyarrow", "numpy", "peft", "torchjd", "trl")
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes under a temporary name and renames, so that the file is whole or absent whatever happens.
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Opens a temporary file that is renamed to `path` when the block ends well: whole or absent whatever happens.
 
     Raises:
         UserError: the disk is full or the place cannot be written.
@@ -26,15 +28,25 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
         temporary.unlink(missing_ok=True)
-        raise UserError(
-            f"{path}: cannot write ({error.strerror}); free some space or choose another --output"
-        ) from error
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    reason = error.strerror or error
+    return UserError(f"{path}: cannot write ({reason}); free some space or choose another output directory")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all, as `whole_file`."""
+    with whole_file(path) as file:
+        file.write(data)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

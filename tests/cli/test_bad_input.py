@@ -259,19 +259,19 @@ def test_an_output_that_is_no_run(refused, pairs_file, tiny_directory, tmp_path)
         (directory / name).parent.mkdir(parents=True)
         (directory / name).write_text(content)
         line = refused(pairs_file, "-m", tiny_directory, "-o", directory)
-        assert f"--output {directory} is not empty and no run of congrad's; name a new or an empty directory" in line
+        assert f"output: {directory} is not empty and is not a congrad run; choose another output directory" in line
         assert (directory / name).read_text() == content
 
 
 def test_an_output_that_is_a_file(refused, pairs_file, tiny_directory, tmp_path):
     line = refused(pairs_file, "-m", tiny_directory, "-o", pairs_file)
-    assert f"--output {pairs_file} is a file; name a directory" in line
+    assert f"output: {pairs_file} is a file; name a directory" in line
 
 
 def test_an_output_that_cannot_be_made(refused, pairs_file, tiny_directory, tmp_path):
     """Root may write anywhere but below a file."""
     line = refused(pairs_file, "-m", tiny_directory, "-o", pairs_file / "deep" / "run")
-    assert "cannot be written (Not a directory); name another directory" in line
+    assert "cannot be written (Not a directory); choose another output directory" in line
 
 
 def test_an_output_that_cannot_be_written(refused, pairs_file, tiny_directory, tmp_path, monkeypatch):
@@ -282,7 +282,7 @@ def test_an_output_that_cannot_be_written(refused, pairs_file, tiny_directory, t
     (tmp_path / "locked").mkdir()
     for target in (tmp_path / "locked", tmp_path / "new" / "run"):
         line = refused(pairs_file, "-m", tiny_directory, "-o", target)
-        assert f"--output {target} cannot be written (Permission denied); name another directory" in line
+        assert f"output: {target} cannot be written (Permission denied); choose another output directory" in line
 
 
 class FullDisk:

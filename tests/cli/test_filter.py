@@ -302,7 +302,7 @@ def test_an_own_reference_changes_the_scores_of_a_loss_that_sees_it(congrad, pai
     assert plans[1] != plans[2]
     wrong = congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "other", "--reference", tiny_directory)
     assert wrong.code == 2
-    assert "another reference model" in wrong.err
+    assert "other content of the reference model (model.reference)" in wrong.err
     assert congrad("filter", tmp_path / "other", "loss.name=hinge").code == 0
 
 
@@ -325,7 +325,7 @@ def test_a_finished_run_given_again_only_scores_again(congrad, pairs_file, tiny_
     assert (tmp_path / "run" / "scores.parquet").read_bytes() == before
     other = congrad(*command, "index.projection_size=8")
     assert other.code == 2
-    assert "projection_size was 256, now 8" in other.err
+    assert "index.projection_size 256, now 8" in other.err
     assert read_json(tmp_path / "run" / "manifest.json")["kept"] == 15
 
 

@@ -193,7 +193,7 @@ def test_other_data_is_refused(congrad, run, pairs_file):
     done = congrad("filter", run)
     assert done.refused
     assert not done.out
-    assert f"{pairs_file} has changed since {run} was made; filter it with --model and a new --output" in done.err
+    assert f"{pairs_file} has changed since {run} was made; filter it again into another output directory" in done.err
     pairs_file.unlink()
     assert "no such file or folder" in congrad("filter", run).err
     assert contents(run) == before

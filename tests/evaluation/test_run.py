@@ -151,7 +151,7 @@ def test_other_models_and_settings_are_refused(models, settings, tmp_path):
     with pytest.raises(UserError, match=r"begun with draws 100, now 200"):
         run_evaluate(models, Evaluate(pairs=settings.pairs, draws=200), tmp_path / "run")
     swapped = {**models, "M0": models["ConGrad, round 1"]}
-    with pytest.raises(UserError, match=r"begun with models\.M0"):
+    with pytest.raises(UserError, match=r"begun with other content of models\.M0"):
         run_evaluate(swapped, Evaluate(pairs=settings.pairs, draws=100), tmp_path / "run")
     moved = Path(settings.pairs).rename(tmp_path / "moved.jsonl")
     run_evaluate(models, Evaluate(pairs=str(moved), draws=100), tmp_path / "run")

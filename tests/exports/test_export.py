@@ -125,7 +125,7 @@ class TestRefusals:
     def test_directory_of_something_else(self, make_run, tmp_path):
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine" / "kept.jsonl").write_text("mine")
-        with pytest.raises(UserError, match="is there already and no export of congrad's"):
+        with pytest.raises(UserError, match="is not empty and is not a congrad export; choose another output"):
             export_run(make_run(PLAIN), "trl", tmp_path / "mine")
         assert (tmp_path / "mine" / "kept.jsonl").read_text() == "mine"
 
@@ -233,7 +233,7 @@ class TestCard:
 
 def test_a_directory_that_cannot_be_made_is_named(make_run, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="--output"):
+    with pytest.raises(UserError, match="output: "):
         export_run(make_run(PLAIN), "trl", Path(tmp_path / "file" / "below"))
 
 

@@ -1,17 +1,13 @@
 """The files of a run: all or none, JSON as its standard has it, and no other tool's directory touched."""
 
 import datetime
-import errno
 import json
 import math
 
 import numpy as np
-import pytest
 
-from congrad.errors import UserError
 from congrad.files import json_line, versions, without_nan
-from congrad.filtering.directory import check_output, is_run
-from congrad.filtering.outputs import staging
+from congrad.filtering.directory import is_run
 
 
 def test_what_json_has_no_word_for_becomes_null():
@@ -36,38 +32,6 @@ def test_a_line_holds_what_json_has_no_type_for():
     assert json.loads(line.decode("utf-8", "surrogatepass")) == {**broken, "nan": None, "when": "2026-11-21"}
 
 
-def test_files_take_their_places_together(tmp_path):
-    with staging(tmp_path / "run") as new:
-        for name in ("manifest.json", "kept.jsonl"):
-            (new / name).write_text("1")
-        assert not (tmp_path / "run" / "kept.jsonl").exists()
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["kept.jsonl", "manifest.json"]
-    with staging(tmp_path / "run") as new:
-        (new / "kept.jsonl").write_text("2")
-    assert (tmp_path / "run" / "kept.jsonl").read_text() == "2"
-    assert not (tmp_path / "run" / "manifest.json").exists(), "it would speak of other files"
-
-
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), ValueError()])
-def test_an_error_leaves_what_was_there(tmp_path, error):
-    (tmp_path / "kept.jsonl").write_text("1")
-    (tmp_path / "manifest.json").write_text("1")
-    expected = UserError if isinstance(error, OSError) else type(error)
-
-    def write() -> None:
-        with staging(tmp_path) as new:
-            (new / "kept.jsonl").write_text("2")
-            raise error
-
-    with pytest.raises(expected) as caught:
-        write()
-    if expected is UserError:
-        assert str(caught.value) == (
-            f"{tmp_path}: cannot write (No space left on device); free some space and run the command again"
-        )
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"kept.jsonl": "1", "manifest.json": "1"}
-
-
 def test_a_run_is_known_by_what_it_writes(tmp_path):
     assert not is_run(tmp_path)
     for content, ours in (("{}", False), ("[]", False), ("{", False), ('{"congrad": 1}', True)):
@@ -77,19 +41,6 @@ def test_a_run_is_known_by_what_it_writes(tmp_path):
     assert not is_run(tmp_path / "begun")
     (tmp_path / "begun" / "index" / "plan.json").write_text("{}")
     assert is_run(tmp_path / "begun")
-
-
-def test_the_check_of_a_place_leaves_it_as_it_was(tmp_path):
-    check_output(tmp_path / "a" / "b" / "c")
-    check_output(tmp_path)
-    assert not list(tmp_path.iterdir())
-    (tmp_path / "mine").mkdir()
-    check_output(tmp_path / "mine" / "run")
-    check_output(tmp_path / "mine")
-    assert not list((tmp_path / "mine").iterdir())
-    (tmp_path / "mine" / "note").touch()
-    with pytest.raises(UserError, match="is not empty and no run of congrad's"):
-        check_output(tmp_path / "mine")
 
 
 def test_versions_name_what_is_installed():

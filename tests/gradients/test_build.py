@@ -200,11 +200,10 @@ def test_interruptions_everywhere_change_nothing(tmp_path, model, many_pairs, co
 
 
 def test_leftovers_of_a_killed_run_do_not_matter(tmp_path, model, many_pairs, contents, undisturbed):
-    """Killed before the plan was written: half-written temporary files and a pairs table of other data."""
+    """Killed before the plan was written: half-written temporary files."""
     directory = tmp_path / "index"
     directory.mkdir()
-    (directory / "pairs.parquet").write_bytes(b"of an earlier run")
-    for name in (".pairs.parquet", ".plan.json.123", f".{NAMES[1]}.{os.getpid()}", f".{NAMES[2]}.1"):
+    for name in (".pairs.parquet.123", ".plan.json.123", f".{NAMES[1]}.{os.getpid()}", f".{NAMES[2]}.1"):
         (directory / name).write_bytes(b"half")
     index = build_index(model, many_pairs(100), directory, SETTINGS)
     assert contents(directory) == undisturbed
@@ -243,6 +242,8 @@ def test_killed_build_resumes_to_the_byte(tmp_path, saved_case, builder, content
 
 # What is refused
 
+RESTORE = "restore that, or choose another output directory"
+
 
 @pytest.fixture
 def built(tmp_path, model, many_pairs):
@@ -261,7 +262,7 @@ def refusal(*arguments, **options):
 def test_index_of_another_model_is_refused(built, tiny_model, many_pairs, contents):
     before = contents(built)
     assert refusal(tiny_model(seed=1), many_pairs(5), built, SETTINGS) == (
-        f"{built}: this index was built with another model; choose another --output, or restore --model or --adapter"
+        f"{built} was begun with other content of the model (model.name, model.adapter); {RESTORE}"
     )
     assert contents(built) == before
 
@@ -269,7 +270,7 @@ def test_index_of_another_model_is_refused(built, tiny_model, many_pairs, conten
 def test_index_of_another_precision_is_refused(built, model, many_pairs):
     """The weights' bits differ too: what is named is what the person changed."""
     assert refusal(model.to(torch.bfloat16), many_pairs(5), built, SETTINGS) == (
-        f"{built}: this index was built with another precision; choose another --output, or restore --dtype"
+        f'{built} was begun with model.dtype "float32", now "bfloat16"; {RESTORE}'
     )
 
 
@@ -283,41 +284,36 @@ def test_index_of_other_data_is_refused(built, model, many_pairs):
         elif change == "tokens":
             pairs.rejected_ids[3][0] ^= 1
         assert refusal(model, pairs, built, SETTINGS) == (
-            f"{built}: this index was built with other data, or the same data tokenised differently; "
-            "choose another --output, or restore the data, input.chat or input.max_length"
+            f"{built} was begun with other content of the tokenised pairs "
+            f"(input.source, input.chat, input.max_length); {RESTORE}"
         )
 
 
 @pytest.mark.parametrize(
     ("change", "detail"),
     [
-        ({"projection_size": 4}, "projection_size was 3, now 4"),
-        ({"seed": 5}, "seed was 0, now 5"),
-        ({"layers": "upper"}, "layers was None, now 'upper'"),
-        ({"normalise": "mean"}, "normalise was 'sum', now 'mean'"),
-        ({"token_budget": 65}, "token_budget was 64, now 65"),
+        ({"projection_size": 4}, "index.projection_size 3, now 4"),
+        ({"seed": 5}, "index.seed 0, now 5"),
+        ({"layers": "upper"}, 'index.layers null, now "upper"'),
+        ({"normalise": "mean"}, 'index.normalise "sum", now "mean"'),
+        ({"token_budget": 65}, "index.token_budget 64, now 65"),
     ],
 )
 def test_index_of_other_settings_is_refused(built, model, many_pairs, change, detail):
     settings = PassSettings(**({"projection_size": 3, "token_budget": 64} | change))
-    assert refusal(model, many_pairs(5), built, settings) == (
-        f"{built}: this index was built with other settings ({detail}); choose another --output, or restore "
-        "the section index"
-    )
+    assert refusal(model, many_pairs(5), built, settings) == f"{built} was begun with {detail}; {RESTORE}"
 
 
 def test_index_of_another_reference_is_refused(built, model, many_pairs):
     message = refusal(
         model, many_pairs(5), built, SETTINGS, reference=lambda: pytest.fail("loaded"), reference_fingerprint="another"
     )
-    assert message == (
-        f"{built}: this index was built with another reference model; choose another --output, or restore --reference"
-    )
+    assert message == (f'{built} was begun with the reference model (model.reference) null, now "another"; {RESTORE}')
 
 
 def test_unfinished_index_is_checked_too(built, tiny_model, many_pairs):
     (built / "index.json").unlink()
-    assert "another model" in refusal(tiny_model(seed=1), many_pairs(5), built, SETTINGS)
+    assert "other content of the model" in refusal(tiny_model(seed=1), many_pairs(5), built, SETTINGS)
 
 
 def test_damaged_shard_is_named_and_rebuilt_once_deleted(built, model, many_pairs, contents):
@@ -331,8 +327,8 @@ def test_damaged_shard_is_named_and_rebuilt_once_deleted(built, model, many_pair
 
 def test_directory_that_cannot_be_made_is_refused(tmp_path, model, many_pairs):
     (tmp_path / "file").touch()
-    for directory in (tmp_path / "file", tmp_path / "file" / "index"):
-        assert "cannot be made" in refusal(model, many_pairs(5), directory, SETTINGS)
+    assert "is a file; name a directory" in refusal(model, many_pairs(5), tmp_path / "file", SETTINGS)
+    assert "cannot be written" in refusal(model, many_pairs(5), tmp_path / "file" / "index", SETTINGS)
 
 
 @pytest.mark.parametrize("failing", ["pairs.parquet", "plan.json", NAMES[0], NAMES[1], "index.json"])
@@ -358,7 +354,7 @@ def test_full_disk_leaves_a_run_that_resumes(tmp_path, model, many_pairs, conten
     message = refusal(model, many_pairs(100), directory, SETTINGS)
     assert message.startswith(f"{directory / failing}: cannot write (")
     assert "No space left on device" in message
-    assert message.endswith("free some space or choose another --output")
+    assert message.endswith("free some space or choose another output directory")
     assert not list(directory.glob(".*"))
     assert not (directory / failing).exists()
     room = True

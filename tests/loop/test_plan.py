@@ -112,7 +112,7 @@ def test_a_run_refuses_what_would_mix_two_configurations(tmp_path, stages, overr
     with pytest.raises(UserError) as raised:
         take_config(config(*([] if "methods" in overrides[0] else ["filter.methods=[none, random]"]), *overrides), run)
     assert message in str(raised.value)
-    assert "restore the value, or choose another --output" in str(raised.value)
+    assert "restore that, or choose another output directory" in str(raised.value)
     assert (run / "config.yaml").read_bytes() == before
 
 
@@ -126,6 +126,6 @@ def test_an_evaluation_that_no_longer_fits_is_kept(tmp_path):
 
 def test_another_s_directory_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(UserError, match="is there already and no run of congrad's"):
+    with pytest.raises(UserError, match="is not empty and is not a congrad run"):
         take_config(config(), tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"thesis.tex"}

@@ -216,7 +216,9 @@ def test_a_run_has_one_process_at_a_time(congrad, write_config, place):
     with FileLock(place / "out" / ".lock"):
         done = congrad("run", write_config(), "-o", "out", "-q")
     assert done.code == 2
-    assert done.err == "congrad: out: another congrad is at work there; wait for it, or choose another --output\n"
+    assert (
+        done.err == "congrad: out: another congrad is at work there; wait for it, or choose another output directory\n"
+    )
 
 
 @pytest.mark.bfloat16

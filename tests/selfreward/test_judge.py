@@ -168,7 +168,7 @@ def test_a_template_of_the_users_is_left_as_it_is(
     run_judge(generated, MODEL, Judge(template=str(path)), tmp_path / "judge")
     assert fake.requests[0].prompt == "Wie? So.\nScore: N, 0 to 5, in de"
     path.write_text("{prompt}{response}\nScore:")
-    with pytest.raises(UserError, match="was begun with template"):
+    with pytest.raises(UserError, match="was begun with other content of template"):
         run_judge(generated, MODEL, Judge(template=str(path)), tmp_path / "judge")
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from congrad.errors import UserError
-from congrad.exports.export import MARK
+from congrad.exports.export import EXPORT
 from congrad.preferences.locate import one_line
+from congrad.stage import is_finished
 
 REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 OWN_FILES = {".gitattributes"}
@@ -31,7 +32,7 @@ def push(directory: Path, repository: str, *, public: bool = False, api: Any = N
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
-    assert (directory / MARK).is_file(), "only a whole export is pushed"
+    assert is_finished(directory, EXPORT), "only a whole export is pushed"
     if REPOSITORY.fullmatch(repository) is None:
         raise UserError(f"--push-to-hub {repository!r}: no name of a repository; write USER/NAME")
     api = api or HfApi()
@@ -42,7 +43,7 @@ def push(directory: Path, repository: str, *, public: bool = False, api: Any = N
         if not public and not found.private:
             raise UserError(f"--push-to-hub {name}: is there and public; add --public, or choose another name")
         files = set(api.list_repo_files(name, repo_type="dataset"))
-        if files - OWN_FILES and MARK not in files:
+        if files - OWN_FILES and EXPORT.last not in files:
             raise UserError(f"--push-to-hub {name}: holds other files and no export of congrad's; choose another name")
         api.upload_folder(
             folder_path=directory,

@@ -29,14 +29,13 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from congrad.consensus.loss import margins
 from congrad.errors import UserError
-from congrad.filtering.outputs import write_rows
+from congrad.filtering.outputs import scores_table, write_run
 from congrad.filtering.run import read_preferences
-from congrad.gradients.build import pairs_fingerprint, triples
+from congrad.gradients.build import pairs_fingerprint, pairs_table, triples
 from congrad.gradients.index import GradientIndex
 from congrad.gradients.logps import Row, logged_logps
 from congrad.models.compute import settle_stage
@@ -49,7 +48,7 @@ from congrad.settings.consensus import PER_TOKEN, Loss
 from congrad.settings.input import Input
 from congrad.settings.model import Model, reference_of
 from congrad.settings.selection import Selection
-from congrad.stage import begin, content_key, finish
+from congrad.stage import STAGE, begin, content_key, forget_if_empty, read_json
 
 Method = Literal["none", "random", "reward-margin", "loss"]
 Reward = Literal["judge", "implicit", "likelihood"]
@@ -162,6 +161,7 @@ def _filter(
         "model": as_loaded(model) if needs_logps else None,
         "reference": as_loaded(reference) if needs_logps and reference is not None else None,
     }
+    forget_if_empty(output, "filter", "logps.jsonl", "kept.jsonl", "dropped.jsonl", "scores.parquet")
     if begin(output, "filter", settings):
         return warnings
     reason_N = list(pairs.reasons) if index is None else index.pairs["reason"].to_pylist()
@@ -180,19 +180,18 @@ def _filter(
         language_N = torch.from_numpy(np.unique(pairs.languages, return_inverse=True)[1])
         keep_N = select(torch.from_numpy(score_N), language_N, **asdict(baseline.selection))
         reason_N = reasons(keep_N, reason_N)
-    counts = dict(sorted(Counter(reason_N).items()))
-    write_rows(output, preferences, score_N, keep_N, column=SCORE_COLUMN)
-    pq.write_table(scores_table(pairs, usable, score_N, keep_N, reason_N, logps), output / "scores.parquet")
-    content = {
+    manifest = {
+        **read_json(output / STAGE.first),
         "congrad": 1,
         "rows": len(preferences),
         "kept": int(keep_N.sum()),
-        "reasons": counts,
+        "reasons": dict(sorted(Counter(reason_N).items())),
         "reward": baseline.reward,
         "index_used": needs_logps and index is not None,
         "warnings": warnings,
     }
-    finish(output, content)
+    table = scores_table(with_scores(pairs, usable, score_N, logps), keep_N, reason_N)
+    write_run(output, preferences, table, score_N, manifest, column=SCORE_COLUMN)
     return warnings
 
 
@@ -319,30 +318,13 @@ def finite(values_P: Floats) -> Floats:
     return np.where(np.isfinite(values_P), values_P, np.nan)
 
 
-def scores_table(
-    pairs: TokenisedPairs,
-    usable: list[int],
-    score_N: Floats,
-    keep_N: torch.Tensor,
-    reason_N: list[str],
-    logps: LogProbabilities | None,
-) -> pa.Table:
-    """scores.parquet: the filter's columns, without cosines."""
+def with_scores(pairs: TokenisedPairs, usable: list[int], score_N: Floats, logps: LogProbabilities | None) -> pa.Table:
+    """The pairs as an index has them, with their scores and the policy's log-probabilities; NaN is null."""
     logps_N2 = np.full((len(pairs), 2), np.nan)
     if logps is not None:
         logps_N2[usable] = logps.policy_P2
-    prompts = [(language, ids.tobytes()) for language, ids in zip(pairs.languages, pairs.prompt_ids, strict=True)]
-    groups = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
-    columns = {
-        "row": pa.array(pairs.rows, pa.int64()),
-        "language": pa.array(pairs.languages, pa.string()),
-        "group": pa.array([groups[prompt] for prompt in prompts], pa.int64()),
-        "score": pa.array(score_N.astype(np.float32), from_pandas=True),  # NaN becomes null
-        "keep": pa.array(keep_N.numpy(), pa.bool_()),
-        "reason": pa.array(reason_N, pa.string()),
-        "chosen_logp": pa.array(logps_N2[:, 0].astype(np.float32), from_pandas=True),
-        "rejected_logp": pa.array(logps_N2[:, 1].astype(np.float32), from_pandas=True),
-        "chosen_tokens": pa.array([len(ids) for ids in pairs.chosen_ids], pa.int32()),
-        "rejected_tokens": pa.array([len(ids) for ids in pairs.rejected_ids], pa.int32()),
-    }
-    return pa.table(columns)
+    table = pairs_table(pairs)
+    values = {"score": score_N, "chosen_logp": logps_N2[:, 0], "rejected_logp": logps_N2[:, 1]}
+    for name, values_N in values.items():
+        table = table.append_column(name, pa.array(values_N.astype(np.float32), from_pandas=True))
+    return table

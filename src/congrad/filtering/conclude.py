@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from congrad.filtering.fidelity import estimate_fidelity
-from congrad.filtering.outputs import write_outputs
+from congrad.filtering.outputs import languages_content, scores_table, write_run
 from congrad.filtering.score import ScoredRows, score
 from congrad.gradients.index import GradientIndex
 from congrad.models.memory import peak_memory
@@ -82,8 +83,10 @@ def conclude(
         "peak_memory_bytes": peak_memory(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
         "fidelity": fidelity,
         "warnings": warnings,
+        "reasons": dict(sorted(Counter(reason_N).items())),
     }
-    write_outputs(output, preferences, scored, keep_N, reason_N, manifest)
+    table = scores_table(scored.rows, keep_N, reason_N, scored.languages)
+    write_run(output, preferences, table, scored.score_N, manifest, languages=languages_content(scored))
     return FilterResult(output, scored, keep_N, warnings, manifest)
 
 

@@ -11,7 +11,7 @@ from congrad.errors import UserError
 from congrad.filtering.estimate import estimate
 from congrad.gradients.build import build_index
 from congrad.gradients.check import by_sketches
-from congrad.gradients.index import GradientIndex, is_finished, read_plan
+from congrad.gradients.index import INDEX, GradientIndex, read_plan
 from congrad.models.compute import settle_dtype
 from congrad.models.device import pick_device
 from congrad.models.identity import identities
@@ -23,6 +23,7 @@ from congrad.preferences.tokenise import TokenisedPairs, tokenise
 from congrad.progress import Listener, Progress
 from congrad.settings.model import reference_of
 from congrad.settings.tree import FilterConfig
+from congrad.stage import is_finished
 
 
 def make_index(
@@ -83,7 +84,7 @@ def _make_index(
     with identities(*([model] if reference is None else [model, reference])) as which:
         policy = load(model, device=device)
         model_fingerprint, *reference_fingerprint = [found() for found in which]
-    if rank.number == 0 and (dry_run or not is_finished(directory)):
+    if rank.number == 0 and (dry_run or not is_finished(directory, INDEX)):
         listener.on_stage("measuring a few pairs")
         listener.on_note(estimate(policy, pairs, config.index, rank.world_size))
     if dry_run:

@@ -1,13 +1,9 @@
 """The files of a run: scores.parquet, kept.jsonl, dropped.jsonl, languages.json and, last, manifest.json.
 
-All are written in a directory of their own and renamed when they are whole, so that a full disk leaves an earlier
-result as it was. The presence of manifest.json means that they belong together.
+They take their places together (`congrad.stage.staging`), so that a full disk leaves an earlier result as it was.
 """
 
-import shutil
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,46 +11,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from congrad.errors import UserError
-from congrad.files import json_line, versions, without_nan, write_json
-from congrad.filtering.directory import STAGING
+from congrad.files import json_line, versions, whole_file, without_nan, write_json
+from congrad.filtering.directory import RUN
 from congrad.filtering.score import ScoredRows
 from congrad.preferences import Preferences
+from congrad.stage import staging
 
 SCORE_COLUMN = "congrad_score"
 BATCH = 1000
 
 
-@contextmanager
-def staging(directory: Path) -> Iterator[Path]:
-    """An empty directory whose files take their places in `directory` when the block ends well: all or none.
-
-    manifest.json is taken away before and put there after the others; a report.html on what was there goes too.
-
-    Raises:
-        UserError: the disk is full or the place cannot be written.
-    """
-    new = directory / STAGING
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(new, ignore_errors=True)  # what a killed process left
-        new.mkdir()
-        yield new
-        for name in ("manifest.json", "report.html"):
-            (directory / name).unlink(missing_ok=True)
-        for path in sorted(new.iterdir(), key=lambda path: path.name == "manifest.json"):
-            path.replace(directory / path.name)
-    except OSError as error:
-        raise UserError(
-            f"{directory}: cannot write ({error.strerror}); free some space and run the command again"
-        ) from error
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-
-
-def write_rows(
-    directory: Path, preferences: Preferences, score_N: Any, keep_N: Any, *, column: str = SCORE_COLUMN
-) -> None:
+def write_selection(directory: Path, preferences: Preferences, score_N: Any, keep_N: Any, column: str) -> None:
     """kept.jsonl and dropped.jsonl: the input's own columns and the score in `column`, in input order."""
     dataset = preferences.dataset
     if column in dataset.column_names:
@@ -68,11 +35,14 @@ def write_rows(
                 (kept if stays else dropped).write(json_line(row))
 
 
-def scores_table(scored: ScoredRows, keep_N: Any, reason_N: list[str]) -> pa.Table:
-    """scores.parquet's columns in their order."""
-    rows = scored.rows
+def scores_table(rows: pa.Table, keep_N: Any, reason_N: list[str], languages: Sequence[str] = ()) -> pa.Table:
+    """scores.parquet's columns in their order.
+
+    Args:
+        rows: an index's pairs with `score`, `chosen_logp`, `rejected_logp` and a `cosine_*` for each of `languages`.
+    """
     columns = ["row", "language", "group", "score", "keep", "reason", "chosen_logp", "rejected_logp"]
-    columns += ["chosen_tokens", "rejected_tokens", *(f"cosine_{name}" for name in scored.languages)]
+    columns += ["chosen_tokens", "rejected_tokens", *(f"cosine_{name}" for name in languages)]
     rows = rows.drop_columns(["reason"]).append_column("keep", pa.array(np.asarray(keep_N), pa.bool_()))
     return rows.append_column("reason", pa.array(reason_N, pa.string())).select(columns)
 
@@ -93,23 +63,30 @@ def languages_content(scored: ScoredRows) -> dict[str, Any]:
     return result
 
 
-def write_outputs(
+def write_run(
     directory: Path,
     preferences: Preferences,
-    scored: ScoredRows,
-    keep_N: Any,
-    reason_N: list[str],
+    table: pa.Table,
+    score_N: Any,
     manifest: Mapping[str, Any],
+    *,
+    column: str = SCORE_COLUMN,
+    languages: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes the run's files; the manifest gains the counts by reason and the versions.
+    """Writes the run's files; the manifest gains the versions, and a report on what was there goes.
+
+    Args:
+        table: of scores.parquet.
+        score_N: the scores as the rows of kept.jsonl and dropped.jsonl have them in `column`.
+        languages: of languages.json, where the filter compares languages.
 
     Raises:
         UserError: the disk is full or the place cannot be written.
     """
-    counts = dict(sorted(Counter(reason_N).items()))
-    with staging(directory) as new:
-        write_rows(new, preferences, scored.score_N, keep_N)
-        with (new / "scores.parquet").open("wb") as file:
-            pq.write_table(scores_table(scored, keep_N, reason_N), file)
-        write_json(new / "languages.json", languages_content(scored))
-        write_json(new / "manifest.json", {**manifest, "reasons": counts, "versions": versions()})
+    with staging(directory, RUN, "report.html") as new:
+        write_selection(new, preferences, score_N, table["keep"].to_numpy(), column)
+        with whole_file(new / "scores.parquet") as file:
+            pq.write_table(table, file)
+        if languages is not None:
+            write_json(new / "languages.json", languages)
+        write_json(new / RUN.last, {**manifest, "versions": versions()})

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from congrad.errors import UserError
-from congrad.filtering.directory import check_output, is_run
+from congrad.filtering.directory import RUN, is_run
 from congrad.models.ranks import is_first
 from congrad.preferences.load import load_preferences
 from congrad.preferences.rows import Preferences, sample
@@ -22,6 +22,7 @@ from congrad.settings.input import Columns, Input
 from congrad.settings.model import Model
 from congrad.settings.selection import Selection
 from congrad.settings.tree import FilterConfig
+from congrad.stage import check_can_be_made, is_finished
 
 if TYPE_CHECKING:
     from congrad.filtering.conclude import FilterResult
@@ -52,7 +53,7 @@ def filter_preferences(
     config.check()
     started = time.monotonic()
     if is_first() and not dry_run:
-        check_output(output)
+        check_can_be_made(output, RUN)
     preferences = read_preferences(config.input, listener)
     listener.on_stage("starting PyTorch")
     from congrad.filtering.conclude import conclude
@@ -111,13 +112,13 @@ def refilter(
     config.check()
     target = run if output is None else Path(output)
     if target.resolve() != run.resolve():
-        check_output(target)
+        check_can_be_made(target, RUN)
         if (target / "index").exists():
-            raise UserError(f"--output {target} is a run with an index of its own; name a new or an empty directory")
+            raise UserError(f"output: {target} is a run with an index of its own; choose another output directory")
     preferences = read_preferences(config.input, listener)
     if preferences.fingerprint != old["data_fingerprint"]:
         raise UserError(
-            f"{config.input.source} has changed since {run} was made; filter it with --model and a new --output"
+            f"{config.input.source} has changed since {run} was made; filter it again into another output directory"
         )
     seconds = {"read": round(time.monotonic() - started, 3)}
     listener.on_stage("starting PyTorch")
@@ -129,8 +130,8 @@ def refilter(
 
 def read_run(run: Path) -> tuple[FilterConfig, Path, dict[str, Any]]:
     """The configuration of a finished run, the place of its index, and its whole manifest."""
-    path = run / "manifest.json"
-    if not path.is_file():
+    path = run / RUN.last
+    if not is_finished(run, RUN):
         state = "an unfinished run: give the command that began it once more" if is_run(run) else "no run of congrad's"
         raise UserError(f"{run} is {state}")
     try:

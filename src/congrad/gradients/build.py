@@ -20,14 +20,14 @@ import torch
 from transformers import PreTrainedModel
 
 from congrad.errors import UserError
-from congrad.files import write_json
+from congrad.files import whole_file, write_json
 from congrad.gradients.check import check_model
 from congrad.gradients.index import (
     FORMAT,
+    INDEX,
     GradientIndex,
     Shard,
     encode,
-    is_finished,
     open_index,
     read_plan,
     shards_of,
@@ -39,6 +39,7 @@ from congrad.gradients.space import count_weights, expert_space, gradient_space
 from congrad.models.ranks import Rank
 from congrad.progress import Progress
 from congrad.settings.index import PassSettings
+from congrad.stage import check_same, is_finished, make, sweep
 
 MIN_SHARD_PAIRS = 32  # on a CPU about a minute's work: what a kill may cost
 NUM_SHARDS = 256
@@ -119,40 +120,24 @@ def make_plan(
     }
 
 
-DIFFERENCES = {  # the precision is compared before the model, whose fingerprint depends on it
-    "dtype": ("another precision", "model.dtype"),
-    "model": ("another model", "model.name or model.adapter"),
-    "reference": ("another reference model", "model.reference"),
-    "data": ("other data, or the same data tokenised differently", "the data, input.chat or input.max_length"),
-    "settings": ("other settings", "the section index"),
-}
+def decided(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides an index's content, by the names that a person knows, in the order in which differences are named:
+    the precision before the model, whose fingerprint depends on it."""
+    return {
+        "model.dtype": plan.get("dtype"),
+        "the model (model.name, model.adapter)": plan.get("model"),
+        "the reference model (model.reference)": plan.get("reference"),
+        "the tokenised pairs (input.source, input.chat, input.max_length)": plan.get("data"),
+        "index": plan.get("settings"),
+    }
 
 
-def check_plan(found: Mapping[str, Any], wanted: Mapping[str, Any], directory: Path) -> None:
-    """Refuses an index that another model, other data or other settings made.
-
-    Raises:
-        UserError: names what differs and the mend.
-    """
-    for key, (difference, where) in DIFFERENCES.items():
-        if found.get(key) == wanted[key]:
-            continue
-        detail = ""
-        if key == "settings":
-            changed = [name for name in wanted[key] if found[key].get(name) != wanted[key][name]]
-            detail = "".join(f" ({name} was {found[key].get(name)!r}, now {wanted[key][name]!r})" for name in changed)
-        raise UserError(
-            f"{directory}: this index was built with {difference}{detail}; choose another --output, or restore {where}"
-        )
-    assert found == dict(wanted), "the plan depends on something that is not compared"
-
-
-def write_pairs(path: Path, pairs: Pairs) -> None:
+def pairs_table(pairs: Pairs) -> pa.Table:
     """pairs.parquet; `group` numbers the distinct prompts of each language."""
     keys = [(language, ids.tobytes()) for language, ids in zip(pairs.languages, pairs.prompt_ids, strict=True)]
     numbers: dict[tuple[str, bytes], int] = {}
     groups = [numbers.setdefault(key, len(numbers)) for key in keys]
-    table = pa.table(
+    return pa.table(
         {
             "row": pa.array(pairs.rows, pa.int64()),
             "language": pa.array(pairs.languages, pa.string()),
@@ -162,13 +147,11 @@ def write_pairs(path: Path, pairs: Pairs) -> None:
             "rejected_tokens": pa.array([len(ids) for ids in pairs.rejected_ids], pa.int32()),
         }
     )
-    temporary = path.with_name(f".{path.name}")
-    try:
-        pq.write_table(table, temporary)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot write ({error}); free some space or choose another --output") from error
+
+
+def write_pairs(path: Path, pairs: Pairs) -> None:
+    with whole_file(path) as file:
+        pq.write_table(pairs_table(pairs), file)
 
 
 def packs_of(positions: IntArray, lengths: IntArray, budget: int) -> Iterator[list[int]]:
@@ -197,22 +180,18 @@ def run_shards(
             write_tensors(path, work(shard))
 
 
-def begin(directory: Path, plan: Mapping[str, Any], pairs: Pairs, rank: Rank) -> None:
+def begin_index(directory: Path, plan: Mapping[str, Any], pairs: Pairs, rank: Rank) -> None:
     """Makes the directory with its plan, or checks that the plan that is there is the same."""
     found, path = read_plan(directory), directory / "pairs.parquet"
     if found is not None:
-        check_plan(found, plan, directory)
+        check_same(directory, decided(found), decided(plan))
+        assert found == dict(plan), "the plan depends on something that is not compared"
     if rank.number > 0:
         return
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{directory}: cannot be made ({error.strerror}); choose another --output") from error
-    for leftover in directory.glob(".*"):  # of a killed process: the other ranks write from the barrier on
-        leftover.unlink()
     if found is None:
-        path.unlink(missing_ok=True)
-        write_json(directory / "plan.json", plan)
+        make(directory, INDEX)
+        write_json(directory / INDEX.first, plan)
+    sweep(directory)  # the other ranks write from the barrier on
     if not path.exists():
         write_pairs(path, pairs)
 
@@ -263,7 +242,7 @@ def build_index(
         reference=reference_fingerprint,
     )
     shards, usable = shards_of(plan), np.flatnonzero(lengths)
-    if len(usable) and not is_finished(directory):  # before anything is written
+    if len(usable) and not is_finished(directory, INDEX):  # before anything is written
         some = triples(pairs, usable[:MAX_CHECKED].tolist())
         if not any(check_model(model, *triple) for triple in some):
             precision = str(model.dtype).removeprefix("torch.")
@@ -271,7 +250,7 @@ def build_index(
                 f"model {model.config.name_or_path!r}: no finite log-probability for the first {len(some)} pairs in "
                 f"{precision}; try another model.dtype, or fix the model's weights"
             )
-    begin(directory, plan, pairs, rank)
+    begin_index(directory, plan, pairs, rank)
     barrier()
     settings = PassSettings(**plan["settings"])
     budget = plan["settings"]["token_budget"]
@@ -314,16 +293,16 @@ def build_index(
             run("reference model", "reference", score)
     barrier()
     if rank.number == 0:
-        finish(directory, shards, seconds=time.monotonic() - started, has_reference=reference is not None)
+        finish_index(directory, shards, seconds=time.monotonic() - started, has_reference=reference is not None)
     barrier()
     return open_index(directory)
 
 
-def finish(directory: Path, shards: Sequence[Shard], *, seconds: float, has_reference: bool) -> None:
+def finish_index(directory: Path, shards: Sequence[Shard], *, seconds: float, has_reference: bool) -> None:
     """Writes index.json when every shard is there."""
     kinds = ("sketches", "reference") if has_reference else ("sketches",)
     missing = [p for kind in kinds for shard in shards if not (p := shard.path(directory, kind)).exists()]
     if missing:
-        raise UserError(f"{missing[0]}: not there; ranks on several hosts need an --output that all of them share")
-    if not (directory / "index.json").exists():
-        write_json(directory / "index.json", {"format": FORMAT, "shards": len(shards), "seconds": round(seconds, 3)})
+        raise UserError(f"{missing[0]}: not there; ranks on several hosts need to share the output directory")
+    if not is_finished(directory, INDEX):
+        write_json(directory / INDEX.last, {"format": FORMAT, "shards": len(shards), "seconds": round(seconds, 3)})

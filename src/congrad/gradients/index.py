@@ -29,9 +29,11 @@ from safetensors.torch import save
 
 from congrad.errors import UserError
 from congrad.files import write_atomically
+from congrad.stage import Kind, is_begun, is_finished
 
 FORMAT = 4  # raised when the same settings give other sketches or files, or when a plan says the same in other words
 SAME_FILES = (3, FORMAT)  # can be read: format 3 had other identities of models
+INDEX = Kind("index", first="plan.json", last="index.json")
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,9 @@ def read_plan(directory: Path, formats: tuple[int, ...] = (FORMAT,)) -> dict[str
     Raises:
         UserError: plan.json is damaged, or of another format.
     """
-    path = directory / "plan.json"
-    if not path.exists():
+    if not is_begun(directory, INDEX):
         return None
+    path = directory / INDEX.first
     try:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -152,10 +154,6 @@ def shards_of(plan: Mapping[str, Any]) -> tuple[Shard, ...]:
     return tuple(Shard(number, *span) for number, span in enumerate(pairwise(bounds)))
 
 
-def is_finished(directory: Path) -> bool:
-    return (directory / "index.json").exists()
-
-
 def open_index(directory: str | Path) -> GradientIndex:
     """Opens a finished index; sketches stay on disk.
 
@@ -164,7 +162,7 @@ def open_index(directory: str | Path) -> GradientIndex:
     """
     directory = Path(directory)
     plan = read_plan(directory, SAME_FILES)
-    if plan is None or not is_finished(directory):
+    if plan is None or not is_finished(directory, INDEX):
         state = "no gradient index" if plan is None else "the gradient index is unfinished"
         raise UserError(f"{directory}: {state}; run `congrad filter DATA --model MODEL --output {directory.parent}`")
     pairs, shards = read_pairs(directory / "pairs.parquet"), shards_of(plan)

@@ -11,12 +11,13 @@ from typing import Any, cast
 from congrad.errors import UserError
 from congrad.filtering.baselines import Baseline, filter_baseline
 from congrad.filtering.run import filter_preferences
-from congrad.gradients.index import is_finished, open_index
+from congrad.gradients.index import INDEX, open_index
 from congrad.progress import Listener
 from congrad.settings.consensus import Loss
 from congrad.settings.input import Input
 from congrad.settings.model import Model
 from congrad.settings.tree import FilterConfig, RunConfig
+from congrad.stage import is_finished
 from congrad.training.loss import max_length, normalise, preference_loss
 
 LOSSLESS = ("none", "random")
@@ -81,5 +82,5 @@ def filter_round(
     baseline = Baseline(
         method=cast("Any", method), selection=config.selection, loss=wanted.loss, seed=config.consensus.seed
     )
-    shared = open_index(index) if index is not None and is_finished(index) else None
+    shared = open_index(index) if index is not None and is_finished(index, INDEX) else None
     filter_baseline(baseline, wanted.input, wanted.model, output, index=shared, listener=listener)

@@ -15,8 +15,9 @@ from congrad.loop.config import as_yaml, read_config, resolved
 from congrad.loop.plan import STAGES, Stage, Step, layout
 from congrad.settings.section import shown
 from congrad.settings.tree import RunConfig
+from congrad.stage import Kind, is_begun, make
 
-CONFIG = "config.yaml"
+LOOP = Kind("run", first="config.yaml")  # what is finished are its stages
 READ_BY: dict[str, tuple[Stage, ...]] = {
     "model": STAGES[:-1],
     "prompts": STAGES[:-1],
@@ -50,10 +51,10 @@ def take_config(config: RunConfig, output: Path) -> list[str]:
     Raises:
         UserError: something else lies in `output`, or a key has changed that something there was made with.
     """
-    path = output / CONFIG
-    if not path.is_file():
-        check_new(output)
-        write_config(config, path)
+    path = output / LOOP.first
+    if not is_begun(output, LOOP):
+        make(output, LOOP)
+        write_atomically(path, as_yaml(config).encode())
         return []
     changes = changes_since(read_config(path), config, output)
     if not changes:
@@ -61,31 +62,17 @@ def take_config(config: RunConfig, output: Path) -> list[str]:
     said = [f"{key} was {shown(old)}, is {shown(new)} from here on" for key, old, new in changes]
     if any(fnmatch(key, pattern) for key, _, _ in changes for pattern in NEEDS_EVALUATION):
         said += put_away(output / "evaluate")
-    write_config(config, path)
+    write_atomically(path, as_yaml(config).encode())
     return said
 
 
 def dtype_of_run(output: Path) -> str | None:
     """The dtype that the run in `output` was begun in; None for a new run, or one that has made nothing yet."""
-    path = output / CONFIG
-    if not path.is_file():
+    if not is_begun(output, LOOP):
         return None
-    old = read_config(path)
+    old = read_config(output / LOOP.first)
     steps = layout(old, output).steps(old.rounds.count)
-    return old.model.dtype if any(step.begun for step in steps) else None
-
-
-def check_new(output: Path) -> None:
-    if output.exists() and (not output.is_dir() or any(not path.name.startswith(".") for path in output.iterdir())):
-        raise UserError(f"{output} is there already and no run of congrad's; choose another --output")
-
-
-def write_config(config: RunConfig, path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path.parent} cannot be made ({error.strerror}); choose another --output") from error
-    write_atomically(path, as_yaml(config).encode())
+    return old.model.dtype if any(step.holds_work for step in steps) else None
 
 
 def changes_since(old: RunConfig, new: RunConfig, output: Path) -> list[tuple[str, Any, Any]]:
@@ -96,13 +83,13 @@ def changes_since(old: RunConfig, new: RunConfig, output: Path) -> list[tuple[st
     """
     before, after = dict(flatten(resolved(old))), dict(flatten(resolved(new)))
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    steps = [step for step in layout(old, output).steps(max(old.rounds.count, new.rounds.count)) if step.begun]
+    steps = [step for step in layout(old, output).steps(max(old.rounds.count, new.rounds.count)) if step.holds_work]
     for key in keys:
         made = hindered_by(key, old, new, steps)
         if made is not None:
             raise UserError(
                 f"{output} was begun with {key} {shown(before.get(key))}, now {shown(after.get(key))}, and holds "
-                f"{made.directory.relative_to(output)}; restore the value, or choose another --output"
+                f"{made.directory.relative_to(output)}; restore that, or choose another output directory"
             )
     return [(key, before.get(key), after.get(key)) for key in keys]
 

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from congrad.errors import UserError
 from congrad.settings.tree import RunConfig
-from congrad.stage import is_finished
+from congrad.stage import holds_work, is_finished
 
 Stage = Literal["generate", "judge", "pair", "filter", "train", "evaluate"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -48,9 +48,9 @@ class Step:
         return is_finished(self.directory)
 
     @property
-    def begun(self) -> bool:
+    def holds_work(self) -> bool:
         """Whether there is anything of it that took work; a stage that stopped before that can begin anew."""
-        return self.finished or any(holds_anything(self.directory / name) for name in WORK.get(self.stage, ()))
+        return self.finished or any(holds_work(self.directory / name) for name in WORK.get(self.stage, ()))
 
     @property
     def title(self) -> str:
@@ -92,10 +92,6 @@ class Layout:
                         yield step
         if self.evaluates:
             yield self.step("evaluate", count)
-
-
-def holds_anything(path: Path) -> bool:
-    return any(path.iterdir()) if path.is_dir() else path.is_file() and path.stat().st_size > 0
 
 
 def layout(config: RunConfig, output: Path) -> Layout:

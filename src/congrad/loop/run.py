@@ -13,8 +13,9 @@ from filelock import FileLock, Timeout
 
 from congrad.errors import UserError
 from congrad.evaluation.run import opponents, row_name, run_evaluate
+from congrad.files import cannot_write
 from congrad.loop.filter import filter_config, filter_round
-from congrad.loop.growth import CONFIG, check_new, dtype_of_run, take_config
+from congrad.loop.growth import LOOP, dtype_of_run, take_config
 from congrad.loop.plan import INDEXED, NOT_FROM_PAIRS, Layout, Stage, Step, layout, steps_until
 from congrad.loop.take_pairs import PAIRS, take_pairs
 from congrad.models.compute import settle_dtype
@@ -27,6 +28,7 @@ from congrad.selfreward.prompts import load_prompts
 from congrad.settings.input import Columns, Input
 from congrad.settings.model import Model
 from congrad.settings.tree import METHODS, RunConfig
+from congrad.stage import make
 from congrad.training.loss import max_length
 from congrad.training.train import train
 
@@ -91,7 +93,7 @@ def with_dtype(config: RunConfig, output: Path, rank: Rank, listener: Listener) 
     if began_in == "auto" and config.model.dtype == "auto":
         raise UserError(
             f"{output} was begun by an older congrad, to which model.dtype auto was the checkpoint's; "
-            "choose another --output"
+            "choose another output directory"
         )
     initial, rounds = config.model, config.rounds
     model = settle_dtype(
@@ -131,18 +133,16 @@ def only_run(output: Path) -> Iterator[None]:
     Raises:
         UserError: another process has it, or something else lies in `output`.
     """
-    if not (output / CONFIG).is_file():
-        check_new(output)
+    make(output, LOOP)
+    lock = FileLock(output / LOCK)
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(output / LOCK)
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UserError(
-            f"{output}: another congrad is at work there; wait for it, or choose another --output"
+            f"{output}: another congrad is at work there; wait for it, or choose another output directory"
         ) from error
     except OSError as error:
-        raise UserError(f"{output} cannot be written ({error.strerror}); choose another --output") from error
+        raise cannot_write(output, error) from error
     try:
         yield
     finally:

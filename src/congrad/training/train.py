@@ -32,7 +32,7 @@ from congrad.progress import SILENT, Listener
 from congrad.settings.model import Model
 from congrad.settings.train import check_dpo_config
 from congrad.settings.training import Rounds
-from congrad.stage import STAGE, begin, finish, is_finished, write_rows
+from congrad.stage import begin, finish, forget, is_finished, write_rows
 from congrad.training.config import REFUSALS, defaults, is_cpu, make_dpo_config, quiet, refused
 from congrad.training.pairs import by_language, check_lengths, check_template, fingerprint_pairs, read_pairs
 
@@ -254,9 +254,7 @@ def taken_back_if_refused(output: Path, *, writes: bool) -> Iterator[None]:
         yield
     except UserError:
         if writes and last_checkpoint(output / CHECKPOINTS) is None and not (output / TRAINED).exists():
-            shutil.rmtree(output / CHECKPOINTS, ignore_errors=True)
-            for name in (LOG, STAGE):
-                (output / name).unlink(missing_ok=True)
+            forget(output, CHECKPOINTS, LOG)
         raise
 
 

@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.errors import UserError
+from congrad.files import cannot_write
 from congrad.models.load import LOADING_ERRORS, check_adapter, explained, load, parse_dtype
 from congrad.settings.model import Model
 from congrad.settings.training import Lora
@@ -151,7 +152,7 @@ def save_next(
             replace_directory(partial, output / "adapter")
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise UserError(f"{output}: cannot write ({error}); make room and run again") from error
+        raise cannot_write(output, error) from error
     return rounding
 
 

@@ -1,0 +1,264 @@
+"""The life of a directory: begun, filled, finished.
+
+    begun       its first file says what decides its content; other settings are refused by naming the first difference
+    filled      by rows (`RowLog`), or by shards and files that are whole or absent (`congrad.files.whole_file`)
+    finished    its last file, the manifest, is there
+
+What is made in one go has no first file of its own: `staging` replaces all its files together, the manifest last. The
+names of the first and the last file differ from kind to kind (`Kind`); for a stage of the loop they are
+
+    stage.json      the stage's name, its settings and fingerprints of its input
+    manifest.json   the same, what the stage has to say, and the versions
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from congrad.errors import UserError
+from congrad.files import cannot_write, versions, write_json
+
+MANIFEST, NEW = "manifest.json", ".new"
+TEMPORARY = re.compile(r"\..+\.\d+")  # what `whole_file` and a check leave when they are killed
+FINGERPRINT = re.compile(r"[0-9a-f]{16}|[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a kind of directory begins and ends.
+
+    Attributes:
+        name: for a person: "is not a congrad {name}".
+        first: the file that is written before all others.
+        last: the file that is written after all others.
+        mark: a key of `last` that makes a directory ours without `first`; None where it does not.
+    """
+
+    name: str
+    first: str
+    last: str = MANIFEST
+    mark: str | None = None
+
+
+STAGE = Kind("stage", "stage.json")
+
+
+def is_begun(directory: Path, kind: Kind = STAGE) -> bool:
+    return (directory / kind.first).is_file()
+
+
+def is_finished(directory: Path, kind: Kind = STAGE) -> bool:
+    return (directory / kind.last).is_file()
+
+
+def is_ours(directory: Path, kind: Kind) -> bool:
+    """Whether a directory of this kind was begun or finished here, or killed while its files took their places."""
+    return is_begun(directory, kind) or any(
+        _holds(place / kind.last, kind.mark) for place in (directory, directory / NEW)
+    )
+
+
+def _holds(path: Path, mark: str | None) -> bool:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and mark in content
+
+
+# To begin
+
+
+def check_can_be_made(directory: Path, kind: Kind) -> None:
+    """Checks that a directory is new, empty or one of ours, and that it can be written. Leaves it as it was.
+
+    Raises:
+        UserError: it is none of these, or cannot be written.
+    """
+    try:
+        if directory.exists() and not directory.is_dir():
+            raise UserError(f"output: {directory} is a file; name a directory")
+        if not is_ours(directory, kind) and _holds_files(directory):
+            raise UserError(
+                f"output: {directory} is not empty and is not a congrad {kind.name}; choose another output directory"
+            )
+        missing = [path for path in (directory, *directory.parents) if not path.exists()]
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            probe = directory / f".probe.{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        finally:
+            for path in missing:
+                if path.is_dir():
+                    path.rmdir()
+    except OSError as error:
+        raise UserError(
+            f"output: {directory} cannot be written ({error.strerror}); choose another output directory"
+        ) from error
+
+
+def _holds_files(directory: Path) -> bool:
+    """Whether anything is there but folders and temporary files, which a kill in the first moments leaves."""
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return any(not path.name.startswith(".") and path.parent.name != NEW for path in files)
+
+
+def make(directory: Path, kind: Kind) -> None:
+    """Makes a directory for its first file to be written.
+
+    Raises:
+        UserError: as `check_can_be_made`.
+    """
+    check_can_be_made(directory, kind)
+    directory.mkdir(parents=True, exist_ok=True)
+
+
+def sweep(directory: Path) -> None:
+    """Removes the temporary files of a killed process."""
+    for path in directory.glob(".*"):
+        if path.is_file() and TEMPORARY.fullmatch(path.name):
+            path.unlink()
+
+
+def check_same(directory: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Refuses to go on with what other settings began.
+
+    Raises:
+        UserError: names the first difference, in the order of `wanted`.
+    """
+    if found != wanted:
+        raise UserError(
+            f"{directory} was begun with {_difference(found, wanted)}; restore that, or choose another output directory"
+        )
+
+
+def _difference(found: Any, wanted: Any, where: str = "") -> str:
+    """The first setting that differs, in words."""
+    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
+        for key in (*wanted, *found):
+            if found.get(key) != wanted.get(key):
+                return _difference(found.get(key), wanted.get(key), f"{where}.{key}" if where else key)
+    if any(isinstance(value, str) and FINGERPRINT.fullmatch(value) for value in (found, wanted)):
+        return f"other content of {where}"
+    return f"{where} {json.dumps(found, ensure_ascii=False)}, now {json.dumps(wanted, ensure_ascii=False)}"
+
+
+def begin(directory: Path, name: str, settings: Mapping[str, Any]) -> bool:
+    """Makes a stage's directory, or goes on with one that the same settings began.
+
+    Args:
+        name: of the stage.
+        settings: all that decides its result, fingerprints of the input among them; anything that JSON takes, and
+            nothing that may differ between two calls that belong together (a port, an API key).
+
+    Returns:
+        Whether the stage is finished already.
+
+    Raises:
+        UserError: something else lies there, or the settings were others.
+    """
+    wanted = json.loads(json.dumps({"stage": name, "settings": settings}))
+    if is_begun(directory):
+        found = read_json(directory / STAGE.first)
+        if found.get("stage") != name:
+            raise UserError(
+                f"{directory} holds the stage {found.get('stage')!r}, not {name!r}; choose another output directory"
+            )
+        check_same(directory, found["settings"], wanted["settings"])
+    else:
+        make(directory, replace(STAGE, name=f"{name} stage"))
+        write_json(directory / STAGE.first, wanted)
+    sweep(directory)
+    return is_finished(directory)
+
+
+# To begin anew
+
+
+def holds_work(path: Path) -> bool:
+    """Whether there is anything that took work: a file's first line, or anything in a folder."""
+    if path.is_dir():
+        return any(path.iterdir())
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.readline().endswith(b"\n")
+
+
+def forget(directory: Path, *names: str) -> None:
+    """Takes a stage back that was begun: removes these files and folders, and its first file last."""
+    for path in (directory / name for name in (*names, STAGE.first)):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def forget_if_empty(directory: Path, name: str, rows: str, *others: str) -> None:
+    """Takes a stage back that was begun and stopped before its first row, so that it can begin with other settings.
+
+    Args:
+        rows: the file that its first row would be in.
+        others: files that it may have left beside it.
+    """
+    if is_finished(directory) or not is_begun(directory) or read_json(directory / STAGE.first).get("stage") != name:
+        return
+    if not holds_work(directory / rows):
+        forget(directory, rows, *others)
+
+
+# To end
+
+
+def finish(directory: Path, content: Mapping[str, Any]) -> None:
+    """Writes a stage's manifest: its settings, what it has to say, and the versions."""
+    write_json(directory / MANIFEST, {**read_json(directory / STAGE.first), **content, "versions": versions()})
+
+
+@contextmanager
+def staging(directory: Path, kind: Kind, *outdated: str) -> Iterator[Path]:
+    """An empty directory whose files take their places in `directory` when the block ends well: all or none.
+
+    The last file is taken away before and put there after the others, so that its presence means that they belong
+    together.
+
+    Args:
+        outdated: other files that speak of what was there, and go with it.
+
+    Raises:
+        UserError: the disk is full or the place cannot be written.
+    """
+    new = directory / NEW
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(new, ignore_errors=True)  # what a killed process left
+        new.mkdir()
+        yield new
+        for name in (kind.last, *outdated):
+            (directory / name).unlink(missing_ok=True)
+        for path in sorted(new.iterdir(), key=lambda path: path.name == kind.last):
+            path.replace(directory / path.name)
+    except OSError as error:
+        raise cannot_write(directory, error) from error
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Raises:
+    UserError: the file is missing or damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}); run the stage that wrote it again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no JSON object; run the stage that wrote it again")
+    return content
