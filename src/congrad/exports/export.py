@@ -8,9 +8,10 @@ from pathlib import Path
 from congrad.errors import UserError
 from congrad.exports.card import card
 from congrad.exports.configs import COMMANDS, CONFIG_FILES, CONFIGS, setup_of
-from congrad.exports.kept import KEPT, Run, kept_pairs, open_run
+from congrad.exports.kept import kept_pairs
 from congrad.exports.layouts import LAYOUTS, check_format
 from congrad.files import json_line, versions, write_atomically, write_json
+from congrad.filtering.finished import KEPT, Run, open_run
 from congrad.stage import file_fingerprint, read_json
 
 MARK = "congrad.json"  # written last: an export that is whole

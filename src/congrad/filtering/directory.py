@@ -7,6 +7,7 @@ from pathlib import Path
 from congrad.errors import UserError
 
 STAGING = ".new"
+SCORE_COLUMN = "congrad_score"
 
 
 def is_run(directory: Path) -> bool:

@@ -4,7 +4,6 @@ Settings and data are read and checked before PyTorch is imported, which takes s
 once. So this module imports nothing heavy; what comes after the reading is imported then.
 """
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from congrad.consensus.settings import Consensus, Loss
 from congrad.errors import UserError
-from congrad.filtering.directory import check_output, is_run
+from congrad.filtering.directory import check_output
 from congrad.filtering.settings import FilterConfig, Input
 from congrad.gradients.settings import PassSettings
 from congrad.models.ranks import is_first
@@ -100,7 +99,7 @@ def refilter(
     """
     run = Path(run)
     started = time.monotonic()
-    config, index_path, old = read_run(run)
+    config, index_path, old = stored_config(run)
     config = replace(
         config,
         loss=loss or Loss(),
@@ -126,17 +125,15 @@ def refilter(
     return conclude(config, preferences, open_index(index_path), target, seconds, listener)
 
 
-def read_run(run: Path) -> tuple[FilterConfig, Path, dict[str, Any]]:
+def stored_config(run: Path) -> tuple[FilterConfig, Path, dict[str, Any]]:
     """The configuration of a finished run, the place of its index, and its whole manifest."""
-    path = run / "manifest.json"
-    if not path.is_file():
-        state = "an unfinished run: give the command that began it once more" if is_run(run) else "no run of congrad's"
-        raise UserError(f"{run} is {state}")
+    from congrad.filtering.finished import open_run
+
+    manifest = open_run(run).manifest
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
         stored = manifest["config"]
         config = FilterConfig(Input(**stored["input"]), Model(**stored["model"]), index=PassSettings(**stored["index"]))
         index_path = Path(manifest["index"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); filter the data again with --model") from error
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{run / 'manifest.json'} is damaged ({error}); filter the data again with --model") from error
     return config, index_path if index_path.is_absolute() else run / index_path, manifest

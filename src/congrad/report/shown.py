@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from congrad.filtering.comparison import Array
+from congrad.filtering.finished import ScoredRun, read_rows
 from congrad.preferences.render import explicit
-from congrad.report.read import Array, Run, read_rows
 
 MAX_ALL = 3000  # pairs: up to here a page shows all
 SAMPLE = 1500  # about so many of more
@@ -37,7 +38,7 @@ class Shown:
     each: int | None
 
 
-def choose(run: Run, *, max_bytes: int, size_of: Callable[[dict[str, Any]], int], seed: int = 0) -> Shown:
+def choose(run: ScoredRun, *, max_bytes: int, size_of: Callable[[dict[str, Any]], int], seed: int = 0) -> Shown:
     """Chooses rows and reads their texts.
 
     Args:
@@ -85,7 +86,7 @@ def draw(score_N: Array, language_N: Array, each: int, seed: int) -> tuple[Array
     return columns[:, 0], columns[:, 1], columns[:, 2]
 
 
-def _texts(run: Run, positions: Array) -> list[dict[str, Any]]:
+def _texts(run: ScoredRun, positions: Array) -> list[dict[str, Any]]:
     hidden = {*NO_TEXT, "congrad_score", run.manifest["config"]["input"]["language_column"]}
     return [_text(row, hidden) for row in read_rows(run, positions.tolist())]
 

@@ -5,17 +5,14 @@ letters makes pairs all the same; these figures are where it shows.
 """
 
 import math
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.markup import escape
-from rich.table import Table
 
-from congrad.preferences.locate import one_line
+from congrad.tables import Number, Table, columns
 
 ALL = "all"
 Scores = Sequence[Sequence[float | None]]
@@ -27,7 +24,7 @@ COLUMNS = (
     ("parse_rate", "parsed", ".0%"),
     ("tie_rate", "tied", ".0%"),
     ("entropy_bits", "entropy, bits", ".2f"),
-    ("sample_difference", "samples apart", ".2f"),
+    ("sample_difference", "judge disagreement", ".2f"),
     ("alpha", "alpha", ".2f"),
     ("mean_score", "score", ".2f"),
     ("mean_length", "length", ".0f"),
@@ -180,24 +177,11 @@ def hygiene_warnings(hygiene: Mapping[str, Any]) -> list[str]:
 
 
 def hygiene_table(hygiene: Mapping[str, Any]) -> Table:
-    """The figures for a terminal, a row per language and one for all."""
-    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
-    table.add_column("language")
-    for _, title, _ in COLUMNS:
-        table.add_column(title, justify="right")
-    for name, cells, scored in _cells(hygiene):
-        table.add_row(escape(name), *cells, style="" if scored else "red")
-    return table
-
-
-def hygiene_markdown(hygiene: Mapping[str, Any]) -> str:
-    """The same as a Markdown table."""
-    lines = [["language", *(title for _, title, _ in COLUMNS)], ["---", *["---:"] * len(COLUMNS)]]
-    lines += [[re.sub(r"([\\`*_\[\]<>|~])", r"\\\1", name), *cells] for name, cells, _ in _cells(hygiene)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _cells(hygiene: Mapping[str, Any]) -> Iterator[tuple[str, list[str], int]]:
-    for name, row in [*hygiene["languages"].items(), (ALL, hygiene[ALL])]:
-        cells = ["-" if row[key] is None else format(row[key], form) for key, _, form in COLUMNS]
-        yield one_line(name), cells, row["scored"]
+    """The figures, a row per language and one for all; those whose judgements give no score at all are flagged."""
+    named = [*hygiene["languages"].items(), (ALL, hygiene[ALL])]
+    rows = [
+        [name, *(None if row[key] is None else Number(row[key], form) for key, _, form in COLUMNS)]
+        for name, row in named
+    ]
+    flagged = {number for number, (_, row) in enumerate(named) if not row["scored"]}
+    return Table(columns("language", *(title for _, title, _ in COLUMNS)), rows, flagged, has_total=True)
