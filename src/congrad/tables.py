@@ -5,6 +5,7 @@ Titles and texts may come from a data set. No printer lets them be obeyed, break
 
 import html
 import re
+import textwrap
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import rich.table
 from rich.text import Text
 
 MISSING, MINUS = "–", "−"
+NARROW = 8  # characters of a title that are not broken
 WIDTH = 80  # characters of a text in Markdown
 BIDI = range(0x202A, 0x202F), range(0x2066, 0x206A)
 BROKEN = {"Cc", "Cs"}  # control characters and halves of surrogate pairs
@@ -119,15 +121,19 @@ def to_terminal(table: Table, *, dense: bool = False, brief: bool = False) -> ri
     """The table for a terminal.
 
     Args:
-        dense: one space between columns.
+        dense: one space between columns, and titles broken between their words.
         brief: no intervals, and a difference beside its figure instead of below.
     """
     shown = rich.table.Table(box=None, pad_edge=False, collapse_padding=dense, header_style="bold")
-    for column in table.columns:
-        shown.add_column(Text(one_line(column.title)), justify="right" if column.right else "left", overflow="fold")
-    for number, row in enumerate(table.rows):
-        style = "red" if number in table.flagged else ""
-        shown.add_row(*(_terminal_cell(cell, brief) for cell in row), style=style)
+    rows = [[_terminal_cell(cell, brief) for cell in row] for row in table.rows]
+    for number, column in enumerate(table.columns):
+        title = one_line(column.title)
+        if dense and title:  # no wider than its longest word or what stands below
+            below = [len(line) for row in rows for line in row[number].plain.splitlines()]
+            title = textwrap.fill(title, max([NARROW, *map(len, title.split()), *below]), break_long_words=False)
+        shown.add_column(Text(title), justify="right" if column.right else "left", overflow="fold")
+    for number, row in enumerate(rows):
+        shown.add_row(*row, style="red" if number in table.flagged else "")
     return shown
 
 

@@ -124,7 +124,7 @@ def test_tables_show_every_language_and_escape_its_name() -> None:
     assert markdown[3] == r"| \|\[red\]ja | 1 | 0% | – | – | – | – | – | 2 | – |"
     assert markdown[4].startswith("| all | 5 | 70% |")
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(to_terminal(hygiene_table(hygiene), dense=True))
+    console.print(to_terminal(hygiene_table(hygiene)))
     text = console.export_text()
     assert "|[red]ja" in text
     assert "length ~ score" in text

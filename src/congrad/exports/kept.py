@@ -10,7 +10,7 @@ from congrad.stage import read_rows
 
 
 @dataclass(frozen=True)
-class Pair:
+class KeptPair:
     """One kept row: a prompt and two responses, all text or all lists of messages without null keys.
 
     Attributes:
@@ -29,7 +29,7 @@ class Pair:
         return not isinstance(self.chosen, str)
 
 
-def kept_pairs(run: Run) -> Iterator[Pair]:
+def kept_pairs(run: Run) -> Iterator[KeptPair]:
     """Yields the kept pairs in input order, the prompt taken out of the responses where the rows have none.
 
     Raises:
@@ -41,7 +41,7 @@ def kept_pairs(run: Run) -> Iterator[Pair]:
         prompt, chosen, rejected = explicit(row)
         if chat:
             prompt, chosen, rejected = as_chat(prompt, chosen, rejected)
-        yield Pair(f"{path}:{number}", _whole(prompt), _whole(chosen), _whole(rejected), row)
+        yield KeptPair(f"{path}:{number}", _whole(prompt), _whole(chosen), _whole(rejected), row)
 
 
 def _whole(side: str | list[Message]) -> str | list[Message]:

@@ -1,6 +1,6 @@
 """The report's charts as SVG and PNG, drawn by vl-convert without a browser, and the page's bundle of Vega.
 
-`python -m congrad.report.figures` bundles Vega anew, from the vl-convert that is installed.
+`python -m congrad.report.figures` bundles Vega again, from the vl-convert that is installed.
 
 Shapes: N input rows, L languages.
 """

@@ -1,4 +1,4 @@
-"""Is the judge worth listening to? What can be told of it from its own judgements, by language.
+"""Is the judge worth listening to? What can be said of it from its own judgements, by language.
 
 A judge that hardly parses, that gives everything the same score, that disagrees with itself or that only counts
 letters makes pairs all the same; these figures are where it shows.
@@ -33,12 +33,12 @@ COLUMNS = (
 
 
 def measure_hygiene(responses: Sequence[Mapping[str, Any]], scores: Scores, *, rubric: bool = True) -> dict[str, Any]:
-    """The figures of every language, and of all under `all`, as `hygiene.json` holds them. None: cannot be told.
+    """The figures of every language, and of all under `all`, as `hygiene.json` holds them. None: unknown.
 
     Args:
         responses: rows of `responses.jsonl`.
         scores: of each, in the same order.
-        rubric: the scores are points of a rubric; else real numbers, which no entropy is told of.
+        rubric: the scores are points of a rubric; else real numbers, which have no entropy.
 
     Returns:
         `languages`, each with
@@ -70,22 +70,22 @@ def _measure(responses: Sequence[Mapping[str, Any]], scores: Scores, rubric: boo
     mean = [math.fsum(each) / len(each) if each else None for each in parsed]
     judgements = sum(map(len, scores))
     lengths = [len(row["response"]) for row in responses]
-    told = [(length, score) for length, score in zip(lengths, mean, strict=True) if score is not None]
+    known = [(length, score) for length, score in zip(lengths, mean, strict=True) if score is not None]
     by_score: dict[int, list[int]] = {}
-    for length, score in told if rubric else []:
+    for length, score in known if rubric else []:
         by_score.setdefault(nearest(score), []).append(length)
     return {
         "responses": len(responses),
         "judgements": judgements,
-        "scored": len(told),
+        "scored": len(known),
         "parse_rate": rounded(sum(map(len, parsed)) / judgements) if judgements else None,
         "tie_rate": rounded(tie_rate([row["prompt_key"] for row in responses], mean)),
-        "entropy_bits": rounded(entropy_bits([nearest(score) for _, score in told])) if rubric else None,
+        "entropy_bits": rounded(entropy_bits([nearest(score) for _, score in known])) if rubric else None,
         "sample_difference": rounded(sample_difference(parsed)),
         "alpha": rounded(krippendorff_alpha(parsed)),
-        "mean_score": rounded(math.fsum(score for _, score in told) / len(told)) if told else None,
+        "mean_score": rounded(math.fsum(score for _, score in known) / len(known)) if known else None,
         "mean_length": rounded(sum(lengths) / len(lengths), 1) if lengths else None,
-        "length_correlation": rounded(spearman(*zip(*told, strict=True))) if told else None,
+        "length_correlation": rounded(spearman(*zip(*known, strict=True))) if known else None,
         "mean_length_by_score": {str(score): round(sum(own) / len(own), 1) for score, own in sorted(by_score.items())},
     }
 
