@@ -108,7 +108,7 @@ def columns(first: str, *others: str) -> list[Column]:
     return [Column(first, right=False), *map(Column, others)]
 
 
-def one_line(text: str) -> str:
+def cleaned(text: str) -> str:
     """Text without line breaks, control characters and marks that turn its direction."""
     kept = (c if unicodedata.category(c) not in BROKEN else " " for c in text if not any(ord(c) in r for r in BIDI))
     return " ".join("".join(kept).split())
@@ -127,7 +127,7 @@ def to_terminal(table: Table, *, dense: bool = False, brief: bool = False) -> ri
     shown = rich.table.Table(box=None, pad_edge=False, collapse_padding=dense, header_style="bold")
     rows = [[_terminal_cell(cell, brief) for cell in row] for row in table.rows]
     for number, column in enumerate(table.columns):
-        title = one_line(column.title)
+        title = cleaned(column.title)
         if dense and title:  # no wider than its longest word or what stands below
             below = [len(line) for row in rows for line in row[number].plain.splitlines()]
             title = textwrap.fill(title, max([NARROW, *map(len, title.split()), *below]), break_long_words=False)
@@ -149,7 +149,7 @@ def _terminal_cell(cell: Cell, brief: bool) -> Text:
 
 
 def _plain(cell: str | Link | None) -> str:
-    return MISSING if cell is None else one_line(cell.text if isinstance(cell, Link) else cell)
+    return MISSING if cell is None else cleaned(cell.text if isinstance(cell, Link) else cell)
 
 
 def _joined(*parts: str) -> str:
@@ -161,7 +161,7 @@ def _joined(*parts: str) -> str:
 
 def escape(text: str, width: int | None = WIDTH) -> str:
     """Text that Markdown shows as it is, on one line, cut to `width` characters."""
-    kept = one_line(text)
+    kept = cleaned(text)
     kept = kept if width is None or len(kept) <= width else f"{kept[: width - 1]}…"
     kept = kept.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     kept = re.sub(r"([\\`*_{}\[\]#|~@$]|:(?=\S)|^[+-](?= ))", r"\\\1", kept)

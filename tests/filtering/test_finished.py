@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from congrad.errors import UserError
-from congrad.filtering.finished import read_rows, read_run
+from congrad.filtering.finished import read_run, rows_at
 
 
 def test_a_run_is_read_as_it_was_written(run_directory, tmp_path):
@@ -31,7 +31,7 @@ def test_a_run_is_read_as_it_was_written(run_directory, tmp_path):
 def test_rows_are_those_of_their_positions(run_directory, tmp_path):
     run = read_run(run_directory(tmp_path / "run"))
     positions = [640, 0, 3, 100, 17]
-    rows = read_rows(run, positions)
+    rows = rows_at(run, positions)
     assert [row["chosen"] for row in rows] == [f"yes {position}" for position in positions]
     assert rows[2]["congrad_score"] is None  # row 3 has no score
 
@@ -43,13 +43,13 @@ def test_files_that_do_not_belong_together_are_refused(run_directory, tmp_path):
     everything = range(len(run))
     (directory / "kept.jsonl").write_text("".join(lines[1:]))
     with pytest.raises(UserError, match=r"kept.jsonl:\d+: not the row of scores.parquet; filter .* once more"):
-        read_rows(run, everything)
+        rows_at(run, everything)
     (directory / "kept.jsonl").write_text("".join(lines[:-1]))
     with pytest.raises(UserError, match="lacks rows"):
-        read_rows(run, everything)
+        rows_at(run, everything)
     (directory / "kept.jsonl").write_text("[]\n")
     with pytest.raises(UserError, match="cannot be read"):
-        read_rows(run, everything)
+        rows_at(run, everything)
 
 
 def test_what_is_missing_or_damaged_is_named(run_directory, tmp_path):

@@ -125,10 +125,6 @@ def means_of(content: Mapping[str, Any]) -> list[str]:
     return kinds or ["mean"] * (len(content["languages"]) > 1)
 
 
-def mean_title(kind: str) -> str:
-    return kind if kind == "mean" else f"{kind} mean"
-
-
 def tax_cells(report: Mapping[str, Any]) -> dict[str, dict[str, Cell]]:
     """The alignment tax that there is, by title and model: tasks by accuracy, texts by bits per byte."""
     return {
@@ -138,22 +134,36 @@ def tax_cells(report: Mapping[str, Any]) -> dict[str, dict[str, Cell]]:
     }
 
 
+def tax_table(report: Mapping[str, Any]) -> Table:
+    """The tax where there is nothing else to stand beside: rows are models."""
+    tax = tax_cells(report)
+    return Table(
+        columns("model", *tax), [[name, *(cells[name] for cells in tax.values())] for name in report["models"]]
+    )
+
+
 def metric_table(
-    content: Mapping[str, Any], models: Sequence[str], extra: Mapping[str, Mapping[str, Cell]] | None = None
+    content: Mapping[str, Any],
+    models: Sequence[str],
+    extra: Mapping[str, Mapping[str, Cell]] | None = None,
+    *,
+    by_language: bool = True,
 ) -> Table:
     """A metric's table: rows are models, columns languages, their means, and what `extra` adds by title and model."""
     unit, kinds, extra = content["unit"], means_of(content), extra or {}
+    languages = content["languages"] if by_language else []
     rows = [
         [
             name,
-            *(number(row["languages"].get(language), unit) for language in content["languages"]),
+            *(number(row["languages"].get(language), unit) for language in languages),
             *(number(row[kind], unit) for kind in kinds),
             *(cells[name] for cells in extra.values()),
         ]
         for name in models
         if (row := content["rows"].get(name)) is not None
     ]
-    return Table(columns("model", *content["languages"], *map(mean_title, kinds), *extra), rows)
+    means = (kind if kind == "mean" else f"{kind} mean" for kind in kinds)
+    return Table(columns("model", *languages, *means, *extra), rows)
 
 
 def harness_table(metrics: Sequence[Mapping[str, Any]], models: Sequence[str]) -> Table:
@@ -199,8 +209,7 @@ def evaluation_markdown(report: Mapping[str, Any]) -> str:
         lines += [f"## {escape(main['title'])}{', and the alignment tax' if tax else ''}", ""]
         lines += [to_markdown(metric_table(main, models, tax))]
     elif tax:
-        rows = [[name, *(cells[name] for cells in tax.values())] for name in models]
-        lines += ["## Alignment tax", "", to_markdown(Table(columns("model", *tax), rows))]
+        lines += ["## Alignment tax", "", to_markdown(tax_table(report))]
     lines += [
         f"Shares are in percent, with {percent} intervals; below each, its difference from "
         f"{escape(report['initial'])} on the same examples, in points. Bold: the interval of the difference leaves "

@@ -149,7 +149,7 @@ def _scored(run: Run, compared: Comparison, table: pa.Table) -> ScoredRun:
     )
 
 
-def read_rows(run: ScoredRun, positions: Sequence[int]) -> list[dict[str, Any]]:
+def rows_at(run: ScoredRun, positions: Sequence[int]) -> list[dict[str, Any]]:
     """The rows of kept.jsonl and dropped.jsonl at positions in the input order, which are the only lines parsed.
 
     Raises:

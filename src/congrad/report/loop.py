@@ -8,7 +8,7 @@ import rich.table
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 
-from congrad.evaluation.table import headline_of, mean_title, means_of, number, tax_cells
+from congrad.evaluation.table import headline_of, metric_table, number, tax_cells, tax_table
 from congrad.loop.dry_run import Cost
 from congrad.loop.plan import Step
 from congrad.loop.run import RunListener
@@ -120,25 +120,12 @@ def evaluation_tables(directory: Path, manifest: Mapping[str, Any]) -> Renderabl
     """What evaluation.md begins with, cut to fit a screen: means with their intervals, a row per model; then single
     languages without them, a column per model."""
     report = read_json(directory / "evaluation.json")
-    names, metric, tax = report["models"], headline_of(report), tax_cells(report)
-    kinds = [] if metric is None else [kind for kind in means_of(metric) if kind != "mean"]
-    rows: list[list[Cell]] = [
-        [
-            name,
-            *(number(metric["rows"][name][kind], metric["unit"]) for kind in kinds if metric),
-            *(cells[name] for cells in tax.values()),
-        ]
-        for name in names
-    ]
-    shown: list[RenderableType] = [
-        to_terminal(Table(columns("model", *map(mean_title, kinds), *tax), rows), dense=True)
-    ]
+    names, metric = report["models"], headline_of(report)
+    means = tax_table(report) if metric is None else metric_table(metric, names, tax_cells(report), by_language=False)
+    shown: list[RenderableType] = [to_terminal(means, dense=True)]
     if metric is not None:
         by_language: list[list[Cell]] = [
-            [
-                language,
-                *(number(metric["rows"][name]["languages"].get(language), metric["unit"]) for name in names),
-            ]
+            [language, *(number(metric["rows"][name]["languages"].get(language), metric["unit"]) for name in names)]
             for language in metric["languages"]
         ]
         shown += ["", to_terminal(Table(columns("language", *names), by_language), dense=True, brief=True)]

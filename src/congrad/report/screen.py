@@ -22,7 +22,7 @@ from congrad.filtering.conclude import FilterResult
 from congrad.filtering.outputs import languages_content
 from congrad.report.display import console
 from congrad.report.summary import LOW_FIDELITY, listed
-from congrad.tables import Cell, Column, Number, Table, columns, one_line, to_terminal
+from congrad.tables import Cell, Column, Number, Table, cleaned, columns, to_terminal
 
 
 def language_table(result: FilterResult, pairs: list[LanguagePair]) -> Table:
@@ -66,7 +66,7 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
     pairs = language_pairs(compared)
     out.print(to_terminal(language_table(result, pairs)))
     for line in conflict_lines(compared, pairs):
-        out.print(escape(one_line(line)))
+        out.print(escape(cleaned(line)))
     total, kept = len(result.keep_N), int(result.keep_N.sum())
     unscored = sum(1 for reason in result.scored.reason_N if reason)
     out.print(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from congrad.filtering.comparison import Array
-from congrad.filtering.finished import ScoredRun, read_rows
+from congrad.filtering.finished import ScoredRun, rows_at
 from congrad.preferences.render import explicit
 
 MAX_ALL = 3000  # pairs: up to here a page shows all
@@ -47,7 +47,7 @@ def choose(run: ScoredRun, *, max_bytes: int, size_of: Callable[[dict[str, Any]]
         seed: of the random part.
 
     Raises:
-        UserError: see `read_rows`.
+        UserError: see `rows_at`.
     """
     if len(run) <= MAX_ALL:
         positions = np.arange(len(run))
@@ -88,7 +88,7 @@ def draw(score_N: Array, language_N: Array, each: int, seed: int) -> tuple[Array
 
 def _texts(run: ScoredRun, positions: Array) -> list[dict[str, Any]]:
     hidden = {*NO_TEXT, "congrad_score", run.manifest["config"]["input"]["language_column"]}
-    return [_text(row, hidden) for row in read_rows(run, positions.tolist())]
+    return [_text(row, hidden) for row in rows_at(run, positions.tolist())]
 
 
 def _text(row: dict[str, Any], hidden: set[str]) -> dict[str, Any]:
