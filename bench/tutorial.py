@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from congrad.errors import UserError
-from congrad.report.agreement import conflicts
-from congrad.report.read import Run, read_run
+from congrad.filtering.finished import ScoredRun, read_run
 
 PAGE = Path(__file__).parents[1] / "docs" / "tutorial.md"
 CLOSE = 0.03  # of scores and cosines: bfloat16 and float32 differ by less, and so do processors
@@ -73,12 +72,12 @@ def read_table(text: str) -> Table:
     return Table(rows, int(kept[1]), int(kept[2]), float(fidelity[1]))
 
 
-def run_table(run: Run) -> Table:
+def run_table(run: ScoredRun) -> Table:
     """The same from a run's files."""
-    conflict_LL, rows = conflicts(run), []
+    compared, rows = run.compared, []
     for code, language in enumerate(run.languages):
         own_N = run.language_N == code
-        cosine_L = run.cosine_LL[code].copy()
+        cosine_L = compared.cosine_LL[code].copy()
         cosine_L[code] = np.nan
         other = int(np.nanargmin(cosine_L))
         rows.append(
@@ -89,8 +88,8 @@ def run_table(run: Run) -> Table:
                 mean=float(np.nanmean(run.score_N[own_N])),
                 kept_mean=float(np.nanmean(run.score_N[own_N & run.keep_N])),
                 cosine=float(cosine_L[other]),
-                high=float(run.high_LL[code, other]),
-                conflict=bool(conflict_LL[code, other]),
+                high=float(compared.high_LL[code, other]),
+                conflict=bool(compared.conflict_LL[code, other]),
             )
         )
     fidelity = run.manifest["fidelity"]["estimated_spearman"]

@@ -16,6 +16,7 @@ import pytest
 import torch
 from tests.bfloat16 import pytest_runtest_call, pytest_runtest_setup
 from tests.files import write_jsonl
+from tests.runs import make_run
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -171,3 +172,8 @@ def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for process in processes:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture(scope="session")
+def run_directory() -> Callable[..., Path]:
+    return make_run

@@ -220,7 +220,7 @@ def test_an_unfinished_or_damaged_run_is_named(congrad, run):
         (run / "manifest.json").write_text(damaged)
         done = congrad("filter", run)
         assert done.refused, done.err
-        assert f"{run / 'manifest.json'} is damaged" in done.err
+        assert str(run / "manifest.json") in done.err
     (run / "manifest.json").write_text(text)
     shard = run / "index" / "sketches-00000.safetensors"
     shard.write_bytes(shard.read_bytes()[:100])

@@ -1,11 +1,9 @@
 """What is on the screen: figures that fit, and a dataset's text that cannot dress itself up."""
 
-from types import SimpleNamespace
+import json
 
 import pytest
-import torch
 
-from congrad.report import screen
 from congrad.words import human_bytes, human_time
 
 
@@ -47,21 +45,59 @@ def test_the_lowest_cosine_stands_beside_its_interval(congrad, save_rows, make_r
     assert all(line.endswith("conflict") for line in lines)
 
 
-def test_conflicts_by_chance_are_told_where_there_are_many_couples(capsys, monkeypatch):
-    def shown(num_languages: int) -> str:
-        monkeypatch.setattr(screen, "strongest_conflict", lambda *_: "xx -0.30 [-0.50, -0.10] conflict")
-        names = [f"l{number}" for number in range(num_languages)]
-        rows = torch.arange(num_languages)
-        scored = SimpleNamespace(
-            languages=names, score_N=torch.ones(num_languages), language_N=rows, reason_N=[""] * num_languages
-        )
-        keep_N, manifest = rows >= 0, {"fidelity": {"estimated_spearman": None}}
-        result = SimpleNamespace(scored=scored, keep_N=keep_N, manifest=manifest, warnings=[])
-        screen.show_result(result, quiet=True)
-        return capsys.readouterr().out
+@pytest.fixture
+def turned(save_rows, make_rows, tmp_path):
+    """Pairs of four languages: de and en answer alike, xx and yy the other way round."""
+    rows = make_rows(30, ("de",))
+    back = [row | {"chosen": row["rejected"], "rejected": row["chosen"]} for row in rows]
+    languages = (("de", rows), ("en", rows), ("xx", back), ("yy", back))
+    return save_rows(tmp_path / "pairs.jsonl", [row | {"language": name} for name, own in languages for row in own])
 
-    expected = (
-        "conflict: the interval lies below zero; of 28 couples of languages about 1 would have such a one by chance"
-    )
-    assert expected in shown(8).splitlines()
-    assert "by chance" not in shown(3)
+
+def test_every_conflict_is_on_the_screen(congrad, turned, tiny_directory, tmp_path):
+    """Those too that are not a language's lowest cosine."""
+    done = congrad("filter", turned, "-m", tiny_directory, "-o", tmp_path / "run", "-q")
+    (line,) = [line for line in done.out.splitlines() if line.startswith("conflicts")]
+    assert sorted(part.split(" [")[0] for part in line.split(": ")[1].replace("], ", "]|").split("|")) == [
+        *("de – xx -1.00", "de – yy -1.00", "en – xx -1.00", "en – yy -1.00")
+    ]
+    assert "by chance" not in done.out, "of 6 language pairs none"
+
+
+def test_the_least_number_of_pairs_stands_in_one_place(congrad, turned, tiny_directory, monkeypatch, tmp_path):
+    def filtered(name: str) -> tuple[str, str, str, list, str]:
+        run = tmp_path / name
+        done = congrad("filter", turned, "-m", tiny_directory, "-o", run, "--format", "trl")
+        assert done.code == 0, done.err
+        content = json.loads((run / "languages.json").read_text())
+        page = (run / "report.html").read_text()
+        card = (run / "trl" / "README.md").read_text()
+        return (
+            done.out,
+            done.err,
+            card,
+            content["conflict"],
+            page[page.index('id="summary"') : page.index('id="trust"')],
+        )
+
+    out, err, card, conflict, page = filtered("few")
+    assert conflict[0] == [None, False, True, True]
+    assert "conflicts (the whole interval" in out
+    assert "can't tell" not in out
+    assert "fewer than" not in err
+    assert card.count("| yes |") == 4
+    assert "4 language pairs" in page
+    assert "with 20 or more pairs in both" in page
+    assert page.count("<td>conflict</td>") == 4
+
+    monkeypatch.setattr("congrad.consensus.conflict.MIN_PAIRS", 31)
+    out, err, card, conflict, page = filtered("many")
+    assert conflict == [[None] * 4] * 4
+    assert "conflicts (the whole interval" not in out
+    assert "can't tell whether these conflict: de (30), en (30), xx (30) and yy (30); a language needs 31 pairs" in out
+    assert "fewer than 31 pairs" in err
+    assert card.count("| can't tell |") == 4
+    assert "can’t tell" in page
+    assert "with 31 or more pairs in both" in page
+    assert page.count("<td>can’t tell</td>") == 6
+    assert json.loads((tmp_path / "many" / "languages.json").read_text())["conflict_min_pairs"] == 31

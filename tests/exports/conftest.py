@@ -44,8 +44,12 @@ def make_run(tmp_path: Path) -> MakeRun:
         languages = ["de", "<b>|x"]
         content = {
             "languages": languages,
+            "num_pairs": [30, 30],
             "cosine": [[1.0, -0.31], [-0.31, 1.0]],
             "cosine_interval": [[[1.0, 1.0], [-0.42, -0.2]], [[-0.42, -0.2], [1.0, 1.0]]],
+            "cosine_corrected": [[1.0, None], [None, 1.0]],
+            "cosine_after_surgery": [[1.0, 0.0], [0.0, 1.0]],
+            "consensus_weights": [0.5, 0.5],
         }
         (run / "languages.json").write_text(json.dumps(content), encoding="utf-8")
         scores = {"language": ["de", "de", "<b>|x"], "keep": [True, False, True]}

@@ -109,17 +109,18 @@ class TestRefusals:
             export_run(make_run(PLAIN), "trk")
 
     def test_no_run(self, tmp_path):
-        with pytest.raises(UserError, match="is no run of congrad's"):
+        with pytest.raises(UserError, match="is not a run of congrad"):
             export_run(tmp_path, "trl")
 
     def test_unfinished_run(self, tmp_path):
         (tmp_path / "index").mkdir()
+        (tmp_path / "index" / "plan.json").write_text("{}")
         with pytest.raises(UserError, match="is an unfinished run: give the command that began it once more"):
             export_run(tmp_path, "trl")
 
     def test_manifest_of_something_else(self, tmp_path):
         (tmp_path / "manifest.json").write_text("{}")
-        with pytest.raises(UserError, match="is no run of congrad's filter"):
+        with pytest.raises(UserError, match="is not a run of congrad's filter"):
             export_run(tmp_path, "trl")
 
     def test_directory_of_something_else(self, make_run, tmp_path):

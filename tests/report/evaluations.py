@@ -2,8 +2,6 @@
 
 import json
 
-from congrad.evaluation.table import escape
-
 HOSTILE = "</script><script>executed.push(1)</script><img src=x onerror=executed.push(2)>"
 
 
@@ -33,17 +31,18 @@ def evaluation(models, languages):
             {
                 "key": key,
                 "title": title,
-                "part": "preference",
+                "part": key.partition("/")[0],
                 "unit": unit,
                 "higher_is_better": unit == "percent",
                 "languages": languages,
                 "rows": rows,
             }
             for key, title, unit in (
-                ("preference/implicit", escape("Held-out pairs, arc_easy <b>"), "percent"),
-                ("task/x", "Texts", "bits"),
+                ("preference/implicit", "Held-out pairs, arc_easy <b>", "percent"),
+                ("task/x/bits-per-byte", "Texts, bits per byte", "bits"),
             )
         ],
         "tax": {"accuracy": {name: figure(0.4, -0.01) for name in models}, "bits_per_byte": {}},
+        "contests": [],
         "notes": [f"note {HOSTILE}"],
     }

@@ -84,7 +84,7 @@ def test_the_page_s_command_filters_as_the_run_was_filtered(filtered, tmp_path):
 def test_mistakes_are_told(tmp_path, run_directory):
     done = call("report", tmp_path / "nothing")
     assert isinstance(done.exception, UserError)
-    assert "is no finished run" in str(done.exception)
+    assert "is not a run of congrad" in str(done.exception)
     directory = run_directory(tmp_path / "run", each=3)
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot be made"):

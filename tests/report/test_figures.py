@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from congrad.errors import UserError
+from congrad.filtering.finished import read_run
 from congrad.report.figures import bin_rows, bundled_vega, figures, heatmap_rows, length_rows, write_figures
 from congrad.report.html import asset
-from congrad.report.read import read_run
 from congrad.report.themes import THEMES
 
 
@@ -40,7 +40,7 @@ def test_the_bars_hold_every_scored_pair(run_directory, tmp_path):
 
 def test_the_diagonal_is_empty_and_the_scale_symmetric(run_directory, tmp_path):
     run = read_run(run_directory(tmp_path / "run", conflict=(0, 2)))
-    rows, limit = heatmap_rows(run, run.cosine_LL, np.arange(13))
+    rows, limit = heatmap_rows(run, run.compared.cosine_LL, np.arange(13))
     assert limit == pytest.approx(0.4)
     assert [row["value"] for row in rows if row["row"] == row["column"]] == [None] * 13
     assert [(row["row"], row["column"]) for row in rows if row["conflict"]] == [("ar", "el"), ("el", "ar")]

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 from congrad.errors import UserError
-from congrad.report.agreement import couples
+from congrad.filtering.comparison import language_pairs
+from congrad.filtering.finished import read_run
 from congrad.report.filter_page import short
-from congrad.report.html import embed, typed, visible
-from congrad.report.read import read_run
+from congrad.report.html import embed, typed
 from congrad.report.summary import exact_percent, listed, percent, rule_in_words, summarise, unscored
 from congrad.report.write import write_report
 from congrad.settings.selection import Selection
+from congrad.tables import visible
 
 
 def data_of(path):
@@ -105,7 +106,7 @@ def test_a_page_elsewhere_and_a_place_that_cannot_be_written(run_directory, tmp_
 
 def summary_of(directory):
     run = read_run(directory)
-    return summarise(run, couples(run))
+    return summarise(run, language_pairs(run.compared))
 
 
 def test_a_summary_of_a_conflict(run_directory, tmp_path):
@@ -113,12 +114,12 @@ def test_a_summary_of_a_conflict(run_directory, tmp_path):
     kept = (tmp_path / "run" / "kept.jsonl").read_text().count("\n")
     assert found.headline == f"{kept} of 650 pairs stay: the best-aligned 50% of every language."
     facts = {name: (number, text) for name, number, text in found.facts}
-    assert facts["Conflicts beyond noise"] == ("1 couple", "strongest: el and fr, cosine −0.40 [−0.60, −0.20]")
+    assert facts["Conflicts beyond noise"] == ("1 language pair", "strongest: el and fr, cosine −0.40 [−0.60, −0.20]")
     assert facts["Fidelity"] == (
         "0.97",
         "estimated rank correlation with uncompressed gradients: the ranking can be trusted",
     )
-    assert [(couple.first, couple.second) for couple in found.conflicts] == [("el", "fr")]
+    assert [(pair.first, pair.second) for pair in found.conflicts] == [("el", "fr")]
     told = " ".join(step.text for step in found.steps)
     assert "Read some dropped pairs of el and fr below" in told
     assert [step.command for step in found.steps if step.command] == [

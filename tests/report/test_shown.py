@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
+from congrad.filtering.finished import read_run
 from congrad.report import shown
-from congrad.report.read import read_run
 from congrad.report.shown import LEAST, MOST, RANDOM, choose, draw
 
 

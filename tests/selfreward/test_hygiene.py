@@ -9,7 +9,6 @@ from rich.console import Console
 
 from congrad.selfreward.hygiene import (
     entropy_bits,
-    hygiene_markdown,
     hygiene_table,
     hygiene_warnings,
     krippendorff_alpha,
@@ -19,6 +18,7 @@ from congrad.selfreward.hygiene import (
     spearman,
     tie_rate,
 )
+from congrad.tables import to_markdown, to_terminal
 
 
 def test_alpha_is_that_of_the_published_example() -> None:
@@ -118,13 +118,13 @@ def test_real_numbers_have_no_entropy() -> None:
 
 def test_tables_show_every_language_and_escape_its_name() -> None:
     hygiene = measure_hygiene(*rows())
-    markdown = hygiene_markdown(hygiene).splitlines()
+    markdown = to_markdown(hygiene_table(hygiene)).splitlines()
     assert markdown[0].startswith("| language | answers | parsed | tied | entropy, bits |")
     assert markdown[2] == "| de | 4 | 88% | 50% | 1.00 | 0.33 | 0.91 | 2.88 | 25 | +0.95 |"
-    assert markdown[3] == r"| \|\[red\]ja | 1 | 0% | - | - | - | - | - | 2 | - |"
+    assert markdown[3] == r"| \|\[red\]ja | 1 | 0% | – | – | – | – | – | 2 | – |"
     assert markdown[4].startswith("| all | 5 | 70% |")
     console = Console(width=200, record=True, file=io.StringIO())
-    console.print(hygiene_table(hygiene))
+    console.print(to_terminal(hygiene_table(hygiene)))
     text = console.export_text()
     assert "|[red]ja" in text
     assert "length ~ score" in text

@@ -28,7 +28,7 @@ from congrad.evaluation.measure import (
 )
 from congrad.evaluation.preference import held_out_pairs
 from congrad.evaluation.report import make_report
-from congrad.evaluation.table import to_markdown
+from congrad.evaluation.table import evaluation_markdown
 from congrad.evaluation.tasks import load_task
 from congrad.evaluation.verdict import read_template
 from congrad.evaluation.winrate import alpaca_outputs, contests_of, verdict_rows
@@ -109,7 +109,7 @@ def run_evaluate(
     if settings.win_rate is not None:
         write_rows(output / VERDICTS, verdict_rows(found.judged))
     write_json(output / "evaluation.json", without_nan(report))
-    write_atomically(output / "evaluation.md", to_markdown(report).encode("utf-8", "surrogatepass"))
+    write_atomically(output / "evaluation.md", evaluation_markdown(report).encode("utf-8", "surrogatepass"))
     finish(output, {"warnings": report["notes"]})
 
 

@@ -1,22 +1,21 @@
-"""The evaluation's table: figures with intervals and deltas to M0, as JSON and as Markdown.
-
-Names of languages, models and tasks come from data sets and are escaped.
-"""
+"""The evaluation's tables: figures with intervals and deltas to M0, as JSON, and what is printed of that."""
 
 import math
-import re
-import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from congrad.evaluation.intervals import Figure, mean
+from congrad.tables import Cell, Number, Table, columns, escape, to_markdown
 
 Unit = Literal["percent", "bits", "plain"]
 PART_TITLES = {"preference": "Held-out preferences", "win-rate": "Win rates", "task": "Local tasks"}
 MEANS = ("seen", "unseen", "mean")
-WIDTH = 80
-BIDI = range(0x202A, 0x202F), range(0x2066, 0x206A)
+FORMS = {"percent": (".1f", 100), "bits": (".3f", 1), "plain": (".2f", 1)}
+TAXES: tuple[tuple[str, str, Unit], ...] = (
+    ("accuracy", "tasks", "percent"),
+    ("bits_per_byte", "bits per byte ↓", "bits"),
+)
 
 
 @dataclass(frozen=True)
@@ -107,162 +106,129 @@ def metric_content(
     }
 
 
-# Markdown
+# What is printed
 
 
-def escape(text: str) -> str:
-    """Text that Markdown shows as it is, on one line and in one cell."""
-    kept = "".join(c if unicodedata.category(c) != "Cc" else " " for c in text if not any(ord(c) in r for r in BIDI))
-    kept = " ".join(kept.split())
-    kept = kept if len(kept) <= WIDTH else f"{kept[: WIDTH - 1]}…"
-    kept = kept.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    kept = re.sub(r"([\\`*_{}\[\]()#+!|~:@$])", r"\\\1", kept)
-    return re.sub(r"\bwww\.", r"www\\.", kept, flags=re.IGNORECASE)
-
-
-def cell(content: Mapping[str, Any] | None, unit: Unit, *, intervals: bool = True) -> str:
-    """A figure over its delta: `61.2 [55.1, 67.0]<br>+11.2 [+5.1, +17.0]`, the delta bold where it is clear of zero.
-
-    Without `intervals` it is `61.2<br>+11.2`, bold all the same.
-    """
+def number(content: Mapping[str, Any] | None, unit: Unit) -> Number | None:
+    """A figure of the JSON as a cell."""
     if content is None or content["value"] is None:
-        return "–"
-    text = number(content["value"], unit)
-    if intervals and content["low"] is not None and content["low"] != content["high"]:
-        text += f" [{number(content['low'], unit)}, {number(content['high'], unit)}]"
-    if content.get("delta") is None:
-        return text
-    delta = number(content["delta"], unit, signed=True)
-    low, high = content["delta_low"], content["delta_high"]
-    if intervals and low is not None:
-        delta += f" [{number(low, unit, signed=True)}, {number(high, unit, signed=True)}]"
-    if low is not None and (low > 0 or high < 0):
-        delta = f"**{delta}**"
-    return f"{text}<br>{delta}"
+        return None
+    form, scale = FORMS[unit]
+    bounds = {field: content.get(field) for field in ("low", "high", "delta", "delta_low", "delta_high")}
+    return Number(content["value"], form, scale, **bounds)
 
 
-def number(value: float, unit: Unit, *, signed: bool = False) -> str:
-    digits = {"percent": 1, "bits": 3, "plain": 2}[unit]
-    text = f"{100 * value if unit == 'percent' else value:{'+' if signed else ''}.{digits}f}"
-    return re.sub(r"^[-+](0\.?0*)$", r"\1", text)  # no -0.0
+def means_of(content: Mapping[str, Any]) -> list[str]:
+    """The means that say something: of seen and of unseen languages, else of all where there are several."""
+    rows = content["rows"].values()
+    kinds = [kind for kind in ("seen", "unseen") if any(row[kind]["value"] is not None for row in rows)]
+    return kinds or ["mean"] * (len(content["languages"]) > 1)
 
 
-def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table; cells are escaped already."""
-    lines = [f"| {' | '.join(header)} |", f"|---|{'---:|' * (len(header) - 1)}"]
-    return [*lines, *(f"| {' | '.join(row)} |" for row in rows), ""]
+def tax_cells(report: Mapping[str, Any]) -> dict[str, dict[str, Cell]]:
+    """The alignment tax that there is, by title and model: tasks by accuracy, texts by bits per byte."""
+    return {
+        title: {name: number(figures.get(name), unit) for name in report["models"]}
+        for key, title, unit in TAXES
+        if (figures := report["tax"][key])
+    }
 
 
-def metric_lines(
-    content: Mapping[str, Any], models: Sequence[str], extra: Mapping[str, Callable[[str], str]] | None = None
-) -> list[str]:
-    """A metric's table: rows are models, columns languages, their means, and what `extra` adds."""
-    unit, shown = content["unit"], [kind for kind in ("seen", "unseen") if has_mean(content, kind)]
-    shown = shown or ["mean"] * (len(content["languages"]) > 1)
-    header = [
-        "model",
-        *map(escape, content["languages"]),
-        *(f"{kind} mean" if kind != "mean" else kind for kind in shown),
+def tax_table(report: Mapping[str, Any]) -> Table:
+    """The tax where there is nothing else to stand beside: rows are models."""
+    tax = tax_cells(report)
+    return Table(
+        columns("model", *tax), [[name, *(cells[name] for cells in tax.values())] for name in report["models"]]
+    )
+
+
+def metric_table(
+    content: Mapping[str, Any],
+    models: Sequence[str],
+    extra: Mapping[str, Mapping[str, Cell]] | None = None,
+    *,
+    by_language: bool = True,
+) -> Table:
+    """A metric's table: rows are models, columns languages, their means, and what `extra` adds by title and model."""
+    unit, kinds, extra = content["unit"], means_of(content), extra or {}
+    languages = content["languages"] if by_language else []
+    rows = [
+        [
+            name,
+            *(number(row["languages"].get(language), unit) for language in languages),
+            *(number(row[kind], unit) for kind in kinds),
+            *(cells[name] for cells in extra.values()),
+        ]
+        for name in models
+        if (row := content["rows"].get(name)) is not None
     ]
-    rows = []
-    for name in models:
-        if name in content["rows"]:
-            row = content["rows"][name]
-            cells = [cell(row["languages"].get(language), unit) for language in content["languages"]]
-            cells += [cell(row[kind], unit) for kind in shown]
-            rows.append([escape(name), *cells, *(column(name) for column in (extra or {}).values())])
-    return grid([*header, *(extra or {})], rows)
+    means = (kind if kind == "mean" else f"{kind} mean" for kind in kinds)
+    return Table(columns("model", *languages, *means, *extra), rows)
 
 
-def has_mean(content: Mapping[str, Any], kind: str) -> bool:
-    return any(row[kind]["value"] is not None for row in content["rows"].values())
+def harness_table(metrics: Sequence[Mapping[str, Any]], models: Sequence[str]) -> Table:
+    """One table of all: rows are models, columns tasks and metrics."""
+    rows = [
+        [name, *(number(each["rows"].get(name, {}).get("mean"), each["unit"]) for each in metrics)] for name in models
+    ]
+    titles = (each["title"] + ("" if each["higher_is_better"] else " ↓") for each in metrics)
+    return Table(columns("model", *titles), rows)
 
 
-def to_markdown(report: Mapping[str, Any]) -> str:
+def contest_table(contests: Sequence[Mapping[str, Any]]) -> Table:
+    """What belongs beside win rates: how far the judge can be trusted, and how long the answers are."""
+    titles = ["prompts", "same answer", "missing", "unparsable", "ties", "position bias", "first place wins"]
+    rows: list[list[Cell]] = []
+    for each in contests:
+        total = each["total"]
+        shares = (total[key] for key in ("ties", "follows_place", "first_place_wins"))
+        rows.append(
+            [
+                f"{each['model']} : {each['opponent']}",
+                *(Number(total[key], "d") for key in ("prompts", "same_answer", "missing")),
+                f"{total['unparsable']} of {total['judgements']}",
+                *(None if share is None else Number(share, ".0%") for share in shares),
+                " : ".join("–" if length is None else f"{length:.0f}" for length in total["mean_characters"]),
+            ]
+        )
+    return Table(columns("contest", *titles, "mean length in characters"), rows)
+
+
+def headline_of(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The metric that everything else stands below."""
+    return next((each for each in report["metrics"] if each["key"] == report["headline"]), None)
+
+
+def evaluation_markdown(report: Mapping[str, Any]) -> str:
     """evaluation.md from what evaluation.json holds: the table, then one of every metric, then what stands beside."""
     models, metrics = report["models"], report["metrics"]
     percent = f"{report['confidence']:.0%}"
     lines = ["# Evaluation", ""]
-    tax = tax_columns(report)
-    main = next((each for each in metrics if each["key"] == report["headline"]), None)
+    tax, main = tax_cells(report), headline_of(report)
     if main is not None:
         lines += [f"## {escape(main['title'])}{', and the alignment tax' if tax else ''}", ""]
-        lines += metric_lines(main, models, tax)
+        lines += [to_markdown(metric_table(main, models, tax))]
     elif tax:
-        lines += ["## Alignment tax", ""]
-        rows = [[escape(name), *(column(name) for column in tax.values())] for name in models]
-        lines += grid(["model", *tax], rows)
+        lines += ["## Alignment tax", "", to_markdown(tax_table(report))]
     lines += [
         f"Shares are in percent, with {percent} intervals; below each, its difference from "
         f"{escape(report['initial'])} on the same examples, in points. Bold: the interval of the difference leaves "
         "zero out. Means weigh languages alike.",
         "",
     ]
-    lines += [f"- {escape_line(note)}" for note in report["notes"]] + [""] * bool(report["notes"])
+    lines += [f"- {escape(note, width=None)}" for note in report["notes"]] + [""] * bool(report["notes"])
     for part, title in PART_TITLES.items():
         own = [each for each in metrics if each["part"] == part and each is not main]
         if own:
             lines += [f"## {title}", ""]
             for each in own:
                 lines += [f"### {escape(each['title'])}{'' if each['higher_is_better'] else ' (lower is better)'}", ""]
-                lines += metric_lines(each, models)
+                lines += [to_markdown(metric_table(each, models))]
             if part == "win-rate":
-                lines += contest_lines(report["contests"])
+                lines += [to_markdown(contest_table(report["contests"]))]
     if not any(each["part"] == "win-rate" and each is not main for each in metrics) and report["contests"]:
-        lines += ["## Beside the win rates", "", *contest_lines(report["contests"])]
+        lines += ["## Beside the win rates", "", to_markdown(contest_table(report["contests"]))]
     harness = [each for each in metrics if each["part"] == "lm-eval"]
     if harness:
-        lines += ["## lm-evaluation-harness", "", *harness_lines(harness, models)]
+        lines += ["## lm-evaluation-harness", "", to_markdown(harness_table(harness, models))]
     return "\n".join(lines).rstrip() + "\n"
-
-
-def tax_columns(report: Mapping[str, Any]) -> dict[str, Callable[[str], str]]:
-    """The columns of the tax that there are: tasks by accuracy, texts by bits per byte."""
-    found: dict[str, Callable[[str], str]] = {}
-    for key, title, unit in (("accuracy", "tasks", "percent"), ("bits_per_byte", "bits per byte ↓", "bits")):
-        figures = report["tax"][key]
-        if figures:
-            found[title] = lambda name, figures=figures, unit=unit: cell(figures.get(name), unit)  # type: ignore[misc]
-    return found
-
-
-def harness_lines(metrics: Sequence[Mapping[str, Any]], models: Sequence[str]) -> list[str]:
-    """One table of all: rows are models, columns tasks and metrics."""
-    header = ["model", *(escape(each["title"]) + ("" if each["higher_is_better"] else " ↓") for each in metrics)]
-    rows = [
-        [escape(name), *(cell(each["rows"].get(name, {}).get("mean"), each["unit"]) for each in metrics)]
-        for name in models
-    ]
-    return grid(header, rows)
-
-
-def contest_lines(contests: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What belongs beside win rates: how far the judge can be trusted, and how long the answers are."""
-    header = ["contest", "prompts", "same answer", "missing", "unparsable", "ties", "verdict follows place"]
-    header += ["first place wins", "mean length in characters"]
-    rows = []
-    for each in contests:
-        total = each["total"]
-        lengths = " : ".join("–" if length is None else f"{length:.0f}" for length in total["mean_characters"])
-        rows.append(
-            [
-                f"{escape(each['model'])} : {escape(each['opponent'])}",
-                *(str(total[key]) for key in ("prompts", "same_answer", "missing")),
-                f"{total['unparsable']} of {total['judgements']}",
-                *(percent_or_dash(total[key]) for key in ("ties", "follows_place", "first_place_wins")),
-                lengths,
-            ]
-        )
-    return grid(header, rows)
-
-
-def percent_or_dash(value: float | None) -> str:
-    return "–" if value is None else f"{value:.0%}"
-
-
-def escape_line(text: str) -> str:
-    """A note of ours, which may quote a name from a data set."""
-    kept = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return re.sub(
-        r"([\\`*_{}\[\]#|~@$])", r"\\\1", kept.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    )

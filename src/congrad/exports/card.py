@@ -8,14 +8,17 @@ import re
 from pathlib import PurePath
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import yaml
 
 from congrad.exports.configs import COMMANDS
-from congrad.exports.kept import KEPT, Run
-from congrad.stage import read_json
+from congrad.filtering.comparison import conflicts_in_words, language_pairs, most_opposed
+from congrad.filtering.finished import KEPT, Run
+from congrad.tables import Cell, Column, Number, Table, columns, escape, to_markdown
 
 LANGUAGE_CODE = re.compile(r"[a-z]{2,3}")  # ISO 639, which is what a hub takes
+CLEAR = {True: "yes", False: "no", None: "can't tell"}
 PAPER = "https://arxiv.org/abs/2503.23777"
 
 
@@ -52,8 +55,8 @@ def _summary(run: Run, licence: str | None) -> str:
     data = PurePath(str(settings.get("input", {}).get("source", "its data"))).name
     model = PurePath(str(settings.get("model", {}).get("name", "a model"))).name
     lines = [
-        f"{manifest.get('kept')} of {manifest.get('rows')} pairs of {_escape(data)}, chosen with the gradients of "
-        f"{_escape(model)}.",
+        f"{manifest.get('kept')} of {manifest.get('rows')} pairs of {escape(data)}, chosen with the gradients of "
+        f"{escape(model)}.",
     ]
     fidelity = manifest.get("fidelity", {}).get("estimated_spearman")
     if fidelity is not None:
@@ -61,9 +64,9 @@ def _summary(run: Run, licence: str | None) -> str:
             f"Fidelity: the compressed scores rank like those of uncompressed gradients with an estimated Spearman "
             f"correlation of {fidelity:.2f}."
         )
-    lines += [f"Warning: {_escape(warning)}" for warning in manifest.get("warnings", [])]
+    lines += [f"Warning: {escape(warning, width=None)}" for warning in manifest.get("warnings", [])]
     lines.append(
-        f"Licence of the pairs: {_escape(licence)}."
+        f"Licence of the pairs: {escape(licence, width=None)}."
         if licence
         else "The licence of the pairs is not stated here: it is that of the data they were taken from."
     )
@@ -86,55 +89,51 @@ def _counts(run: Run) -> dict[str, tuple[int, int]]:
 def _language_table(counts: dict[str, tuple[int, int]]) -> str:
     if not counts:
         return ""
-    rows = [f"| {_escape(name)} | {total} | {kept} |" for name, (total, kept) in counts.items()]
-    return "## Languages\n\n" + "\n".join(["| language | pairs | kept |", "|---|---|---|", *rows]) + "\n"
+    rows: list[list[Cell]] = [[name, Number(total, "d"), Number(kept, "d")] for name, (total, kept) in counts.items()]
+    return f"## Languages\n\n{to_markdown(Table(columns('language', 'pairs', 'kept'), rows))}"
 
 
 def _conflicts(run: Run) -> str:
-    """Each language's lowest cosine with another, and whether its interval lies below zero."""
-    path = run.directory / "languages.json"
-    if not path.is_file():
+    """Each language's lowest cosine with another, whether they conflict, and all that conflict."""
+    compared = run.comparison
+    if compared is None:
         return ""
-    found = read_json(path)
-    names, cosine_LL, interval_LL2 = found["languages"], found["cosine"], found["cosine_interval"]
-    rows = []
-    for one, name in enumerate(names):
-        others = [other for other in range(len(names)) if other != one and cosine_LL[one][other] is not None]
-        if not others:
-            continue
-        other = min(others, key=lambda other: cosine_LL[one][other])
-        low, high = interval_LL2[one][other] or (None, None)
-        interval = "-" if low is None or high is None else f"{low:+.2f} to {high:+.2f}"
-        clear = "yes" if high is not None and high < 0 else "no"
-        rows.append(
-            f"| {_escape(name)} | {_escape(names[other])} | {cosine_LL[one][other]:+.2f} | {interval} | {clear} |"
-        )
+    pairs = language_pairs(compared)
+    rows: list[list[Cell]] = []
+    for name in compared.languages:
+        if opposed := most_opposed(name, pairs):
+            other, pair = opposed
+            interval = None if np.isnan(pair.low) else f"{pair.low:+.2f} to {pair.high:+.2f}"
+            rows.append([name, other, Number(pair.cosine, "+.2f"), interval, CLEAR[pair.conflict]])
     if not rows:
         return ""
-    head = ["| language | most opposed | cosine | 95% interval | conflict clear of noise |", "|---|---|---|---|---|"]
-    return "## Conflict between the languages\n\n" + "\n".join([*head, *rows]) + "\n"
+    words = ("95% interval", "conflict clear of noise")
+    titles = [Column("language", right=False), Column("most opposed", right=False), Column("cosine")]
+    titles += [Column(title, right=False) for title in words]
+    parts = [f"## Conflict between the languages\n\n{to_markdown(Table(titles, rows))}"]
+    if conflicts := conflicts_in_words(pairs):
+        parts.append(f"Language pairs that conflict: {escape(conflicts, width=None)}.\n")
+    if compared.too_few:
+        parts.append(
+            f"A conflict can be told from noise where both languages have {compared.min_pairs} pairs or more.\n"
+        )
+    return "\n".join(parts)
 
 
 def _settings(run: Run) -> str:
     """Every setting that is not a place on somebody's machine, and the versions."""
-    rows = []
+    rows: list[list[Cell]] = []
     for part, settings in run.settings.items():
         for name, value in settings.items() if isinstance(settings, dict) else ():
             if name != "device" and value is not None:
                 # A path tells of its machine; a hub id holds one slash and is no absolute path.
                 text = PurePath(value).name if isinstance(value, str) and _is_path(value) else str(value)
-                rows.append(f"| {part}.{name} | {_escape(text)} |")
-    rows.append(f"| data fingerprint | {_escape(run.manifest.get('data_fingerprint'))} |")
-    rows += [f"| {_escape(name)} | {_escape(value)} |" for name, value in run.manifest.get("versions", {}).items()]
-    return "## Settings\n\n" + "\n".join(["| setting | value |", "|---|---|", *rows]) + "\n"
+                rows.append([f"{part}.{name}", text])
+    rows.append(["data fingerprint", str(run.manifest.get("data_fingerprint"))])
+    rows += [[name, str(value)] for name, value in run.manifest.get("versions", {}).items()]
+    table = Table([Column("setting", right=False), Column("value", right=False)], rows)
+    return f"## Settings\n\n{to_markdown(table, width=None)}"
 
 
 def _is_path(value: str) -> bool:
     return value.startswith((".", "~")) or PurePath(value).is_absolute() or value.count("/") > 1
-
-
-def _escape(value: object) -> str:
-    """Text that Markdown and HTML leave as it is, on one line."""
-    text = " ".join(str(value).split())
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|#!])", r"\\\1", text)

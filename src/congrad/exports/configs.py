@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from congrad.exports.kept import KEPT, Run
+from congrad.filtering.finished import KEPT, Run
 
 # What the trainers know the packaged models by; the packages hold quantised copies of them.
 HUB_IDS = {"gemma3-270m": "google/gemma-3-270m", "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}

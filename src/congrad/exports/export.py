@@ -7,9 +7,10 @@ from pathlib import Path
 from congrad.errors import UserError
 from congrad.exports.card import card
 from congrad.exports.configs import COMMANDS, CONFIG_FILES, CONFIGS, setup_of
-from congrad.exports.kept import KEPT, Run, kept_pairs, open_run
+from congrad.exports.kept import kept_pairs
 from congrad.exports.layouts import LAYOUTS, check_format
 from congrad.files import json_line, versions, write_json
+from congrad.filtering.finished import KEPT, Run, open_run
 from congrad.stage import Kind, check_can_be_made, file_fingerprint, is_finished, read_json, staging
 
 EXPORT = Kind("export", first=".congrad.begun", last="congrad.json", mark="congrad_export")

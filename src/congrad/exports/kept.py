@@ -2,39 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from congrad.errors import UserError
+from congrad.filtering.finished import KEPT, Run
 from congrad.preferences.render import Message, as_chat, explicit
-from congrad.stage import read_json, read_rows
-
-KEPT = "kept.jsonl"
+from congrad.stage import read_rows
 
 
 @dataclass(frozen=True)
-class Run:
-    """What an export needs to know of a run.
-
-    Attributes:
-        directory: where it lies.
-        manifest: the content of manifest.json.
-        chat: plain rows were scored through the chat template (`input.chat`).
-    """
-
-    directory: Path
-    manifest: dict[str, Any]
-    chat: bool
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The run's resolved configuration, by part."""
-        settings: dict[str, Any] = self.manifest.get("config", {})
-        return settings
-
-
-@dataclass(frozen=True)
-class Pair:
+class KeptPair:
     """One kept row: a prompt and two responses, all text or all lists of messages without null keys.
 
     Attributes:
@@ -53,33 +29,19 @@ class Pair:
         return not isinstance(self.chosen, str)
 
 
-def open_run(directory: Path) -> Run:
-    """Raises:
-    UserError: there is no finished run here.
-    """
-    if not (directory / "manifest.json").is_file():
-        begun = (directory / "index").exists()
-        state = "is an unfinished run: give the command that began it once more" if begun else "is no run of congrad's"
-        raise UserError(f"{directory} {state}")
-    manifest = read_json(directory / "manifest.json")
-    if "congrad" not in manifest or not (directory / KEPT).is_file():
-        raise UserError(f"{directory} is no run of congrad's filter; name the directory that holds its {KEPT}")
-    chat = bool(manifest.get("config", {}).get("input", {}).get("chat", False))
-    return Run(directory, manifest, chat)
-
-
-def kept_pairs(run: Run) -> Iterator[Pair]:
+def kept_pairs(run: Run) -> Iterator[KeptPair]:
     """Yields the kept pairs in input order, the prompt taken out of the responses where the rows have none.
 
     Raises:
         UserError: a line is damaged.
     """
     path = run.directory / KEPT
+    chat = run.settings.get("input", {}).get("chat", False)
     for number, row in enumerate(read_rows(path), 1):
         prompt, chosen, rejected = explicit(row)
-        if run.chat:
+        if chat:
             prompt, chosen, rejected = as_chat(prompt, chosen, rejected)
-        yield Pair(f"{path}:{number}", _whole(prompt), _whole(chosen), _whole(rejected), row)
+        yield KeptPair(f"{path}:{number}", _whole(prompt), _whole(chosen), _whole(rejected), row)
 
 
 def _whole(side: str | list[Message]) -> str | list[Message]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from congrad.errors import UserError
-from congrad.exports.kept import Pair
+from congrad.exports.kept import KeptPair
 from congrad.preferences.locate import quote
 from congrad.preferences.render import Message
 
@@ -24,14 +24,14 @@ TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
 AXOLOTL_DUMMY = "[[dummy_message]]"
 
 
-def trl(pair: Pair) -> Row:
+def trl(pair: KeptPair) -> Row:
     """The row as it is; with `input.chat`, its text as the conversation that was scored."""
     if pair.conversational and isinstance(pair.row["chosen"], str):
         return {**pair.row, "prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
     return pair.row
 
 
-def llamafactory(pair: Pair) -> Row:
+def llamafactory(pair: KeptPair) -> Row:
     """Alpaca ranking for text; sharegpt ranking with OpenAI's tags for conversations."""
     _refuse_template_columns(pair, "llamafactory")
     if not pair.conversational:
@@ -41,7 +41,7 @@ def llamafactory(pair: Pair) -> Row:
     return {"messages": prompt, "chosen": chosen, "rejected": rejected}
 
 
-def ms_swift(pair: Pair) -> Row:
+def ms_swift(pair: KeptPair) -> Row:
     """`messages`, the chosen response last, and `rejected_response`; text becomes one user and one assistant turn."""
     _refuse_template_columns(pair, "ms-swift")
     if not pair.conversational:
@@ -52,7 +52,7 @@ def ms_swift(pair: Pair) -> Row:
     return {"messages": [*prompt, chosen], "rejected_response": rejected["content"]}
 
 
-def axolotl(pair: Pair) -> Row:
+def axolotl(pair: KeptPair) -> Row:
     """`user_defined.default` for text; `chat_template.default` for conversations."""
     _refuse_template_columns(pair, "axolotl")
     if not pair.conversational:
@@ -70,13 +70,13 @@ def axolotl(pair: Pair) -> Row:
     return {"messages": prompt, "chosen": chosen, "rejected": rejected}
 
 
-def openrlhf(pair: Pair) -> Row:
+def openrlhf(pair: KeptPair) -> Row:
     """Prompt, chosen and rejected, as text or as lists of messages that it joins and renders."""
     _refuse_template_columns(pair, "openrlhf")
     return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
 
 
-LAYOUTS: dict[str, Callable[[Pair], Row]] = {
+LAYOUTS: dict[str, Callable[[KeptPair], Row]] = {
     "trl": trl,
     "llamafactory": llamafactory,
     "ms-swift": ms_swift,
@@ -94,7 +94,7 @@ def check_format(name: str) -> None:
         raise UserError(f"--format {name!r}: choose from {', '.join(FORMATS)}")
 
 
-def _refuse_template_columns(pair: Pair, trainer: str) -> None:
+def _refuse_template_columns(pair: KeptPair, trainer: str) -> None:
     """Only TRL hands a row's tools and template arguments to the chat template."""
     for column in TEMPLATE_COLUMNS:
         if pair.conversational and pair.row.get(column):
@@ -104,7 +104,7 @@ def _refuse_template_columns(pair: Pair, trainer: str) -> None:
             )
 
 
-def _single_responses(pair: Pair, trainer: str) -> tuple[list[Message], Message, Message]:
+def _single_responses(pair: KeptPair, trainer: str) -> tuple[list[Message], Message, Message]:
     """Prompt and responses of messages that hold a role and a text; each response is one message.
 
     Raises:
@@ -132,7 +132,7 @@ def _single_responses(pair: Pair, trainer: str) -> tuple[list[Message], Message,
     return plain[0], plain[1][0], {"role": "assistant", "content": pair.rejected[0]["content"]}
 
 
-def _check_turns(pair: Pair, prompt: list[Message], trainer: str) -> None:
+def _check_turns(pair: KeptPair, prompt: list[Message], trainer: str) -> None:
     """A system message at most, then user and assistant in turn, the user last."""
     turns = [message["role"] for message in prompt]
     if turns[:1] == ["system"]:

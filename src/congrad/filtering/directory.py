@@ -5,6 +5,7 @@ from pathlib import Path
 from congrad.stage import Kind, is_ours
 
 RUN = Kind("run", first="index/plan.json", mark="congrad")
+SCORE_COLUMN = "congrad_score"
 
 
 def is_run(directory: Path) -> bool:

@@ -11,13 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from congrad.consensus import conflict
 from congrad.files import json_line, versions, whole_file, without_nan, write_json
-from congrad.filtering.directory import RUN
+from congrad.filtering.directory import RUN, SCORE_COLUMN
 from congrad.filtering.score import ScoredRows
 from congrad.preferences import Preferences
 from congrad.stage import staging
 
-SCORE_COLUMN = "congrad_score"
 BATCH = 1000
 
 
@@ -50,14 +50,17 @@ def scores_table(rows: pa.Table, keep_N: Any, reason_N: list[str], languages: Se
 def languages_content(scored: ScoredRows) -> dict[str, Any]:
     """languages.json; null where there is nothing to say."""
     agreement = scored.detail.agreement
+    num_pairs_L = scored.detail.num_pairs_L
     content = {
         "languages": scored.languages,
-        "num_pairs": scored.detail.num_pairs_L.tolist(),
+        "num_pairs": num_pairs_L.tolist(),
         "cosine": agreement.cosine_LL.tolist(),
         "cosine_interval": agreement.interval_LL2.tolist(),
         "cosine_corrected": agreement.corrected_LL.tolist(),
         "cosine_after_surgery": scored.detail.after_surgery_LL.tolist(),
         "consensus_weights": scored.detail.weight_L.tolist(),
+        "conflict": conflict.conflict_matrix(agreement.interval_LL2.numpy(), num_pairs_L.numpy()),
+        "conflict_min_pairs": conflict.MIN_PAIRS,
     }
     result: dict[str, Any] = without_nan(content)
     return result

@@ -4,14 +4,13 @@ Settings and data are read and checked before PyTorch is imported, which takes s
 once. So this module imports nothing heavy; what comes after the reading is imported then.
 """
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from congrad.errors import UserError
-from congrad.filtering.directory import RUN, is_run
+from congrad.filtering.directory import RUN
 from congrad.models.ranks import is_first
 from congrad.preferences.load import load_preferences
 from congrad.preferences.rows import Preferences, sample
@@ -22,7 +21,7 @@ from congrad.settings.input import Columns, Input
 from congrad.settings.model import Model
 from congrad.settings.selection import Selection
 from congrad.settings.tree import FilterConfig
-from congrad.stage import check_can_be_made, is_finished
+from congrad.stage import check_can_be_made
 
 if TYPE_CHECKING:
     from congrad.filtering.conclude import FilterResult
@@ -102,7 +101,7 @@ def refilter(
     """
     run = Path(run)
     started = time.monotonic()
-    config, index_path, old = read_run(run)
+    config, index_path, old = stored_config(run)
     config = replace(
         config,
         loss=loss or Loss(),
@@ -128,19 +127,17 @@ def refilter(
     return conclude(config, preferences, open_index(index_path), target, seconds, listener)
 
 
-def read_run(run: Path) -> tuple[FilterConfig, Path, dict[str, Any]]:
+def stored_config(run: Path) -> tuple[FilterConfig, Path, dict[str, Any]]:
     """The configuration of a finished run, the place of its index, and its whole manifest."""
-    path = run / RUN.last
-    if not is_finished(run, RUN):
-        state = "an unfinished run: give the command that began it once more" if is_run(run) else "no run of congrad's"
-        raise UserError(f"{run} is {state}")
+    from congrad.filtering.finished import open_run
+
+    manifest = open_run(run).manifest
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
         stored = manifest["config"]
         config = FilterConfig(read_input(stored["input"]), Model(**stored["model"]), PassSettings(**stored["index"]))
         index_path = Path(manifest["index"])
     except (UserError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}); filter the data again with --model") from error
+        raise UserError(f"{run / RUN.last} is damaged ({error}); filter the data again with --model") from error
     return config, index_path if index_path.is_absolute() else run / index_path, manifest
 
 

@@ -23,7 +23,7 @@ def heatmap(*, limit: float, step: float, numbers: bool) -> Spec:
     """Cosines of the language gradients; an outline where two conflict clear of noise.
 
     Rows: `row`, `column`, `value` (null on the diagonal and where unknown), `strong` (its colour is near the end of the
-    scale), `conflict`, and for the tooltip `couple`, `interval`, `pairs`, `verdict`.
+    scale), `conflict`, and for the tooltip `languages`, `interval`, `pairs`, `verdict`.
 
     Args:
         limit: the cosine of the strongest colour.
@@ -36,7 +36,7 @@ def heatmap(*, limit: float, step: float, numbers: bool) -> Spec:
         "y": {"field": "row", "type": "ordinal", "sort": None, "axis": axis},
     }
     tooltip = [
-        {"field": "couple", "title": "title"},
+        {"field": "languages", "title": "title"},
         {"field": "value", "type": "quantitative", "format": "+.3f", "title": "cosine"},
         {"field": "interval", "title": "95% interval, as measured"},
         {"field": "pairs", "title": "pairs"},

@@ -1,4 +1,4 @@
-"""The command that filters a run again with its own settings: what is not given has its default."""
+"""The command that re-filters a run with its own settings: what is not given has its default."""
 
 import shlex
 from dataclasses import asdict

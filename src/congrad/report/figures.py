@@ -1,6 +1,6 @@
 """The report's charts as SVG and PNG, drawn by vl-convert without a browser, and the page's bundle of Vega.
 
-`python -m congrad.report.figures` bundles Vega anew, from the vl-convert that is installed.
+`python -m congrad.report.figures` bundles Vega again, from the vl-convert that is installed.
 
 Shapes: N input rows, L languages.
 """
@@ -13,14 +13,16 @@ import numpy as np
 
 from congrad.errors import UserError
 from congrad.files import write_atomically
+from congrad.filtering.comparison import Array
+from congrad.filtering.finished import ScoredRun, read_run
 from congrad.report import charts
-from congrad.report.agreement import conflicts, similarity_order
 from congrad.report.filter_page import bin_edges
-from congrad.report.html import LIBRARY, visible
+from congrad.report.html import LIBRARY
 from congrad.report.loop_page import interval_rows
-from congrad.report.read import Array, Run, read_run
+from congrad.report.order import similarity_order
 from congrad.report.rounds import is_loop, read_loop
 from congrad.report.themes import PAPER
+from congrad.tables import visible
 
 SCALE = 3  # of the PNGs: 216 points an inch
 
@@ -50,10 +52,11 @@ def write_figures(run: str | Path, directory: Path) -> list[Path]:
     return paths
 
 
-def figures(run: Run) -> Iterator[tuple[str, dict[str, Any]]]:
+def figures(run: ScoredRun) -> Iterator[tuple[str, dict[str, Any]]]:
     """The charts with their data, by name."""
-    order = similarity_order(run.cosine_LL)
-    matrices = {"cosine": run.cosine_LL, "corrected": run.corrected_LL, "after": run.after_surgery_LL}
+    compared = run.compared
+    order = similarity_order(compared.cosine_LL)
+    matrices = {"cosine": compared.cosine_LL, "corrected": compared.corrected_LL, "after": compared.after_surgery_LL}
     if len(run.languages) > 1:
         for key, title in charts.HEATMAPS.items():
             if np.isfinite(matrices[key]).any():
@@ -72,9 +75,8 @@ def loop_figures(directory: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "evaluation", charts.intervals(width=300) | {"datasets": {"figures": rows}}
 
 
-def heatmap_rows(run: Run, matrix_LL: Array, order: Array) -> tuple[list[dict[str, Any]], float]:
+def heatmap_rows(run: ScoredRun, matrix_LL: Array, order: Array) -> tuple[list[dict[str, Any]], float]:
     """The cells of `charts.heatmap`, and the largest cosine off the diagonal."""
-    conflict_LL = conflicts(run)
     off_LL = np.where(np.eye(len(order), dtype=bool), np.nan, matrix_LL)
     limit = float(min(1.0, np.nanmax(np.abs(off_LL), initial=0.05)))
     rows = [
@@ -83,7 +85,7 @@ def heatmap_rows(run: Run, matrix_LL: Array, order: Array) -> tuple[list[dict[st
             "column": visible(run.languages[j]),
             "value": None if np.isnan(off_LL[i, j]) else float(off_LL[i, j]),
             "strong": bool(abs(off_LL[i, j]) > 0.6 * limit),
-            "conflict": bool(conflict_LL[i, j]),
+            "conflict": bool(run.compared.conflict_LL[i, j]),
         }
         for i in order
         for j in order
@@ -91,7 +93,7 @@ def heatmap_rows(run: Run, matrix_LL: Array, order: Array) -> tuple[list[dict[st
     return rows, limit
 
 
-def bin_rows(run: Run) -> list[dict[str, Any]]:
+def bin_rows(run: ScoredRun) -> list[dict[str, Any]]:
     """The bars of `charts.distributions`."""
     low, width = bin_edges(run.score_N)
     edges = low + width * np.arange(charts.NUM_BINS + 1)
@@ -116,7 +118,7 @@ def bin_rows(run: Run) -> list[dict[str, Any]]:
     return rows
 
 
-def length_rows(run: Run) -> list[dict[str, Any]]:
+def length_rows(run: ScoredRun) -> list[dict[str, Any]]:
     """The points of `charts.lengths`."""
     rows = []
     for language, name in enumerate(run.languages):

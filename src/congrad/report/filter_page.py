@@ -9,20 +9,22 @@ from typing import Any
 
 import numpy as np
 
+from congrad.consensus.conflict import by_chance
+from congrad.filtering.comparison import Array, LanguagePair, language_pairs
+from congrad.filtering.finished import ScoredRun
 from congrad.report import charts
-from congrad.report.agreement import Couple, by_chance, conflicts, couples, similarity_order
 from congrad.report.command import refilter_command
-from congrad.report.html import embed, render, to_bytes, typed, visible
-from congrad.report.read import Array, Run
+from congrad.report.html import embed, render, to_bytes, typed
+from congrad.report.order import similarity_order
 from congrad.report.shown import Shown, choose
 from congrad.report.summary import counted, exact_percent, summarise, unscored
 from congrad.report.themes import THEMES
-from congrad.selection.guards import MIN_PAIRS
+from congrad.selection.guards import too_few
+from congrad.tables import visible
 from congrad.words import human_bytes, human_time
 
 MAX_BYTES = 5_700_000  # of a page that shows a sample of the pairs
-FEW = f"fewer than {MIN_PAIRS} pairs"  # the warning that the summary's steps say in other words
-MAX_COUPLES = 500  # in the table below the heatmap
+MAX_LANGUAGE_PAIRS = 500  # in the table below the heatmap
 SECTIONS = {
     "summary": "Summary",
     "conflicts": "Conflicts",
@@ -33,7 +35,7 @@ SECTIONS = {
 }
 
 
-def filter_page(run: Run) -> bytes:
+def filter_page(run: ScoredRun) -> bytes:
     """The page of a filter's run.
 
     Raises:
@@ -45,9 +47,10 @@ def filter_page(run: Run) -> bytes:
     return _render(run, data | {"shown": _shown(run, shown)}, shown)
 
 
-def _render(run: Run, data: dict[str, Any], shown: Shown | None) -> bytes:
+def _render(run: ScoredRun, data: dict[str, Any], shown: Shown | None) -> bytes:
     manifest, config = run.manifest, run.manifest["config"]
-    pairs = couples(run)
+    compared, pairs = run.compared, language_pairs(run.compared)
+    few = too_few(compared.too_few, compared.min_pairs)  # which the summary's steps say in other words
     fidelity = manifest["fidelity"]
     settings = {name: config[name] for name in config} | {"fingerprints": _fingerprints(manifest)}
     return render(
@@ -60,14 +63,14 @@ def _render(run: Run, data: dict[str, Any], shown: Shown | None) -> bytes:
         source=short(config["input"]["source"]),
         model=short(config["model"]["name"]),
         summary=summarise(run, pairs),
-        warnings=[warning for warning in manifest["warnings"] if not warning.startswith(FEW)],
-        min_pairs=MIN_PAIRS,
-        couples=pairs[:MAX_COUPLES],
+        warnings=[warning for warning in manifest["warnings"] if warning != few],
+        min_pairs=compared.min_pairs,
+        language_pairs=pairs[:MAX_LANGUAGE_PAIRS],
         extremes=extremes(pairs),
-        num_couples=len(pairs),
+        num_language_pairs=len(pairs),
         by_chance=by_chance(len(pairs)),
         heatmaps=charts.HEATMAPS,
-        has_surgery=bool(np.isfinite(run.after_surgery_LL).any()),
+        has_surgery=bool(np.isfinite(compared.after_surgery_LL).any()),
         aggregator=config["consensus"]["aggregator"],
         sampled=shown is not None and shown.each is not None,
         shown_note="" if shown is None else _shown_note(run, shown),
@@ -91,7 +94,7 @@ def _render(run: Run, data: dict[str, Any], shown: Shown | None) -> bytes:
     )
 
 
-def _data(run: Run) -> dict[str, Any]:
+def _data(run: ScoredRun) -> dict[str, Any]:
     """All but the texts."""
     selection = run.manifest["config"]["selection"]
     if selection["min_score"] is not None:
@@ -99,11 +102,10 @@ def _data(run: Run) -> dict[str, Any]:
     else:
         rule = {"kind": selection["scope"] or "language", "value": exact_percent(selection["keep"])}
     low, width = bin_edges(run.score_N)
-    conflict_LL = conflicts(run)
-    order = similarity_order(run.cosine_LL)
+    compared = run.compared
     return {
         "languages": run.languages,
-        "order": order.tolist(),
+        "order": similarity_order(compared.cosine_LL).tolist(),
         "rule": rule,
         "refilter": refilter_command(run.directory, run.manifest),
         "bins": [low, width, charts.NUM_BINS],
@@ -115,13 +117,13 @@ def _data(run: Run) -> dict[str, Any]:
             "rejected": typed(run.rejected_N),
         },
         "agreement": {
-            "num_pairs": run.num_pairs_L.tolist(),
-            "cosine": _rounded(run.cosine_LL),
-            "low": _rounded(run.low_LL),
-            "high": _rounded(run.high_LL),
-            "corrected": _rounded(run.corrected_LL),
-            "after": _rounded(run.after_surgery_LL),
-            "conflict": np.argwhere(conflict_LL).tolist(),
+            "num_pairs": compared.num_pairs_L.tolist(),
+            "cosine": _rounded(compared.cosine_LL),
+            "low": _rounded(compared.low_LL),
+            "high": _rounded(compared.high_LL),
+            "corrected": _rounded(compared.corrected_LL),
+            "after": _rounded(compared.after_surgery_LL),
+            "conflict": compared.conflict_LL.tolist(),
         },
         "charts": {
             "heatmap": charts.heatmap(limit=1, step=30, numbers=True),
@@ -133,7 +135,7 @@ def _data(run: Run) -> dict[str, Any]:
 
 
 def short(name: str) -> str:
-    """The end of an absolute path, which is told in full among the settings."""
+    """The end of an absolute path, which is shown in full among the settings."""
     path = Path(name)
     return "/".join(path.parts[-2:]) if path.is_absolute() else name
 
@@ -145,9 +147,9 @@ def bin_edges(score_N: Array) -> tuple[float, float]:
     return low, max((high - low) / charts.NUM_BINS, 1e-6)
 
 
-def extremes(lowest_first: list[Couple]) -> list[tuple[str, list[Couple]]]:
-    """The couples beside the heatmap: the lowest cosines and the highest, none of them twice."""
-    known = [couple for couple in lowest_first if couple.cosine == couple.cosine]
+def extremes(lowest_first: list[LanguagePair]) -> list[tuple[str, list[LanguagePair]]]:
+    """The language pairs beside the heatmap: the lowest cosines and the highest, none of them twice."""
+    known = [pair for pair in lowest_first if pair.cosine == pair.cosine]
     low = known[:6]
     return [("Furthest apart", low), ("Closest", known[len(low) :][::-1][:6])]
 
@@ -160,7 +162,7 @@ def _rounded(matrix: Array) -> Any:
     return np.round(matrix, 4).tolist()
 
 
-def _shown(run: Run, shown: Shown) -> dict[str, Any]:
+def _shown(run: ScoredRun, shown: Shown) -> dict[str, Any]:
     position_S = shown.position_S
     missing_S = np.flatnonzero(np.isnan(run.score_N[position_S]))
     return {
@@ -174,7 +176,7 @@ def _shown(run: Run, shown: Shown) -> dict[str, Any]:
     }
 
 
-def _shown_note(run: Run, shown: Shown) -> str:
+def _shown_note(run: ScoredRun, shown: Shown) -> str:
     if shown.each is None:
         return f"All {counted(len(run), 'pair')}. Choose a prompt to read the whole pair."
     return (

@@ -18,17 +18,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from congrad.files import without_nan
-from congrad.report.read import Array
+from congrad.filtering.comparison import Array
+from congrad.tables import visible
 
 LIBRARY = "vega.js"
-
-
-def visible(text: object) -> str:
-    """Control characters as their pictures (U+2400 and on), which cannot hide or change what stands beside them."""
-    return "".join(
-        chr(0x2400 + ord(character)) if ord(character) < 32 and character not in "\n\t" else character
-        for character in str(text)
-    ).replace("\x7f", "\u2421")
 
 
 def embed(value: Any) -> Markup:

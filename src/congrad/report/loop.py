@@ -1,24 +1,22 @@
 """The terminal of the loop: which stage is at work, and a table when it is done."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+import rich.table
+from rich.console import Console, Group, RenderableType
 from rich.markup import escape
-from rich.table import Table
 
-from congrad.evaluation.table import cell, has_mean, tax_columns
+from congrad.evaluation.table import headline_of, metric_table, number, tax_cells, tax_table
 from congrad.loop.dry_run import Cost
 from congrad.loop.plan import Step
 from congrad.loop.run import RunListener
 from congrad.report.display import Display, console
 from congrad.selfreward.hygiene import hygiene_table
 from congrad.stage import MANIFEST, read_json
+from congrad.tables import Cell, Column, Number, Table, columns, to_terminal
 from congrad.words import human_bytes
-
-BOLD = re.compile(r"\*\*(.*?)\*\*")
 
 
 def loop_listener(showing: Display, *, quiet: bool) -> RunListener:
@@ -63,49 +61,48 @@ def show_stage(stage: str, directory: Path, title: str, out: Console) -> None:
         console.print(f"[yellow]warning:[/yellow] {escape(str(warning))}", soft_wrap=True)
 
 
-def counts_table(columns: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]]) -> Table:
+def counts_table(titles: Mapping[str, str], counts: Mapping[str, Mapping[str, int | None]]) -> Table:
     """Counts by language.
 
     Args:
-        columns: titles by key.
+        titles: of the columns, by key.
     """
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("language")
-    for title in columns.values():
-        table.add_column(title, justify="right")
-    for language, row in rows.items():
-        table.add_row(escape(language), *("-" if row.get(key) is None else str(row[key]) for key in columns))
-    return table
+    rows = [
+        [language, *(None if (count := row.get(key)) is None else Number(count, "d") for key in titles)]
+        for language, row in counts.items()
+    ]
+    return Table(columns("language", *titles.values()), rows)
 
 
-def generate_table(directory: Path, manifest: Mapping[str, Any]) -> Table:
-    columns = ("prompts", "samples", "empty", "repeated", "cut", "responses")
-    return counts_table(dict(zip(columns, (*columns[:-1], "answers"), strict=True)), manifest["languages"])
+def generate_table(directory: Path, manifest: Mapping[str, Any]) -> RenderableType:
+    keys = ("prompts", "samples", "empty", "repeated", "cut", "responses")
+    titles = dict(zip(keys, (*keys[:-1], "answers"), strict=True))
+    return to_terminal(counts_table(titles, manifest["languages"]))
 
 
-def judge_table(directory: Path, manifest: Mapping[str, Any]) -> Table:
-    return hygiene_table(read_json(directory / "hygiene.json"))
+def judge_table(directory: Path, manifest: Mapping[str, Any]) -> RenderableType:
+    return to_terminal(hygiene_table(read_json(directory / "hygiene.json")), dense=True)
 
 
-def pair_table(directory: Path, manifest: Mapping[str, Any]) -> Table | str:
+def pair_table(directory: Path, manifest: Mapping[str, Any]) -> RenderableType:
     """Pairs and what became of the other prompts, with how many answers are in another language."""
     if not (directory / "language.json").is_file():  # a dataset that was taken in
         return f"{manifest['pairs']} pairs in {', '.join(manifest['languages'])}"
     rates = read_json(directory / "language.json")["languages"]
-    columns = {
+    titles = {
         "prompts": "prompts",
         "pairs": "pairs",
         "ties": "ties",
         "missing_scores": "no scores",
         "below_min_margin": "small margin",
         "single_response": "one answer",
-        "off_target": "other language",
     }
-    rows = {}
-    for language, row in manifest["languages"].items():
+    table = counts_table(titles, manifest["languages"])
+    rows: list[list[Cell]] = []
+    for language, row in zip(manifest["languages"], table.rows, strict=True):
         rate = rates.get(language, {}).get("off_target_rate")
-        rows[language] = row | {"off_target": None if rate is None else f"{rate:.0%}"}
-    return counts_table(columns, rows)
+        rows.append([*row, None if rate is None else Number(rate, ".0%")])
+    return to_terminal(Table([*table.columns, Column("other language")], rows))
 
 
 def filter_line(directory: Path, manifest: Mapping[str, Any]) -> str:
@@ -119,30 +116,21 @@ def train_line(directory: Path, manifest: Mapping[str, Any]) -> str:
     return line
 
 
-def evaluation_tables(directory: Path, manifest: Mapping[str, Any]) -> Group:
+def evaluation_tables(directory: Path, manifest: Mapping[str, Any]) -> RenderableType:
     """What evaluation.md begins with, cut to fit a screen: means with their intervals, a row per model; then single
     languages without them, a column per model."""
     report = read_json(directory / "evaluation.json")
-    names = report["models"]
-    metric = next((each for each in report["metrics"] if each["key"] == report["headline"]), None)
-    tax = tax_columns(report)
-    tables: list[Table | str] = []
-    titles, rows = list(tax), {name: [column(name) for column in tax.values()] for name in names}
+    names, metric = report["models"], headline_of(report)
+    means = tax_table(report) if metric is None else metric_table(metric, names, tax_cells(report), by_language=False)
+    shown: list[RenderableType] = [to_terminal(means, dense=True)]
     if metric is not None:
-        unit, own = metric["unit"], metric["rows"]
-        kinds = [kind for kind in ("seen", "unseen") if has_mean(metric, kind)]
-        titles = [*(f"{kind} mean" for kind in kinds), *titles]
-        rows = {name: [*(cell(own[name][kind], unit) for kind in kinds), *cells] for name, cells in rows.items()}
-        by_language = {
-            language: [
-                cell(own[name]["languages"].get(language), unit, intervals=False).replace("<br>", " ") for name in names
-            ]
+        by_language: list[list[Cell]] = [
+            [language, *(number(metric["rows"][name]["languages"].get(language), metric["unit"]) for name in names)]
             for language in metric["languages"]
-        }
-        tables = ["", cells_table("language", names, by_language)]
+        ]
+        shown += ["", to_terminal(Table(columns("language", *names), by_language), dense=True, brief=True)]
     return Group(
-        cells_table("model", titles, rows),
-        *tables,
+        *shown,
         "",
         escape(f"{metric['title'] if metric else 'Alignment tax'}. Beside or below a figure its difference from ")
         + escape(f"{report['initial']}, bold where its {report['confidence']:.0%} interval leaves zero out."),
@@ -150,36 +138,22 @@ def evaluation_tables(directory: Path, manifest: Mapping[str, Any]) -> Group:
     )
 
 
-def cells_table(corner: str, titles: Iterable[str], rows: Mapping[str, Iterable[str]]) -> Table:
-    """A table of cells as Markdown has them."""
-    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
-    table.add_column(corner, overflow="fold")
-    for title in titles:
-        table.add_column(escape(title), justify="right", overflow="fold")
-    for name, cells in rows.items():
-        table.add_row(escape(name), *map(as_terminal, cells))
-    return table
-
-
-def as_terminal(markdown: str) -> str:
-    """A cell of a Markdown table for the terminal."""
-    return BOLD.sub(r"[bold]\1[/bold]", escape(markdown.replace("<br>", "\n")))
-
-
-def costs_table(costs: Iterable[Cost]) -> Table:
+def costs_table(costs: Iterable[Cost]) -> rich.table.Table:
     """A dry run's table; what is finished already is marked."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("stage", "makes at most", "takes at most"):
-        table.add_column(title)
-    table.add_column("disk", justify="right")
-    for cost in costs:
-        disk = "?" if cost.disk_bytes is None else human_bytes(cost.disk_bytes) if cost.disk_bytes else "text"
-        state = "done, " if cost.step.finished else ""
-        table.add_row(escape(cost.step.title), escape(cost.makes), escape(state + cost.work), disk)
-    return table
+    rows = [
+        [
+            cost.step.title,
+            cost.makes,
+            ("done, " if cost.step.finished else "") + cost.work,
+            "?" if cost.disk_bytes is None else human_bytes(cost.disk_bytes) if cost.disk_bytes else "text",
+        ]
+        for cost in costs
+    ]
+    titles = ("stage", "makes at most", "takes at most")
+    return to_terminal(Table([*(Column(title, right=False) for title in titles), Column("disk")], rows))
 
 
-TABLES: dict[str, Callable[[Path, Mapping[str, Any]], Table | Group | str]] = {
+TABLES: dict[str, Callable[[Path, Mapping[str, Any]], RenderableType]] = {
     "generate": generate_table,
     "judge": judge_table,
     "pair": pair_table,

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from congrad.errors import UserError
-from congrad.report.agreement import Couple, couples
-from congrad.report.read import read_run
+from congrad.filtering.comparison import LanguagePair, language_pairs
+from congrad.filtering.finished import read_run
 from congrad.stage import MANIFEST, read_json
 
 STAGES = ("generate", "judge", "pair", "filter", "train")
@@ -36,7 +36,7 @@ class Round:
         manifests: of the finished stages, by name.
         hygiene: of the judge; None where it has not judged.
         off_target: by language, the share of the answers in another language; None where that cannot be told.
-        couples: of languages, lowest cosine first; empty where the filter is not ConGrad's.
+        language_pairs: lowest cosine first; empty where the filter is not ConGrad's.
     """
 
     arm: str
@@ -45,7 +45,7 @@ class Round:
     manifests: dict[str, dict[str, Any]]
     hygiene: dict[str, Any] | None = None
     off_target: dict[str, float | None] = field(default_factory=dict)
-    couples: list[Couple] = field(default_factory=list)
+    language_pairs: list[LanguagePair] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -66,7 +66,7 @@ class Loop:
     def filters(self) -> Iterator[Path]:
         """The finished runs of ConGrad's filter."""
         for each in self.rounds:
-            if each.couples or is_congrad(each.directory / "filter"):
+            if is_congrad(each.directory / "filter"):
                 yield each.directory / "filter"
 
 
@@ -125,11 +125,11 @@ def _read_round(number: int, arm: str, directory: Path) -> Round:
         manifests=manifests,
         hygiene=read_json(hygiene) if "judge" in manifests and hygiene.is_file() else None,
         off_target=off_target,
-        couples=[] if run is None else couples(run),
+        language_pairs=[] if run is None else language_pairs(run.compared),
     )
 
 
-def mean_cosine(found: list[Couple]) -> float | None:
-    """Of the couples that have one."""
-    cosines = [couple.cosine for couple in found if np.isfinite(couple.cosine)]
+def mean_cosine(found: list[LanguagePair]) -> float | None:
+    """Of the pairs that have one."""
+    cosines = [pair.cosine for pair in found if np.isfinite(pair.cosine)]
     return float(np.mean(cosines)) if cosines else None

@@ -1,69 +1,72 @@
-"""The terminal after a filter: a table per language, warnings, and the next command."""
+"""The terminal after a filter: a table per language, conflicts, warnings, and the next command."""
 
 import shlex
 import traceback
-from math import comb
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from congrad.consensus.conflict import by_chance
 from congrad.errors import UserError
+from congrad.filtering.comparison import (
+    Comparison,
+    LanguagePair,
+    conflicts_in_words,
+    language_pairs,
+    most_opposed,
+    read_comparison,
+)
 from congrad.filtering.conclude import FilterResult
-from congrad.report.agreement import by_chance
+from congrad.filtering.outputs import languages_content
 from congrad.report.display import console
-from congrad.selection.guards import MIN_PAIRS
-
-LOW_FIDELITY = 0.9  # below it, about one pair in seven changes sides of a keep share of one half
-
-
-def strongest_conflict(result: FilterResult, language: int) -> str:
-    """The language whose gradient this one's points away from most, with the interval of the cosine."""
-    agreement = result.scored.detail.agreement
-    cosines = agreement.cosine_LL[language].clone()
-    cosines[language] = torch.nan
-    if not cosines.isfinite().any():
-        return "-"
-    other = int(torch.where(cosines.isfinite(), cosines, torch.inf).argmin())
-    low, high = agreement.interval_LL2[language, other].tolist()
-    text = f"{result.scored.languages[other]} {cosines[other]:+.2f} [{low:+.2f}, {high:+.2f}]"
-    enough = result.scored.detail.num_pairs_L[[language, other]].min() >= MIN_PAIRS
-    return text + (" conflict" if high < 0 and enough else "")
+from congrad.report.summary import LOW_FIDELITY, listed
+from congrad.tables import Cell, Column, Number, Table, cleaned, columns, to_terminal
 
 
-def language_table(result: FilterResult) -> Table:
-    """Pairs, kept pairs, mean score and strongest conflict of every language."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("language")
-    for title in ("pairs", "kept", "mean score", "kept mean"):
-        table.add_column(title, justify="right")
-    table.add_column("lowest cosine [95%]")
-    scored, keep_N = result.scored, result.keep_N
-    score_N, language_N = scored.score_N.numpy(), scored.language_N
+def language_table(result: FilterResult, pairs: list[LanguagePair]) -> Table:
+    """Pairs, kept pairs, mean score and lowest cosine of every language; those that conflict are flagged."""
+    scored, keep_N = result.scored, result.keep_N.numpy()
+    score_N, language_N = scored.score_N.numpy(), scored.language_N.numpy()
+    rows: list[list[Cell]] = []
     for code, name in enumerate(scored.languages):
-        own = (language_N == code).numpy()
-        kept = own & keep_N.numpy()
-        means = [f"{np.nanmean(score_N[m]):+.3f}" if np.isfinite(score_N[m]).any() else "-" for m in (own, kept)]
-        conflict = strongest_conflict(result, code)
-        style = "red" if conflict.endswith("conflict") else ""
-        table.add_row(escape(name), str(own.sum()), str(kept.sum()), *means, escape(conflict), style=style)
-    return table
+        own_N = language_N == code
+        kept_N = own_N & keep_N
+        opposed = most_opposed(name, pairs)
+        lowest = opposed and f"{opposed[0]} {opposed[1].figures}{' conflict' if opposed[1].conflict else ''}"
+        counts = Number(int(own_N.sum()), "d"), Number(int(kept_N.sum()), "d")
+        rows.append([name, *counts, _mean(score_N[own_N]), _mean(score_N[kept_N]), lowest])
+    titles = columns("language", "pairs", "kept", "mean score", "kept mean")
+    in_conflict = {name for pair in pairs if pair.conflict for name in (pair.first, pair.second)}
+    flagged = {code for code, name in enumerate(scored.languages) if name in in_conflict}
+    return Table([*titles, Column("lowest cosine [95%]", right=False)], rows, flagged)
+
+
+def _mean(score_N: np.ndarray) -> Number | None:
+    return Number(float(np.nanmean(score_N)), "+.3f") if np.isfinite(score_N).any() else None
+
+
+def conflict_lines(compared: Comparison, pairs: list[LanguagePair]) -> list[str]:
+    """Every clear conflict, how many there would be by chance, and the languages of which none can be told."""
+    lines = []
+    if conflicts := conflicts_in_words(pairs):
+        lines.append(f"conflicts (the whole interval lies below zero): {conflicts}")
+        lines += filter(None, [by_chance(len(pairs))])
+    if pairs and compared.too_few:
+        few = listed([f"{name} ({count})" for name, count in compared.too_few])
+        lines.append(f"can't tell whether these conflict: {few}; a language needs {compared.min_pairs} pairs")
+    return lines
 
 
 def show_result(result: FilterResult, *, quiet: bool) -> None:
     """The table on standard output; warnings and the next command on standard error."""
     out = Console(highlight=False, soft_wrap=True)
-    table = language_table(result)
-    out.print(table)
-    num_couples = comb(len(result.scored.languages), 2)
-    if (expected := by_chance(num_couples)) and any(row.style for row in table.rows):
-        out.print(
-            f"conflict: the interval lies below zero; of {num_couples} couples of languages about {expected} would "
-            "have such a one by chance"
-        )
+    compared = read_comparison(languages_content(result.scored))
+    pairs = language_pairs(compared)
+    out.print(to_terminal(language_table(result, pairs)))
+    for line in conflict_lines(compared, pairs):
+        out.print(escape(cleaned(line)))
     total, kept = len(result.keep_N), int(result.keep_N.sum())
     unscored = sum(1 for reason in result.scored.reason_N if reason)
     out.print(

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from congrad.filtering.comparison import Array
+from congrad.filtering.finished import ScoredRun, rows_at
 from congrad.filtering.run import read_input
 from congrad.preferences.render import explicit
-from congrad.report.read import Array, Run, read_rows
 
 MAX_ALL = 3000  # pairs: up to here a page shows all
 SAMPLE = 1500  # about so many of more
@@ -38,7 +39,7 @@ class Shown:
     each: int | None
 
 
-def choose(run: Run, *, max_bytes: int, size_of: Callable[[dict[str, Any]], int], seed: int = 0) -> Shown:
+def choose(run: ScoredRun, *, max_bytes: int, size_of: Callable[[dict[str, Any]], int], seed: int = 0) -> Shown:
     """Chooses rows and reads their texts.
 
     Args:
@@ -47,7 +48,7 @@ def choose(run: Run, *, max_bytes: int, size_of: Callable[[dict[str, Any]], int]
         seed: of the random part.
 
     Raises:
-        UserError: see `read_rows`.
+        UserError: see `rows_at`.
     """
     if len(run) <= MAX_ALL:
         positions = np.arange(len(run))
@@ -86,9 +87,9 @@ def draw(score_N: Array, language_N: Array, each: int, seed: int) -> tuple[Array
     return columns[:, 0], columns[:, 1], columns[:, 2]
 
 
-def _texts(run: Run, positions: Array) -> list[dict[str, Any]]:
+def _texts(run: ScoredRun, positions: Array) -> list[dict[str, Any]]:
     hidden = {*NO_TEXT, "congrad_score", read_input(run.manifest["config"]["input"]).columns.language}
-    return [_text(row, hidden) for row in read_rows(run, positions.tolist())]
+    return [_text(row, hidden) for row in rows_at(run, positions.tolist())]
 
 
 def _text(row: dict[str, Any], hidden: set[str]) -> dict[str, Any]:

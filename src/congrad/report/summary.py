@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from congrad.report.agreement import Couple
-from congrad.report.read import Run
-from congrad.report.screen import LOW_FIDELITY
-from congrad.selection.guards import MIN_PAIRS
+from congrad.filtering.comparison import LanguagePair
+from congrad.filtering.finished import ScoredRun
+from congrad.tables import MINUS
+
+LOW_FIDELITY = 0.9  # below it, about one pair in seven changes sides of a keep share of one half
 
 
 @dataclass(frozen=True)
-class Step:
+class Advice:
     """Something to do next, with the command for it where there is one."""
 
     text: str
@@ -29,13 +30,13 @@ class Summary:
     headline: one sentence.
     facts: (name, number, explanation) of each.
     steps: in the order in which they should be thought about.
-    conflicts: the couples that conflict clear of noise, the strongest first.
+    conflicts: the language pairs that conflict clear of noise, the strongest first.
     """
 
     headline: str
     facts: list[tuple[str, str, str]]
-    steps: list[Step]
-    conflicts: list[Couple]
+    steps: list[Advice]
+    conflicts: list[LanguagePair]
 
 
 def percent(share: float) -> str:
@@ -70,16 +71,16 @@ def rule_in_words(selection: dict[str, Any]) -> str:
     return f"the best-aligned {exact_percent(selection['keep'])}% of {scope}"
 
 
-def summarise(run: Run, couples: Sequence[Couple]) -> Summary:
+def summarise(run: ScoredRun, pairs: Sequence[LanguagePair]) -> Summary:
     """The summary of a run.
 
     Args:
-        couples: of its languages, lowest cosine first.
+        pairs: of its languages, lowest cosine first.
     """
     manifest = run.manifest
     total, kept = len(run), int(run.keep_N.sum())
-    conflicts = [couple for couple in couples if couple.conflict]
-    few = [name for name, count in zip(run.languages, run.num_pairs_L, strict=True) if count < MIN_PAIRS]
+    conflicts = [pair for pair in pairs if pair.conflict]
+    few = [name for name, _ in run.compared.too_few]
     scored_N = ~np.isnan(run.score_N)
     negative = int((run.score_N[scored_N] < 0).sum())
     fidelity = manifest["fidelity"]["estimated_spearman"]
@@ -98,20 +99,23 @@ def summarise(run: Run, couples: Sequence[Couple]) -> Summary:
     return Summary(headline, facts, _steps(run, conflicts, few, fidelity), conflicts)
 
 
-def unscored(run: Run) -> list[tuple[str, int]]:
+def unscored(run: ScoredRun) -> list[tuple[str, int]]:
     """Why pairs have no score, with their numbers, the most frequent first."""
     return Counter(run.reason_N[np.isnan(run.score_N)].tolist()).most_common()
 
 
-def _conflict_fact(run: Run, conflicts: Sequence[Couple], few: Sequence[str]) -> tuple[str, str]:
+def _conflict_fact(run: ScoredRun, conflicts: Sequence[LanguagePair], few: Sequence[str]) -> tuple[str, str]:
     if len(run.languages) == 1:
         return "–", "one language only: there is nothing to conflict with"
     if conflicts:
         first = conflicts[0]
-        figures = f"{first.cosine:+.2f} [{first.low:+.2f}, {first.high:+.2f}]".replace("-", "−")
-        return counted(len(conflicts), "couple"), f"strongest: {first.first} and {first.second}, cosine {figures}"
+        figures = first.figures.replace("-", MINUS)
+        return counted(
+            len(conflicts), "language pair"
+        ), f"strongest: {first.first} and {first.second}, cosine {figures}"
     if len(few) >= len(run.languages) - 1:
-        return "can’t tell", f"fewer than {MIN_PAIRS} pairs in {listed(few)}: too few to tell a conflict from noise"
+        least = run.compared.min_pairs
+        return "can’t tell", f"fewer than {least} pairs in {listed(few)}: too few to tell a conflict from noise"
     return "none", "no two languages pull apart by more than sampling noise explains"
 
 
@@ -122,35 +126,37 @@ def _fidelity_fact(fidelity: float | None) -> tuple[str, str]:
     return f"{fidelity:.2f}", f"estimated rank correlation with uncompressed gradients: {quality}"
 
 
-def _steps(run: Run, conflicts: Sequence[Couple], few: Sequence[str], fidelity: float | None) -> list[Step]:
+def _steps(
+    run: ScoredRun, conflicts: Sequence[LanguagePair], few: Sequence[str], fidelity: float | None
+) -> list[Advice]:
     directory = shlex.quote(str(run.directory))
     refilter = f"congrad filter {directory}"
-    steps = [Step(f"Train on {run.directory / 'kept.jsonl'}: your rows with all their columns, for any trainer.")]
+    steps = [Advice(f"Train on {run.directory / 'kept.jsonl'}: your rows with all their columns, for any trainer.")]
     if few:
         steps.append(
-            Step(
-                f"Add pairs in {listed(few)}: below {MIN_PAIRS} pairs a language’s direction is mostly sampling noise, "
-                "and so are its scores."
+            Advice(
+                f"Add pairs in {listed(few)}: below {run.compared.min_pairs} pairs a language’s direction is mostly "
+                "sampling noise, and so are its scores."
             )
         )
     if fidelity is not None and fidelity < LOW_FIDELITY:
         steps.append(
-            Step(
+            Advice(
                 "Make the ranking sharper: add pairs, or filter the data again with wider sketches "
                 "(index.projection_size=512 and a new output directory)."
             )
         )
     if conflicts:
-        names = Counter(name for couple in conflicts for name in (couple.first, couple.second))
+        names = Counter(name for pair in conflicts for name in (pair.first, pair.second))
         steps.append(
-            Step(
+            Advice(
                 f"Read some dropped pairs of {listed([name for name, _ in names.most_common()], 3)} below: what pulls "
                 "against the others is either mislabelled or right in that language alone. Only you can tell."
             )
         )
     elif len(run.languages) > 1 and len(few) < len(run.languages) - 1:
         steps.append(
-            Step(
+            Advice(
                 "The languages do not conflict beyond noise, so the filter works as a noise filter here. A larger "
                 "share is the careful choice:",
                 f"{refilter} --keep 0.8",
@@ -159,7 +165,7 @@ def _steps(run: Run, conflicts: Sequence[Couple], few: Sequence[str], fidelity: 
     agreeing = int((~run.keep_N & (run.score_N > 0)).sum())
     if agreeing and run.manifest["config"]["selection"]["min_score"] is None:
         steps.append(
-            Step(
+            Advice(
                 f"{counted(agreeing, 'dropped pair')} still point{'s' if agreeing == 1 else ''} where the languages "
                 "agree. To drop only what pulls away:",
                 f"{refilter} --min-score 0",

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from congrad.files import write_atomically
+from congrad.filtering.finished import read_run
 from congrad.report.filter_page import filter_page
 from congrad.report.loop_page import loop_page
-from congrad.report.read import read_run
 from congrad.report.rounds import is_loop, read_loop
 
 NAME = "report.html"

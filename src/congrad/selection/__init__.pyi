@@ -1,4 +1,3 @@
-from .guards import MIN_PAIRS as MIN_PAIRS
 from .guards import guards as guards
 from .keep import reasons as reasons
 from .keep import select as select

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-MIN_PAIRS = 20
-"""Fewer scored pairs than this and a language's gradient is mostly sampling noise: with 24 pairs a language, cosines
-between languages were measured at 0.01 to 0.14, and cross-fitting in 5 folds leaves 16 of 20 to score the others by."""
+from congrad.consensus import conflict
 
 NUM_EXAMPLES = 3
 
@@ -34,22 +32,28 @@ def guards(
         row_P: input row of the pair, for examples; None for its position.
     """
     warnings: list[str] = []
-    few: list[str] = []
+    few: list[tuple[str, int]] = []
     if len(languages) == 1:
         warnings.append(f"{languages[0]} is the only language: there is nothing to de-conflict")
     for code, language in enumerate(languages):
         own_P = language_P == code
         num_pairs = int(own_P.sum())
         num_scored = int((own_P & ~score_P.isnan()).sum())
-        if num_scored < MIN_PAIRS:
-            few.append(f"{language} ({num_scored})")
+        if num_scored < conflict.MIN_PAIRS:
+            few.append((language, num_scored))
         if num_pairs and not (own_P & kept_P).any():
             warnings.append(f"{language}: none of its {_pairs(num_pairs)} is kept")
         elif group_P is not None:
             warnings += _lost_prompts(language, own_P, kept_P, group_P, row_P)
     if few:
-        warnings.append(f"fewer than {MIN_PAIRS} pairs, too few for a meaningful language gradient: {', '.join(few)}")
+        warnings.append(too_few(few, conflict.MIN_PAIRS))
     return warnings
+
+
+def too_few(languages: Sequence[tuple[str, int]], least: int) -> str:
+    """A warning of languages, given with their pairs, that have fewer than `least`."""
+    named = ", ".join(f"{name} ({count})" for name, count in languages)
+    return f"fewer than {least} pairs, too few for a meaningful language gradient: {named}"
 
 
 def _lost_prompts(

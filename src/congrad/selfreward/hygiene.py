@@ -1,21 +1,18 @@
-"""Is the judge worth listening to? What can be told of it from its own judgements, by language.
+"""Is the judge worth listening to? What can be said of it from its own judgements, by language.
 
 A judge that hardly parses, that gives everything the same score, that disagrees with itself or that only counts
 letters makes pairs all the same; these figures are where it shows.
 """
 
 import math
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.markup import escape
-from rich.table import Table
 
-from congrad.preferences.locate import one_line
+from congrad.tables import Number, Table, columns
 
 ALL = "all"
 Scores = Sequence[Sequence[float | None]]
@@ -27,7 +24,7 @@ COLUMNS = (
     ("parse_rate", "parsed", ".0%"),
     ("tie_rate", "tied", ".0%"),
     ("entropy_bits", "entropy, bits", ".2f"),
-    ("sample_difference", "samples apart", ".2f"),
+    ("sample_difference", "judge disagreement", ".2f"),
     ("alpha", "alpha", ".2f"),
     ("mean_score", "score", ".2f"),
     ("mean_length", "length", ".0f"),
@@ -36,12 +33,12 @@ COLUMNS = (
 
 
 def measure_hygiene(responses: Sequence[Mapping[str, Any]], scores: Scores, *, rubric: bool = True) -> dict[str, Any]:
-    """The figures of every language, and of all under `all`, as `hygiene.json` holds them. None: cannot be told.
+    """The figures of every language, and of all under `all`, as `hygiene.json` holds them. None: unknown.
 
     Args:
         responses: rows of `responses.jsonl`.
         scores: of each, in the same order.
-        rubric: the scores are points of a rubric; else real numbers, which no entropy is told of.
+        rubric: the scores are points of a rubric; else real numbers, which have no entropy.
 
     Returns:
         `languages`, each with
@@ -73,22 +70,22 @@ def _measure(responses: Sequence[Mapping[str, Any]], scores: Scores, rubric: boo
     mean = [math.fsum(each) / len(each) if each else None for each in parsed]
     judgements = sum(map(len, scores))
     lengths = [len(row["response"]) for row in responses]
-    told = [(length, score) for length, score in zip(lengths, mean, strict=True) if score is not None]
+    known = [(length, score) for length, score in zip(lengths, mean, strict=True) if score is not None]
     by_score: dict[int, list[int]] = {}
-    for length, score in told if rubric else []:
+    for length, score in known if rubric else []:
         by_score.setdefault(nearest(score), []).append(length)
     return {
         "responses": len(responses),
         "judgements": judgements,
-        "scored": len(told),
+        "scored": len(known),
         "parse_rate": rounded(sum(map(len, parsed)) / judgements) if judgements else None,
         "tie_rate": rounded(tie_rate([row["prompt_key"] for row in responses], mean)),
-        "entropy_bits": rounded(entropy_bits([nearest(score) for _, score in told])) if rubric else None,
+        "entropy_bits": rounded(entropy_bits([nearest(score) for _, score in known])) if rubric else None,
         "sample_difference": rounded(sample_difference(parsed)),
         "alpha": rounded(krippendorff_alpha(parsed)),
-        "mean_score": rounded(math.fsum(score for _, score in told) / len(told)) if told else None,
+        "mean_score": rounded(math.fsum(score for _, score in known) / len(known)) if known else None,
         "mean_length": rounded(sum(lengths) / len(lengths), 1) if lengths else None,
-        "length_correlation": rounded(spearman(*zip(*told, strict=True))) if told else None,
+        "length_correlation": rounded(spearman(*zip(*known, strict=True))) if known else None,
         "mean_length_by_score": {str(score): round(sum(own) / len(own), 1) for score, own in sorted(by_score.items())},
     }
 
@@ -180,24 +177,11 @@ def hygiene_warnings(hygiene: Mapping[str, Any]) -> list[str]:
 
 
 def hygiene_table(hygiene: Mapping[str, Any]) -> Table:
-    """The figures for a terminal, a row per language and one for all."""
-    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
-    table.add_column("language")
-    for _, title, _ in COLUMNS:
-        table.add_column(title, justify="right")
-    for name, cells, scored in _cells(hygiene):
-        table.add_row(escape(name), *cells, style="" if scored else "red")
-    return table
-
-
-def hygiene_markdown(hygiene: Mapping[str, Any]) -> str:
-    """The same as a Markdown table."""
-    lines = [["language", *(title for _, title, _ in COLUMNS)], ["---", *["---:"] * len(COLUMNS)]]
-    lines += [[re.sub(r"([\\`*_\[\]<>|~])", r"\\\1", name), *cells] for name, cells, _ in _cells(hygiene)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _cells(hygiene: Mapping[str, Any]) -> Iterator[tuple[str, list[str], int]]:
-    for name, row in [*hygiene["languages"].items(), (ALL, hygiene[ALL])]:
-        cells = ["-" if row[key] is None else format(row[key], form) for key, _, form in COLUMNS]
-        yield one_line(name), cells, row["scored"]
+    """The figures, a row per language and one for all; those whose judgements give no score at all are flagged."""
+    named = [*hygiene["languages"].items(), (ALL, hygiene[ALL])]
+    rows = [
+        [name, *(None if row[key] is None else Number(row[key], form) for key, _, form in COLUMNS)]
+        for name, row in named
+    ]
+    flagged = {number for number, (_, row) in enumerate(named) if not row["scored"]}
+    return Table(columns("language", *(title for _, title, _ in COLUMNS)), rows, flagged, has_total=True)

@@ -20,16 +20,16 @@ function heatmapRows(kind) {
   for (const i of data.order) {
     for (const j of data.order) {
       const low = agreement.low[i][j], high = agreement.high[i][j];
-      const conflict = agreement.conflict.some(([a, b]) => a === i && b === j);
+      const conflict = agreement.conflict[i][j];
       rows.push({
         row: names[i],
         column: names[j],
-        couple: `${names[i]} – ${names[j]}`,
+        languages: `${names[i]} – ${names[j]}`,
         value: i === j ? null : agreement[kind][i][j],
         interval: low === null ? "unknown" : `${signed(low)} to ${signed(high)}`,
         pairs: `${whole(agreement.num_pairs[i])} and ${whole(agreement.num_pairs[j])}`,
-        verdict: conflict ? "conflict, clear of noise" : low > 0 ? "agree, clear of noise" : "not clear of noise",
-        conflict,
+        verdict: conflict === null ? "can’t tell" : conflict ? "conflict, clear of noise" : low > 0 ? "agree, clear of noise" : "not clear of noise",
+        conflict: conflict === true,
       });
     }
   }

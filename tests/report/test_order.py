@@ -1,11 +1,8 @@
-"""The order of the languages and the mark of a conflict."""
-
-from dataclasses import replace
+"""The order of the languages."""
 
 import numpy as np
 
-from congrad.report.agreement import conflicts, couples, similarity_order
-from congrad.report.read import read_run
+from congrad.report.order import similarity_order
 
 
 def test_similar_languages_stand_side_by_side():
@@ -30,19 +27,3 @@ def test_few_languages_or_no_cosine_are_no_trouble():
     assert similarity_order(np.ones((1, 1))).tolist() == [0]
     assert similarity_order(np.array([[1, -1], [-1, 1.0]])).tolist() == [0, 1]
     assert sorted(similarity_order(np.full((5, 5), np.nan)).tolist()) == [0, 1, 2, 3, 4]
-
-
-def test_a_conflict_has_its_interval_below_zero_and_enough_pairs(run_directory, tmp_path):
-    run = read_run(run_directory(tmp_path / "run", conflict=(2, 5)))
-    assert np.argwhere(conflicts(run)).tolist() == [[2, 5], [5, 2]]
-    first, *others = couples(run)
-    assert (first.first, first.second, first.cosine, first.low, first.high) == ("el", "fr", -0.4, -0.6, -0.2)
-    assert first.conflict
-    assert not any(couple.conflict for couple in others)
-    assert len(others) == 13 * 12 / 2 - 1
-    cosines = [couple.cosine for couple in others]
-    assert cosines == sorted(cosines)
-    few = run.num_pairs_L.copy()
-    few[5] = 19
-    assert not conflicts(replace(run, num_pairs_L=few)).any()
-    assert not conflicts(replace(run, high_LL=np.full_like(run.high_LL, np.nan))).any()

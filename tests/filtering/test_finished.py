@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from congrad.errors import UserError
-from congrad.report.read import read_rows, read_run
+from congrad.filtering.finished import read_run, rows_at
 
 
 def test_a_run_is_read_as_it_was_written(run_directory, tmp_path):
@@ -23,15 +23,15 @@ def test_a_run_is_read_as_it_was_written(run_directory, tmp_path):
     np.testing.assert_array_equal(
         run.cosine_NL[:, 3], np.array(table[f"cosine_{run.languages[3]}"], dtype=float).astype(np.float32)
     )
-    assert np.isnan(run.corrected_LL[0]).all()
-    assert run.low_LL[1, 2] < run.cosine_LL[1, 2] < run.high_LL[1, 2]
+    assert np.isnan(run.compared.corrected_LL[0]).all()
+    assert run.compared.low_LL[1, 2] < run.compared.cosine_LL[1, 2] < run.compared.high_LL[1, 2]
     assert len(run) == 390
 
 
 def test_rows_are_those_of_their_positions(run_directory, tmp_path):
     run = read_run(run_directory(tmp_path / "run"))
     positions = [640, 0, 3, 100, 17]
-    rows = read_rows(run, positions)
+    rows = rows_at(run, positions)
     assert [row["chosen"] for row in rows] == [f"yes {position}" for position in positions]
     assert rows[2]["congrad_score"] is None  # row 3 has no score
 
@@ -43,17 +43,17 @@ def test_files_that_do_not_belong_together_are_refused(run_directory, tmp_path):
     everything = range(len(run))
     (directory / "kept.jsonl").write_text("".join(lines[1:]))
     with pytest.raises(UserError, match=r"kept.jsonl:\d+: not the row of scores.parquet; filter .* once more"):
-        read_rows(run, everything)
+        rows_at(run, everything)
     (directory / "kept.jsonl").write_text("".join(lines[:-1]))
     with pytest.raises(UserError, match="lacks rows"):
-        read_rows(run, everything)
+        rows_at(run, everything)
     (directory / "kept.jsonl").write_text("[]\n")
     with pytest.raises(UserError, match="cannot be read"):
-        read_rows(run, everything)
+        rows_at(run, everything)
 
 
 def test_what_is_missing_or_damaged_is_named(run_directory, tmp_path):
-    with pytest.raises(UserError, match="is no finished run"):
+    with pytest.raises(UserError, match="is not a run of congrad"):
         read_run(tmp_path)
     directory = run_directory(tmp_path / "run", each=5)
     table = pq.read_table(directory / "scores.parquet")

@@ -1,6 +1,6 @@
-"""A finished run's files, as the report needs them: arrays of all rows, and the texts of a few.
+"""A finished run's directory, read: its manifest, what its files say of every row, and the texts of a few rows.
 
-Shapes: N input rows, L languages, S rows whose texts are shown.
+Shapes: N input rows, L languages.
 """
 
 import json
@@ -10,29 +10,58 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from congrad.errors import UserError
 from congrad.files import without_nan
+from congrad.filtering.comparison import Array, Comparison, read_comparison
+from congrad.filtering.directory import SCORE_COLUMN, is_run
 from congrad.stage import read_json
 
-Array = npt.NDArray[Any]
-SCORE_COLUMN = "congrad_score"
+KEPT = "kept.jsonl"
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run's files say.
+    """A finished run of the filter, ConGrad's or another.
 
     Attributes:
         directory: as the user named it.
         manifest: of the run.
-        languages: names of the L languages.
-        num_pairs_L: scored pairs of each language.
-        cosine_LL, low_LL, high_LL: cosines of the language gradients with the ends of their 95% intervals.
-        corrected_LL, after_surgery_LL: without the noise, and after surgery. NaN where there is nothing to say.
+    """
+
+    directory: Path
+    manifest: dict[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The resolved configuration, by part; nothing where the filter was another."""
+        settings: dict[str, Any] = self.manifest.get("config", {})
+        return settings
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """What languages.json says; None where the filter was another.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        path = self.directory / "languages.json"
+        if not path.is_file():
+            return None
+        try:
+            return read_comparison(read_json(path))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}); filter {self.directory} once more") from error
+
+
+@dataclass(frozen=True)
+class ScoredRun(Run):
+    """What the files of a run of ConGrad's say.
+
+    Attributes:
+        compared: the languages.
         row_N: number of the row in the input.
         language_N: position in `languages`.
         prompt_N: the same number for the rows of one prompt.
@@ -43,15 +72,7 @@ class Run:
         cosine_NL: float32, with every language's gradient.
     """
 
-    directory: Path
-    manifest: dict[str, Any]
-    languages: list[str]
-    num_pairs_L: Array
-    cosine_LL: Array
-    low_LL: Array
-    high_LL: Array
-    corrected_LL: Array
-    after_surgery_LL: Array
+    compared: Comparison
     row_N: Array
     language_N: Array
     prompt_N: Array
@@ -65,33 +86,42 @@ class Run:
     def __len__(self) -> int:
         return len(self.row_N)
 
+    @property
+    def languages(self) -> list[str]:
+        return self.compared.languages
 
-def read_run(directory: Path) -> Run:
-    """Reads a run but for its texts.
+
+def open_run(directory: Path) -> Run:
+    """Raises:
+    UserError: there is no finished run here.
+    """
+    if not (directory / "manifest.json").is_file():
+        if is_run(directory):
+            raise UserError(f"{directory} is an unfinished run: give the command that began it once more")
+        raise UserError(f"{directory} is not a run of congrad; name the directory of a finished run")
+    manifest = read_json(directory / "manifest.json")
+    if "congrad" not in manifest or not (directory / KEPT).is_file():
+        raise UserError(f"{directory} is not a run of congrad's filter; name the directory that holds its {KEPT}")
+    return Run(directory, manifest)
+
+
+def read_run(directory: Path) -> ScoredRun:
+    """Reads a run of ConGrad's but for its texts.
 
     Raises:
         UserError: the run is unfinished, or its files are damaged.
     """
-    if not (directory / "manifest.json").is_file():
-        raise UserError(f"{directory} is no finished run: give the command that made it once more, then its report")
-    manifest, content = read_json(directory / "manifest.json"), read_json(directory / "languages.json")
+    run = open_run(directory)
     path = directory / "scores.parquet"
     try:
-        table = pq.read_table(path)
-        return _run(directory, manifest, content, table)
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        told = " ".join(str(error).split())
-        raise UserError(f"{path} or languages.json cannot be read ({told}); filter {directory} once more") from error
+        compared = read_comparison(read_json(directory / "languages.json"))
+        return _scored(run, compared, pq.read_table(path))
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} or languages.json cannot be read ({reason}); filter {directory} once more") from error
 
 
-def _run(directory: Path, manifest: dict[str, Any], content: dict[str, Any], table: pa.Table) -> Run:
-    languages: list[str] = content["languages"]
-    num_languages = len(languages)
-
-    def matrix(name: str, *shape: int) -> Array:
-        """Null becomes NaN."""
-        return np.array(content[name], dtype=float).reshape(num_languages, num_languages, *shape)
-
+def _scored(run: Run, compared: Comparison, table: pa.Table) -> ScoredRun:
     def codes(column: str) -> tuple[Array, list[str]]:
         encoded = table[column].combine_chunks().dictionary_encode()
         return encoded.indices.to_numpy(), encoded.dictionary.to_pylist()
@@ -100,20 +130,13 @@ def _run(directory: Path, manifest: dict[str, Any], content: dict[str, Any], tab
         return np.asarray(table[column].to_numpy())  # null is NaN
 
     code_N, names = codes("language")
-    position = {name: number for number, name in enumerate(languages)}
+    position = {name: number for number, name in enumerate(compared.languages)}
     reason_code_N, reasons = codes("reason")
-    interval_LL2 = matrix("cosine_interval", 2)
-    cosines = [numbers(f"cosine_{name}") for name in languages]
-    return Run(
-        directory=directory,
-        manifest=manifest,
-        languages=languages,
-        num_pairs_L=np.array(content["num_pairs"]),
-        cosine_LL=matrix("cosine"),
-        low_LL=interval_LL2[..., 0],
-        high_LL=interval_LL2[..., 1],
-        corrected_LL=matrix("cosine_corrected"),
-        after_surgery_LL=matrix("cosine_after_surgery"),
+    cosines = [numbers(f"cosine_{name}") for name in compared.languages]
+    return ScoredRun(
+        directory=run.directory,
+        manifest=run.manifest,
+        compared=compared,
         row_N=numbers("row"),
         language_N=np.array([position[name] for name in names], dtype=np.int64)[code_N],
         prompt_N=numbers("group"),
@@ -126,7 +149,7 @@ def _run(directory: Path, manifest: dict[str, Any], content: dict[str, Any], tab
     )
 
 
-def read_rows(run: Run, positions: Sequence[int]) -> list[dict[str, Any]]:
+def rows_at(run: ScoredRun, positions: Sequence[int]) -> list[dict[str, Any]]:
     """The rows of kept.jsonl and dropped.jsonl at positions in the input order, which are the only lines parsed.
 
     Raises:
@@ -154,7 +177,7 @@ def _lines(path: Path, wanted: dict[int, int]) -> Iterator[tuple[int, dict[str, 
                 if number in wanted:
                     row = json.loads(line)
                     if not isinstance(row, dict):
-                        raise ValueError("no JSON object")
+                        raise ValueError("not a JSON object")
                     yield number, without_nan(row)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); filter {path.parent} once more") from error
