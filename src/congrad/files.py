@@ -40,7 +40,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 def cannot_write(path: Path, error: OSError) -> UserError:
     reason = error.strerror or error
-    return UserError(f"{path}: cannot write ({reason}); free some space or choose another output directory")
+    return UserError(f"cannot write ({reason})", "free some space or choose another output directory", at=path)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

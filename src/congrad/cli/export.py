@@ -31,7 +31,7 @@ def export_command(
     from congrad.exports import export_run
 
     if public and push_to_hub is None:
-        raise UserError("--public would be ignored: it is of --push-to-hub; add that, or leave it out")
+        raise UserError("--public would be ignored: it is of --push-to-hub", "add that, or leave it out")
     exported = export_run(run, format, output, licence=licence)
     print(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")
     print(f"  cd {shlex.quote(str(exported.directory))} && {exported.command}")

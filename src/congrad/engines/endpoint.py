@@ -64,7 +64,7 @@ def read_key(name: str) -> str:
     """
     key = os.environ.get(name, "").strip()
     if not (key.isascii() and key.isprintable()):
-        raise UserError(f"the key in the environment variable {name} holds a character that no key has; set it again")
+        raise UserError(f"the key in the environment variable {name} holds a character that no key has", "set it again")
     return key or KEYLESS
 
 
@@ -145,8 +145,8 @@ class Endpoint:
 
     def give_up(self, state: "RetryCallState") -> None:
         raise UserError(
-            f"{self.url} is not responding: {failure(state)} ({state.attempt_number} tries); what is done is safe: "
-            "once it answers, give the same command again and it goes on"
+            f"{self.url} is not responding: {failure(state)} ({state.attempt_number} tries)",
+            "what is done is safe: once it answers, give the same command again and it goes on",
         ) from failure(state)
 
     async def attempt(self, client: "openai.AsyncOpenAI", request: Request) -> Reply:
@@ -208,13 +208,13 @@ class Endpoint:
             name = self.engine.api_key_env
             state = "the key in" if self.key != KEYLESS else "no key, for want of"
             return UserError(
-                f"{self.url} refuses {state} the environment variable {name} (HTTP {status}); set it and give the same "
-                "command again"
+                f"{self.url} refuses {state} the environment variable {name} (HTTP {status})",
+                "set it and give the same command again",
             )
         if status in (404, 405) or 300 <= status < 400:
             return UserError(
-                f"{self.url} knows no such path, or no model {self.model!r} (HTTP {status}: {said}); check engine.url "
-                "and engine.model"
+                f"{self.url} knows no such path, or no model {self.model!r} (HTTP {status}: {said})",
+                "check engine.url and engine.model",
             )
         return RequestRefused(
             request.key,

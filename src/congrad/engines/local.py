@@ -74,7 +74,7 @@ class LocalEngine:
                 yield self.answer(batch)
             except torch.OutOfMemoryError as error:
                 fix = "lower engine.batch_size (then with another --output) or max_tokens"
-                raise UserError(f"out of memory with {len(batch)} requests at a time; {fix}") from error
+                raise UserError(f"out of memory with {len(batch)} requests at a time", fix) from error
 
     def tokenise(self, request: Request) -> list[int]:
         if request.messages is None:
@@ -144,7 +144,9 @@ class Take(LogitsProcessor):  # type: ignore[misc]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if bool(scores.isnan().any()):
-            raise UserError("the model's logits are not numbers; load it with another model.dtype, or fix its weights")
+            raise UserError(
+                "the model's logits are not numbers", "load it with another model.dtype, or fix its weights"
+            )
         uniform_B = self.uniform_BT[:, input_ids.shape[1] - self.width]
         token_B = draw(scores, uniform_B, temperature=self.temperature, top_p=self.top_p)
         return torch.full_like(scores, -torch.inf).scatter_(1, token_B[:, None], 0.0)

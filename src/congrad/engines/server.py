@@ -36,14 +36,17 @@ def serve(engine: Engine, path: str, *, log: Path | None = None) -> Iterator[Non
         UserError: the command does not start, ends, or does not answer in time; or something else answers already.
     """
     if sys.platform == "win32":
-        raise UserError("engine.command needs Linux or macOS; start the server yourself, and leave engine.command out")
+        raise UserError(
+            "engine.command needs Linux or macOS", "start the server yourself, and leave engine.command out"
+        )
     arguments = split_command(engine.command or "", path)
     deadline = time.monotonic() + LEAVE_LIMIT
     while answers(engine.endpoint):
         if time.monotonic() > deadline:
             raise UserError(
-                f"{engine.endpoint} answers already; end that server or take another port in engine.url and "
-                "engine.command, or leave engine.command out to use it"
+                f"{engine.endpoint} answers already",
+                "end that server or take another port in engine.url and engine.command, or "
+                "leave engine.command out to use it",
             )
         time.sleep(POLL)
     with lifeline.held(arguments, log=log) as process:
@@ -60,7 +63,7 @@ def split_command(command: str, path: str) -> list[str]:
     beside = str(Path(sys.executable).parent)
     program = (shutil.which(arguments[0]) or shutil.which(arguments[0], path=beside)) if arguments else None
     if program is None:
-        raise UserError(f"engine.command {quote(command)}: no such program; install it, or give its path")
+        raise UserError(f"engine.command {quote(command)}: no such program", "install it, or give its path")
     return [program, *arguments[1:]]
 
 
@@ -69,13 +72,14 @@ def wait_until_up(engine: Engine, process: "subprocess.Popen[bytes]", log: Path 
     while not answers(engine.endpoint):
         if process.poll() is not None:
             raise UserError(
-                f"engine.command ended with exit code {process.returncode} before {engine.endpoint} answered"
-                f"{last_line(log)}; fix it and give the same command again"
+                f"engine.command ended with exit code {process.returncode} before "
+                f"{engine.endpoint} answered{last_line(log)}",
+                "fix it and give the same command again",
             )
         if time.monotonic() > deadline:
             raise UserError(
-                f"engine.command: {engine.endpoint} does not answer after {START_LIMIT:g} seconds{last_line(log)}; "
-                "check that it listens there"
+                f"engine.command: {engine.endpoint} does not answer after {START_LIMIT:g} seconds{last_line(log)}",
+                "check that it listens there",
             )
         time.sleep(POLL)
 

@@ -95,8 +95,8 @@ def run_task(
         except ERRORS as error:
             complaint = one_line(error) or type(error).__name__
             raise UserError(
-                f"evaluate.lm_eval.tasks: {quote(task)} cannot be run ({complaint}); check its name, its data and the "
-                "network, or leave it out"
+                f"evaluate.lm_eval.tasks: {quote(task)} cannot be run ({complaint})",
+                "check its name, its data and the network, or leave it out",
             ) from error
     assert found is not None
     return read_results(found)
@@ -184,7 +184,7 @@ def task_manager(include_path: str | None, tasks: tuple[str, ...]) -> Any:
 
     if include_path is not None:
         if not Path(include_path).is_dir():
-            raise UserError(f"evaluate.lm_eval.include_path {include_path}: no such folder; check the path")
+            raise UserError(f"evaluate.lm_eval.include_path {include_path}: no such folder", "check the path")
         own = TaskManager(include_path=include_path, include_defaults=False)
         if set(tasks) <= set(own.all_tasks):
             return own

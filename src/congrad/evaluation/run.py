@@ -79,10 +79,10 @@ def run_evaluate(
         UserError: there is nothing to measure; whatever is wrong with data, models or endpoints.
     """
     if not models:
-        raise UserError("evaluate: no model to measure; train one first")
+        raise UserError("evaluate: no model to measure", "train one first")
     if settings.measures_nothing:
         raise UserError(
-            "evaluate: nothing to measure; set evaluate.pairs, evaluate.win_rate, evaluate.tasks or evaluate.lm_eval"
+            "evaluate: nothing to measure", "set evaluate.pairs, evaluate.win_rate, evaluate.tasks or evaluate.lm_eval"
         )
     for name, others in (against or {}).items():
         for other in (name, *others):

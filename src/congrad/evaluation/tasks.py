@@ -84,7 +84,7 @@ def load_task(task: LocalTask) -> list[Item]:
                 key = content_key(len(items), language, prompt, options, answer)
                 items.append(Item(key, where, language, prompt, options, answer))
     if not items:
-        raise UserError(f"{task.path}: no rows for the task {task.name}; fill the file or leave the task out")
+        raise UserError(f"no rows for the task {task.name}", "fill the file or leave the task out", at=task.path)
     return items
 
 
@@ -95,7 +95,7 @@ def files_of(task: LocalTask) -> list[Path]:
     else:
         files = [path] if path.is_file() else sorted(map(Path, glob.glob(task.path)))
     if not files:
-        raise UserError(f"{task.path}: no JSON Lines there for the task {task.name}; check the path")
+        raise UserError(f"no JSON Lines there for the task {task.name}", "check the path", at=task.path)
     return files
 
 
@@ -104,16 +104,16 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+        raise UserError(f"cannot be read ({error.strerror})", "check its permissions", at=path) from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise UserError(f"{path}:{number}: not JSON ({error}); mend the line or remove it") from error
+            raise UserError(f"not JSON ({error})", "mend the line or remove it", at=f"{path}:{number}") from error
         if not isinstance(row, dict):
-            raise UserError(f"{path}:{number}: {quote(row)} is no JSON object; write one {{...}} per line")
+            raise UserError(f"{quote(row)} is no JSON object", "write one {...} per line", at=f"{path}:{number}")
         yield f"{path}:{number}", row
 
 
@@ -137,7 +137,7 @@ def content(task: LocalTask, row: Mapping[str, Any], language: str, where: str) 
         return prompt, tuple(f" {option}" for option in options), check_label(label, task.label_column, options, where)
     answer = text_of(row, task.answer_column, where)
     if task.rule == "last-number" and last_number(answer) is None:
-        raise UserError(f"{where}: column {task.answer_column!r} holds {quote(answer)}, no number; set rule to text")
+        raise UserError(f"column {task.answer_column!r} holds {quote(answer)}, no number", "set rule to text", at=where)
     return prompt, (), answer
 
 
@@ -145,12 +145,13 @@ def xcopa(row: Mapping[str, Any], language: str, where: str) -> tuple[str, tuple
     """Premise without its full stop, a connector, and the choices with a small first letter."""
     if language not in CONNECTORS:
         raise UserError(
-            f"{where}: the layout xcopa knows no connectors for {quote(language)}, only for {', '.join(CONNECTORS)}; "
-            "write the task with kind, prompt and choices"
+            f"the layout xcopa knows no connectors for {quote(language)}, only for {', '.join(CONNECTORS)}",
+            "write the task with kind, prompt and choices",
+            at=where,
         )
     relation = row.get("question")
     if relation not in RELATIONS:
-        raise UserError(f"{where}: column 'question' holds {quote(relation)}; it must be cause or effect")
+        raise UserError(f"column 'question' holds {quote(relation)}", "it must be cause or effect", at=where)
     premise = END_OF_SENTENCE.sub("", text_of(row, "premise", where).strip())
     options = [text_of(row, name, where) for name in ("choice1", "choice2")]
     prompt = f"{premise} {CONNECTORS[language][RELATIONS.index(relation)]}"
@@ -166,15 +167,16 @@ def choices(task: LocalTask, row: Mapping[str, Any], where: str) -> list[str]:
     else:
         options = [text_of(row, column, where) for column in task.choices]
     if len(options) < 2:
-        raise UserError(f"{where}: {len(options)} choice; there must be two or more")
+        raise UserError(f"{len(options)} choice", "there must be two or more", at=where)
     return options
 
 
 def check_label(label: object, column: str, options: list[str], where: str) -> int:
     if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < len(options):
         raise UserError(
-            f"{where}: column {column!r} holds {quote(label)}; it must be the right choice's position, "
-            f"0 to {len(options) - 1}"
+            f"column {column!r} holds {quote(label)}",
+            f"it must be the right choice's position, 0 to {len(options) - 1}",
+            at=where,
         )
     return label
 
@@ -186,7 +188,7 @@ def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
         return str(value)
     if not isinstance(value, str) or not value.strip():
         told = "there is none" if value is None else f"it holds {quote(value)}"
-        raise UserError(f"{where}: column {column!r} must hold text, and {told}")
+        raise UserError(f"column {column!r} must hold text, and {told}", at=where)
     return value
 
 

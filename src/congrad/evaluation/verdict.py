@@ -29,16 +29,16 @@ def read_template(path: str | None) -> str:
     try:
         template = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"evaluate.win_rate.template {path}: cannot be read ({error}); check the file") from error
+        raise UserError(f"evaluate.win_rate.template {path}: cannot be read ({error})", "check the file") from error
     for name in ("prompt", "first", "second"):
         if f"{{{name}}}" not in template:
             raise UserError(
-                f"evaluate.win_rate.template {path}: no {{{name}}} in it; write {{prompt}}, {{first}} and {{second}} "
-                "where the request and the two answers are to stand"
+                f"evaluate.win_rate.template {path}: no {{{name}}} in it",
+                "write {prompt}, {first} and {second} where the request and the two answers are to stand",
             )
     if not re.search(r"verdict\s*[:=]", template, re.IGNORECASE):
         raise UserError(
-            f"evaluate.win_rate.template {path}: it asks for no line like 'Verdict: A', which is what is read; add it"
+            f"evaluate.win_rate.template {path}: it asks for no line like 'Verdict: A', which is what is read", "add it"
         )
     return template
 

@@ -81,5 +81,5 @@ def _write_pairs(path: Path, format: str, run: Run) -> tuple[int, bool]:
             conversational = pair.conversational
             file.write(json_line(LAYOUTS[format](pair)))
     if num_pairs == 0:
-        raise UserError(f"{run.directory / KEPT} holds no pair; filter with a greater selection.keep")
+        raise UserError(f"{run.directory / KEPT} holds no pair", "filter with a greater selection.keep")
     return num_pairs, conversational

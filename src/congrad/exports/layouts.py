@@ -64,8 +64,9 @@ def axolotl(pair: KeptPair) -> Row:
         if text != text.strip() or text in AXOLOTL_DUMMY:
             reason = "begins or ends with white space" if text != text.strip() else "is found in its dummy turn"
             raise UserError(
-                f"{pair.place}: column {side!r}: {quote(text)} {reason}, where axolotl cannot cut it out again; "
-                f"change the text, {ANOTHER}"
+                f"column {side!r}: {quote(text)} {reason}, where axolotl cannot cut it out again",
+                f"change the text, {ANOTHER}",
+                at=pair.place,
             )
     return {"messages": prompt, "chosen": chosen, "rejected": rejected}
 
@@ -99,8 +100,9 @@ def _refuse_template_columns(pair: KeptPair, trainer: str) -> None:
     for column in TEMPLATE_COLUMNS:
         if pair.conversational and pair.row.get(column):
             raise UserError(
-                f"{pair.place}: column {column!r} was part of what was scored, and {trainer} does not read it as such; "
-                f"remove the column and filter again, {ANOTHER}"
+                f"column {column!r} was part of what was scored, and {trainer} does not read it as such",
+                f"remove the column and filter again, {ANOTHER}",
+                at=pair.place,
             )
 
 
@@ -119,14 +121,17 @@ def _single_responses(pair: KeptPair, trainer: str) -> tuple[list[Message], Mess
             if more or message["role"] not in ("system", "user", "assistant"):
                 what = f"the key {quote(more[0])}" if more else f"the role {quote(message['role'])}"
                 raise UserError(
-                    f"{pair.place}: column {side!r}: a message has {what}, which {trainer}'s preference layout does "
-                    f"not hold; remove it, {ANOTHER}"
+                    f"column {side!r}: a message has {what}, which {trainer}'s preference layout does not hold",
+                    f"remove it, {ANOTHER}",
+                    at=pair.place,
                 )
     for side, messages in (("chosen", pair.chosen), ("rejected", pair.rejected)):
         if len(messages) != 1 or messages[0]["role"] != "assistant":
             raise UserError(
-                f"{pair.place}: column {side!r} holds {len(messages)} messages, the first by "
-                f"{quote(messages[0]['role'])}, and {trainer} takes one message of the assistant; split it, {ANOTHER}"
+                f"column {side!r} holds {len(messages)} messages, the first by "
+                f"{quote(messages[0]['role'])}, and {trainer} takes one message of the assistant",
+                f"split it, {ANOTHER}",
+                at=pair.place,
             )
     plain = [[{"role": m["role"], "content": m["content"]} for m in side] for side in (pair.prompt, pair.chosen)]
     return plain[0], plain[1][0], {"role": "assistant", "content": pair.rejected[0]["content"]}
@@ -139,6 +144,8 @@ def _check_turns(pair: KeptPair, prompt: list[Message], trainer: str) -> None:
         turns = turns[1:]
     if len(turns) % 2 == 0 or turns != (["user", "assistant"] * len(turns))[: len(turns)]:
         raise UserError(
-            f"{pair.place}: column 'prompt': the turns are {', '.join(turns) or 'none'}, and {trainer} takes user and "
-            f"assistant in turn, the user first and last; change the row, {ANOTHER}"
+            f"column 'prompt': the turns are {', '.join(turns) or 'none'}, and {trainer} takes "
+            "user and assistant in turn, the user first and last",
+            f"change the row, {ANOTHER}",
+            at=pair.place,
         )

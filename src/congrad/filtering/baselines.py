@@ -89,7 +89,9 @@ class Baseline:
         if self.reward is not None and self.method != "reward-margin":
             raise UserError(f"the baseline {self.method} has no reward", "leave it out")
         if self.selection.keep is None:
-            raise UserError(f"the baseline {self.method} has no scores to compare with a minimum; give a share to keep")
+            raise UserError(
+                f"the baseline {self.method} has no scores to compare with a minimum", "give a share to keep"
+            )
 
 
 @dataclass(frozen=True)
@@ -205,13 +207,13 @@ def resolve(baseline: Baseline, preferences: Preferences, *, has_reference: bool
         return baseline, []
     there = [column for column in JUDGED if column in preferences.dataset.column_names]
     if len(there) == 1:
-        raise UserError(f"the pairs have a column {there[0]} but not both of {', '.join(JUDGED)}; add or remove one")
+        raise UserError(f"the pairs have a column {there[0]} but not both of {', '.join(JUDGED)}", "add or remove one")
     if baseline.reward == "judge" and not there:
-        raise UserError(f"the pairs have no columns {', '.join(JUDGED)}; add them, or choose the reward likelihood")
+        raise UserError(f"the pairs have no columns {', '.join(JUDGED)}", "add them, or choose the reward likelihood")
     if baseline.reward == "implicit" and not has_reference:
         raise UserError(
-            "the implicit reward is zero for every pair where the policy is its own reference; name a --reference, or "
-            "choose the reward likelihood"
+            "the implicit reward is zero for every pair where the policy is its own reference",
+            "name a --reference, or choose the reward likelihood",
         )
     if baseline.reward is not None:
         return baseline, []
@@ -285,7 +287,7 @@ def judge_margins(preferences: Preferences) -> Floats:
     for position, pair in enumerate(zip(chosen, rejected, strict=True)):
         for column, value in zip(JUDGED, pair, strict=True):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise UserError(f"{preferences.where(position)}: column '{column}' holds {value!r:.60}, no number")
+                raise UserError(f"column '{column}' holds {value!r:.60}, no number", at=preferences.where(position))
         if None not in pair:
             margins_N[position] = pair[0] - pair[1]
     return margins_N

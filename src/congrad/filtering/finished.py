@@ -53,7 +53,7 @@ class Run:
         try:
             return read_comparison(read_json(path))
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error}); filter {self.directory} once more") from error
+            raise UserError(f"{path} cannot be read ({error})", f"filter {self.directory} once more") from error
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,10 @@ def open_run(directory: Path) -> Run:
     if not (directory / "manifest.json").is_file():
         if is_run(directory):
             raise UserError(f"{directory} is an unfinished run: give the command that began it once more")
-        raise UserError(f"{directory} is not a run of congrad; name the directory of a finished run")
+        raise UserError(f"{directory} is not a run of congrad", "name the directory of a finished run")
     manifest = read_json(directory / "manifest.json")
     if "congrad" not in manifest or not (directory / KEPT).is_file():
-        raise UserError(f"{directory} is not a run of congrad's filter; name the directory that holds its {KEPT}")
+        raise UserError(f"{directory} is not a run of congrad's filter", f"name the directory that holds its {KEPT}")
     return Run(directory, manifest)
 
 
@@ -118,7 +118,9 @@ def read_run(directory: Path) -> ScoredRun:
         return _scored(run, compared, pq.read_table(path))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{path} or languages.json cannot be read ({reason}); filter {directory} once more") from error
+        raise UserError(
+            f"{path} or languages.json cannot be read ({reason})", f"filter {directory} once more"
+        ) from error
 
 
 def _scored(run: Run, compared: Comparison, table: pa.Table) -> ScoredRun:
@@ -163,10 +165,12 @@ def rows_at(run: ScoredRun, positions: Sequence[int]) -> list[dict[str, Any]]:
         for number, row in _lines(path, wanted):
             score = np.float32(np.nan if row.get(SCORE_COLUMN) is None else row[SCORE_COLUMN])
             if not np.array_equal(score, run.score_N[wanted[number]], equal_nan=True):
-                raise UserError(f"{path}:{number + 1}: not the row of scores.parquet; filter {run.directory} once more")
+                raise UserError(
+                    "not the row of scores.parquet", f"filter {run.directory} once more", at=f"{path}:{number + 1}"
+                )
             found[wanted[number]] = row
     if len(found) < len(positions):
-        raise UserError(f"{run.directory}: kept.jsonl or dropped.jsonl lacks rows; filter it once more")
+        raise UserError("kept.jsonl or dropped.jsonl lacks rows", "filter it once more", at=run.directory)
     return [found[int(position)] for position in positions]
 
 
@@ -180,4 +184,4 @@ def _lines(path: Path, wanted: dict[int, int]) -> Iterator[tuple[int, dict[str, 
                         raise ValueError("not a JSON object")
                     yield number, without_nan(row)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); filter {path.parent} once more") from error
+        raise UserError(f"{path} cannot be read ({error})", f"filter {path.parent} once more") from error

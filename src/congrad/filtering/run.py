@@ -113,11 +113,11 @@ def refilter(
     if target.resolve() != run.resolve():
         check_can_be_made(target, RUN)
         if (target / "index").exists():
-            raise UserError(f"output: {target} is a run with an index of its own; choose another output directory")
+            raise UserError(f"output: {target} is a run with an index of its own", "choose another output directory")
     preferences = read_preferences(config.input, listener)
     if preferences.fingerprint != old["data_fingerprint"]:
         raise UserError(
-            f"{config.input.source} has changed since {run} was made; filter it again into another output directory"
+            f"{config.input.source} has changed since {run} was made", "filter it again into another output directory"
         )
     seconds = {"read": round(time.monotonic() - started, 3)}
     listener.on_stage("starting PyTorch")
@@ -137,7 +137,7 @@ def stored_config(run: Path) -> tuple[FilterConfig, Path, dict[str, Any]]:
         config = FilterConfig(read_input(stored["input"]), Model(**stored["model"]), PassSettings(**stored["index"]))
         index_path = Path(manifest["index"])
     except (UserError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{run / RUN.last} is damaged ({error}); filter the data again with --model") from error
+        raise UserError(f"{run / RUN.last} is damaged ({error})", "filter the data again with --model") from error
     return config, index_path if index_path.is_absolute() else run / index_path, manifest
 
 

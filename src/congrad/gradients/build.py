@@ -247,8 +247,9 @@ def build_index(
         if not any(check_model(model, *triple) for triple in some):
             precision = str(model.dtype).removeprefix("torch.")
             raise UserError(
-                f"model {model.config.name_or_path!r}: no finite log-probability for the first {len(some)} pairs in "
-                f"{precision}; try another model.dtype, or fix the model's weights"
+                f"model {model.config.name_or_path!r}: no finite log-probability for the first "
+                f"{len(some)} pairs in {precision}",
+                "try another model.dtype, or fix the model's weights",
             )
     begin_index(directory, plan, pairs, rank)
     barrier()
@@ -281,7 +282,7 @@ def build_index(
             run_shards(shards, kind, directory, rank, work)
         except torch.OutOfMemoryError as error:
             raise UserError(
-                f"out of memory on {model.device}; lower index.token_budget ({budget}) or input.max_length"
+                f"out of memory on {model.device}", f"lower index.token_budget ({budget}) or input.max_length"
             ) from error
 
     started = time.monotonic()
@@ -303,6 +304,6 @@ def finish_index(directory: Path, shards: Sequence[Shard], *, seconds: float, ha
     kinds = ("sketches", "reference") if has_reference else ("sketches",)
     missing = [p for kind in kinds for shard in shards if not (p := shard.path(directory, kind)).exists()]
     if missing:
-        raise UserError(f"{missing[0]}: not there; ranks on several hosts need to share the output directory")
+        raise UserError("not there", "ranks on several hosts need to share the output directory", at=missing[0])
     if not is_finished(directory, INDEX):
         write_json(directory / INDEX.last, {"format": FORMAT, "shards": len(shards), "seconds": round(seconds, 3)})

@@ -51,9 +51,10 @@ def check_model(model: PreTrainedModel, prompt: IntArray, chosen: IntArray, reje
             return False
         if not abs(expected - found.item()) <= TOLERANCE[model.dtype] * len(side):
             raise UserError(
-                f"model {model.config.name_or_path!r}: {type(model).__name__} computes log-probabilities in a way that "
-                f"congrad does not know ({found.item():.4f} packed, {expected:.4f} by its own forward); "
-                "Llama, Mistral, Mixtral, Qwen 2 and 3, Gemma 2 and 3 and GPT-2 are supported"
+                f"model {model.config.name_or_path!r}: {type(model).__name__} computes "
+                f"log-probabilities in a way that congrad does not know ({found.item():.4f} "
+                f"packed, {expected:.4f} by its own forward)",
+                "Llama, Mistral, Mixtral, Qwen 2 and 3, Gemma 2 and 3 and GPT-2 are supported",
             )
     return True
 

@@ -37,7 +37,9 @@ class Head:
         """
         output = model.get_output_embeddings()
         if any("lora_" in name for name, _ in output.named_parameters()):
-            raise UserError("the adapter changes the LM head, which is not supported; train one for the decoder blocks")
+            raise UserError(
+                "the adapter changes the LM head, which is not supported", "train one for the decoder blocks"
+            )
         softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         return Head(output.weight.detach(), None if output.bias is None else output.bias.detach(), softcap)
 

@@ -115,7 +115,7 @@ def open_shard(path: Path) -> Any:
     try:
         return safe_open(path, framework="pt")
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: unreadable ({error}); delete it and run the same command again") from error
+        raise UserError(f"unreadable ({error})", "delete it and run the same command again", at=path) from error
 
 
 def read_plan(directory: Path, formats: tuple[int, ...] = (FORMAT,)) -> dict[str, Any] | None:
@@ -133,11 +133,12 @@ def read_plan(directory: Path, formats: tuple[int, ...] = (FORMAT,)) -> dict[str
     try:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); delete {directory} and build the index again") from error
+        raise UserError(f"not JSON ({error})", f"delete {directory} and build the index again", at=path) from error
     if plan.get("format") not in formats:
         raise UserError(
-            f"{path}: the index is of format {plan.get('format')} and this version writes format {FORMAT}; filter the "
-            "data again with a new output directory"
+            f"the index is of format {plan.get('format')} and this version writes format {FORMAT}",
+            "filter the data again with a new output directory",
+            at=path,
         )
     return plan
 
@@ -146,7 +147,7 @@ def read_pairs(path: Path) -> pa.Table:
     try:
         return pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{path}: unreadable ({error}); delete it and run the same command again") from error
+        raise UserError(f"unreadable ({error})", "delete it and run the same command again", at=path) from error
 
 
 def shards_of(plan: Mapping[str, Any]) -> tuple[Shard, ...]:
@@ -164,7 +165,9 @@ def open_index(directory: str | Path) -> GradientIndex:
     plan = read_plan(directory, SAME_FILES)
     if plan is None or not is_finished(directory, INDEX):
         state = "no gradient index" if plan is None else "the gradient index is unfinished"
-        raise UserError(f"{directory}: {state}; run `congrad filter DATA --model MODEL --output {directory.parent}`")
+        raise UserError(
+            f"{state}", f"run `congrad filter DATA --model MODEL --output {directory.parent}`", at=directory
+        )
     pairs, shards = read_pairs(directory / "pairs.parquet"), shards_of(plan)
     positions = np.flatnonzero(np.array(pairs["reason"].to_pylist(), dtype=object) == "")
     scales, policy, reference = [], [], []

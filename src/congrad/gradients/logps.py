@@ -90,7 +90,7 @@ def batch_logps(
                 logps_B2 = score(pack([triples[position] for position in batch], "sum")).logps_B2
             except torch.OutOfMemoryError as error:
                 raise UserError(
-                    f"out of memory on {model.device} with {budget} tokens at a time; lower the token budget or the "
-                    "length limit"
+                    f"out of memory on {model.device} with {budget} tokens at a time",
+                    "lower the token budget or the length limit",
                 ) from error
             yield batch, logps_B2

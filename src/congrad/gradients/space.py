@@ -39,8 +39,8 @@ def decoder_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
         if isinstance(module, nn.ModuleList) and len(module) == num_blocks:
             return name, module
     raise UserError(
-        f"model {model.config.name_or_path!r}: no list of {num_blocks} decoder blocks in {type(model).__name__}; "
-        "congrad filters with decoder-only causal language models"
+        f"model {model.config.name_or_path!r}: no list of {num_blocks} decoder blocks in {type(model).__name__}",
+        "congrad filters with decoder-only causal language models",
     )
 
 
@@ -85,7 +85,7 @@ def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[Sp
                 continue
             if not module.weight.is_floating_point():  # packed, so that its shape is not the layer's
                 raise UserError(
-                    f"model {model.config.name_or_path!r} is quantised; name the checkpoint that it was made from"
+                    f"model {model.config.name_or_path!r} is quantised", "name the checkpoint that it was made from"
                 )
             num_inputs, num_outputs = (
                 tuple(module.weight.shape) if isinstance(module, Conv1D) else tuple(module.weight.shape)[::-1]
@@ -93,8 +93,8 @@ def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[Sp
             space.append(SpaceLayer(f"{prefix}.{block}.{path}", module, block, num_inputs, num_outputs))
     if not space:
         raise UserError(
-            f"model {model.config.name_or_path!r}: no linear layer in decoder blocks {selected}; "
-            "if it is quantised, name the checkpoint that it was made from"
+            f"model {model.config.name_or_path!r}: no linear layer in decoder blocks {selected}",
+            "if it is quantised, name the checkpoint that it was made from",
         )
     return space
 

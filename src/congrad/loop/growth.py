@@ -88,8 +88,9 @@ def changes_since(old: RunConfig, new: RunConfig, output: Path) -> list[tuple[st
         made = hindered_by(key, old, new, steps)
         if made is not None:
             raise UserError(
-                f"{output} was begun with {key} {shown(before.get(key))}, now {shown(after.get(key))}, and holds "
-                f"{made.directory.relative_to(output)}; restore that, or choose another output directory"
+                f"{output} was begun with {key} {shown(before.get(key))}, now "
+                f"{shown(after.get(key))}, and holds {made.directory.relative_to(output)}",
+                "restore that, or choose another output directory",
             )
     return [(key, before.get(key), after.get(key)) for key in keys]
 

@@ -92,8 +92,8 @@ def with_dtype(config: RunConfig, output: Path, rank: Rank, listener: Listener) 
     began_in = dtype_of_run(output)
     if began_in == "auto" and config.model.dtype == "auto":
         raise UserError(
-            f"{output} was begun by an older congrad, to which model.dtype auto was the checkpoint's; "
-            "choose another output directory"
+            f"{output} was begun by an older congrad, to which model.dtype auto was the checkpoint's",
+            "choose another output directory",
         )
     initial, rounds = config.model, config.rounds
     model = settle_dtype(
@@ -139,7 +139,7 @@ def only_run(output: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UserError(
-            f"{output}: another congrad is at work there; wait for it, or choose another output directory"
+            "another congrad is at work there", "wait for it, or choose another output directory", at=output
         ) from error
     except OSError as error:
         raise cannot_write(output, error) from error

@@ -89,7 +89,7 @@ def _begun(pool: ThreadPoolExecutor, model: Model, in_process: bool) -> Callable
             try:
                 content[part] = {name: future.result() for name, future in of_files.items()}
             except OSError as error:
-                raise UserError(f"{error.filename} cannot be read ({error.strerror}); check the file") from error
+                raise UserError(f"{error.filename} cannot be read ({error.strerror})", "check the file") from error
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     return found

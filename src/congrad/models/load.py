@@ -206,7 +206,7 @@ def check_causal(name: str, config: Any, trust_remote_code: bool) -> None:
 
 def check_adapter(adapter: str) -> None:
     if not (Path(adapter) / "adapter_config.json").is_file():
-        raise UserError(f"adapter {adapter}: no adapter_config.json there; give a directory that PEFT saved")
+        raise UserError(f"adapter {adapter}: no adapter_config.json there", "give a directory that PEFT saved")
 
 
 def with_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
@@ -235,8 +235,8 @@ def explained(kind: str, name: str, error: Exception) -> UserError:
         return UserError(f"{kind} {name} brings its own Python code", fix)
     if isinstance(error, OSError) and not Path(name).exists() and "gated" not in message:
         return UserError(
-            f"{kind} {name}: no such directory, and the hub does not have it or cannot be reached; "
-            f"short names are {', '.join(PACKAGES)}"
+            f"{kind} {name}: no such directory, and the hub does not have it or cannot be reached",
+            f"short names are {', '.join(PACKAGES)}",
         )
     return UserError(f"{kind} {name} cannot be loaded: {' '.join(message.split())[:300]}")
 

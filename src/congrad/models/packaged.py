@@ -77,7 +77,7 @@ def resolve(name: str) -> str:
                     shutil.rmtree(partial, ignore_errors=True)  # gone already if all went well
     except (OSError, SafetensorError) as error:
         raise UserError(
-            f"cannot convert {name} into {cache}: {error}; make room there or set CONGRAD_CACHE to another directory"
+            f"cannot convert {name} into {cache}: {error}", "make room there or set CONGRAD_CACHE to another directory"
         ) from error
     return str(final)
 
@@ -103,7 +103,9 @@ def convert(name: str, package: Package, output: Path) -> None:
     with gguf_path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != package.sha256:
-        raise UserError(f"{gguf_path}: sha256 is {digest}, not {package.sha256}; install it again: {package.install}")
+        raise UserError(
+            f"sha256 is {digest}, not {package.sha256}", f"install it again: {package.install}", at=gguf_path
+        )
 
     # Imported here: they are slow, and `gguf` comes with the model's package
     from gguf import GGUFReader
@@ -136,7 +138,9 @@ def locate(package: Package, output: Path) -> Path:
         try:
             assembled: Path = importlib.import_module(package.module).assemble(output / "assembled.gguf")
         except (ImportError, FileNotFoundError, ValueError) as error:
-            raise UserError(f"{package.module} is not whole: {error}; install it again: {package.install}") from error
+            raise UserError(
+                f"{package.module} is not whole: {error}", f"install it again: {package.install}"
+            ) from error
         return assembled
     spec = importlib.util.find_spec(package.module)
     assert spec is not None

@@ -47,7 +47,7 @@ def check_columns(dataset: datasets.Dataset, source: Source, language_column: st
     if set(kinds.values()) == {"text", "conversation"}:
         shape = ", ".join(f"'{column}' holds {kind}" for column, kind in kinds.items())
         mend = "remove 'prompt'" if kinds["chosen"] == kinds["rejected"] == "conversation" else "use one for all"
-        raise UserError(f"{source.name}: {shape}, which TRL cannot train on; {mend}")
+        raise UserError(f"{shape}, which TRL cannot train on", f"{mend}", at=source.name)
 
 
 def check_rows(dataset: datasets.Dataset, where: Where, language_column: str | None) -> list[str] | None:
@@ -82,8 +82,9 @@ def check_rows(dataset: datasets.Dataset, where: Where, language_column: str | N
                 if "prompt" in columns:
                     raise blank(where(number), "prompt", EMPTY_PROMPT)
                 raise UserError(
-                    f"{where(number)}: columns 'chosen' and 'rejected' do not begin with the same prompt; "
-                    "put the prompt in a column 'prompt', or at the start of both"
+                    "columns 'chosen' and 'rejected' do not begin with the same prompt",
+                    "put the prompt in a column 'prompt', or at the start of both",
+                    at=where(number),
                 )
     return languages
 
@@ -122,7 +123,7 @@ def check_prompts(
                 raise blank(where(number), prompt_column, EMPTY_PROMPT)
             if messages[-1]["role"] == "assistant":
                 mend = "remove its last message"
-                raise UserError(f"{where(number)}: column {quote(prompt_column)} ends with an answer; {mend}")
+                raise UserError(f"column {quote(prompt_column)} ends with an answer", f"{mend}", at=where(number))
             number += 1
     return languages
 
@@ -165,7 +166,7 @@ def _check_encoding(dataset: datasets.Dataset, column: str, where: Where) -> Non
         except pa.ArrowInvalid as error:
             number = next((number for number, value in enumerate(values) if not _is_utf8(value)), 0)
             mend = "convert the file: iconv -f ITS-ENCODING -t UTF-8"
-            raise UserError(f"{where(start + number)}: column {quote(column)} is not UTF-8; {mend}") from error
+            raise UserError(f"{where(start + number)}: column {quote(column)} is not UTF-8", mend) from error
 
 
 def _is_utf8(value: pa.Scalar) -> bool:
@@ -185,7 +186,7 @@ def _refuse_type(dataset: datasets.Dataset, column: str, where: Where) -> None:
                 raise null(where(number), column)
             if not isinstance(value, str):
                 raise UserError(
-                    f"{where(number)}: column {quote(column)} holds {quote(value)}, no string; write it as a string"
+                    f"column {quote(column)} holds {quote(value)}, no string", "write it as a string", at=where(number)
                 )
             number += 1
     raise AssertionError(f"column {column} holds text, but its type is {dataset.features[column]}")
@@ -216,12 +217,12 @@ def _check_conversation(messages: Any, column: str, where: Where, number: int) -
         mend = "a message is {'role': 'user', 'content': '...'}"
         place = f"column {quote(column)}, message {turn}"
         if not isinstance(message, dict):
-            raise UserError(f"{where(number)}: {place}: {quote(message)} is no message; {mend}")
+            raise UserError(f"{place}: {quote(message)} is no message", f"{mend}", at=where(number))
         for key in ("role", "content"):
             value = message.get(key)
             if key == "content" and value is None and message.get("tool_calls"):
                 continue  # a call of a tool says nothing else
             if value is None:
-                raise UserError(f"{where(number)}: {place} has no {key!r}; {mend}")
+                raise UserError(f"{place} has no {key!r}", f"{mend}", at=where(number))
             if not isinstance(value, str) or (key == "role" and not value.strip()):
-                raise UserError(f"{where(number)}: {place}: {key!r} is {quote(value)}; {mend}")
+                raise UserError(f"{place}: {key!r} is {quote(value)}", f"{mend}", at=where(number))

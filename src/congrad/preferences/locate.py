@@ -51,7 +51,7 @@ def explain(name: str, error: BaseException) -> UserError:
         try:
             mistake = first_mistake(name)
         except OSError as unreadable:
-            return UserError(f"{name}: cannot be read ({one_line(unreadable)}); check the file and its permissions")
+            return UserError(f"cannot be read ({one_line(unreadable)})", "check the file and its permissions", at=name)
         if mistake:
             return UserError(mistake)
     while error.__cause__:
@@ -60,7 +60,7 @@ def explain(name: str, error: BaseException) -> UserError:
     mend = "check that the file is what its name says"
     if isinstance(error, OSError):
         mend = "check its permissions, and the room left where HF_DATASETS_CACHE lies"
-    return UserError(f"{name}: `datasets` cannot read it ({complaint}); {mend}")
+    return UserError(f"`datasets` cannot read it ({complaint})", f"{mend}", at=name)
 
 
 def _read(name: str) -> bytes:

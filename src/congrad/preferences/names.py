@@ -39,7 +39,7 @@ def check_names(columns: Sequence[str], name: str, language_column: str | None) 
         lower = {column.lower(): column for column in columns}
         near = difflib.get_close_matches("prompt", lower, n=1, cutoff=0.85)
         if near:  # TRL would look for a prompt that the responses share
-            raise UserError(f"{name}: no column 'prompt', but {quote(lower[near[0]])}; rename it")
+            raise UserError(f"no column 'prompt', but {quote(lower[near[0]])}", "rename it", at=name)
     return [*language_field(language_column), *pair_fields(columns)]
 
 
@@ -62,12 +62,12 @@ def language_field(language_column: str | None) -> Fields:
 
 def null(place: str, column: str) -> UserError:
     """A row lacks a field."""
-    return UserError(f"{place}: column {quote(column)} is null or missing; fill it or remove the row")
+    return UserError(f"column {quote(column)} is null or missing", "fill it or remove the row", at=place)
 
 
 def blank(place: str, column: str, what: str) -> UserError:
     """A field is empty or white space."""
-    return UserError(f"{place}: column {quote(column)}: {what}; fill it or remove the row")
+    return UserError(f"column {quote(column)}: {what}", "fill it or remove the row", at=place)
 
 
 def _require(columns: Sequence[str], name: str, column: str, mend: str) -> None:
@@ -77,4 +77,4 @@ def _require(columns: Sequence[str], name: str, column: str, mend: str) -> None:
     near = difflib.get_close_matches(column.lower(), lower, n=1)
     nearest = f"the nearest is {quote(lower[near[0]])}: {mend}" if near else mend.replace("rename it", "add it")
     there = ", ".join(quote(each) for each in columns[:20])
-    raise UserError(f"{name}: no column {quote(column)} among {there}; {nearest}")
+    raise UserError(f"no column {quote(column)} among {there}", f"{nearest}", at=name)

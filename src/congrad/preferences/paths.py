@@ -29,7 +29,7 @@ def check_split_of_file(path: Path, split: str) -> None:
     UserError: a split is asked for, which a file does not have.
     """
     if split != "train":
-        raise UserError(f"{path}: a file has no split {quote(split)}; leave the split out")
+        raise UserError(f"a file has no split {quote(split)}", "leave the split out", at=path)
 
 
 def check_hub_id(source: str | Path) -> None:
@@ -39,7 +39,7 @@ def check_hub_id(source: str | Path) -> None:
     path = Path(source)
     is_hub_id = isinstance(source, str) and HUB_ID.fullmatch(source) is not None
     if suffix(path.name) in LOADERS or (path.parent.is_dir() and len(path.parts) > 1) or not is_hub_id:
-        raise UserError(f"{source}: no such file or folder; check the path")
+        raise UserError("no such file or folder", "check the path", at=source)
 
 
 def data_files(folder: Path) -> list[Path]:
@@ -51,11 +51,11 @@ def data_files(folder: Path) -> list[Path]:
     files = sorted(path for path in folder.rglob("*") if suffix(path.name) in LOADERS and _is_data(path, folder))
     if not files:
         endings = ", ".join(LOADERS)
-        raise UserError(f"{folder}: no rows; the folder has no file that ends in {endings}")
+        raise UserError("no rows", f"the folder has no file that ends in {endings}", at=folder)
     kinds = {LOADERS[suffix(path.name)]: path for path in reversed(files)}
     if len(kinds) > 1:
         first, second = list(kinds.values())[:2]
-        raise UserError(f"{folder}: mixed file types ({second.name}, {first.name}); keep one type in the folder")
+        raise UserError(f"mixed file types ({second.name}, {first.name})", "keep one type in the folder", at=folder)
     return files
 
 

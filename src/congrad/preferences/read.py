@@ -68,7 +68,7 @@ def read_checked(
     total = sum(len(dataset) for _, dataset in parts)
     for part, dataset in parts:
         if not len(dataset):
-            raise UserError(f"{part.name}: no rows; fill it or leave it out")
+            raise UserError("no rows", "fill it or leave it out", at=part.name)
         found = check(dataset, part, column)
         languages += [stem(part.name)] * len(dataset) if found is None else found
         on_progress(len(languages), total)
@@ -88,7 +88,9 @@ def _read(
         try:
             saved = datasets.load_from_disk(str(path))
         except READ_ERRORS as error:
-            raise UserError(f"{path}: cannot be read as a saved dataset ({one_line(error)}); save it again") from error
+            raise UserError(
+                f"cannot be read as a saved dataset ({one_line(error)})", "save it again", at=path
+            ) from error
         return [_part(str(path), _pick(saved, split, str(path)))]
     if path.is_dir():
         return [_load_file(file, text_columns) for file in _list_folder(path, split)]
@@ -104,11 +106,11 @@ def _pick(found: datasets.Dataset | datasets.DatasetDict, split: str, name: str)
     if isinstance(found, datasets.DatasetDict):
         if split not in found:
             raise UserError(
-                f"{name}: no split {quote(split)}; there are {', '.join(quote(str(name)) for name in found)}"
+                f"no split {quote(split)}", f"there are {', '.join(quote(str(name)) for name in found)}", at=name
             )
         return found[split]
     if split not in ("train", str(found.split)):
-        raise UserError(f"{name}: a single dataset has no split {quote(split)}; leave the split out")
+        raise UserError(f"a single dataset has no split {quote(split)}", "leave the split out", at=name)
     return found
 
 
@@ -118,11 +120,11 @@ def _list_folder(folder: Path, split: str) -> list[Path]:
     try:
         builder = datasets.load_dataset_builder(str(folder.resolve()))
     except READ_ERRORS as error:
-        raise UserError(f"{folder}: `datasets` cannot read the folder ({one_line(error)}); name a file") from error
+        raise UserError(f"`datasets` cannot read the folder ({one_line(error)})", "name a file", at=folder) from error
     splits = builder.config.data_files
     if split not in splits:
         raise UserError(
-            f"{folder}: no split {quote(split)}; there are {', '.join(quote(str(name)) for name in splits)}"
+            f"no split {quote(split)}", f"there are {', '.join(quote(str(name)) for name in splits)}", at=folder
         )
     root = folder.resolve()
     return sorted(folder / os.path.relpath(path, root) for path in splits[split])
@@ -131,7 +133,7 @@ def _list_folder(folder: Path, split: str) -> list[Path]:
 def _load_file(path: Path, text_columns: Sequence[str]) -> tuple[Source, datasets.Dataset]:
     kind = LOADERS.get(suffix(path.name))
     if kind is None:
-        raise UserError(f"{path}: unknown file type; name it by what it is: {', '.join(LOADERS)}")
+        raise UserError("unknown file type", f"name it by what it is: {', '.join(LOADERS)}", at=path)
     options = {}
     if kind == "csv":
         # An answer may be "NA", "null", "7" or nothing: pandas is to leave text as it is.
@@ -160,7 +162,7 @@ def _load_from_hub(name: str, split: str) -> tuple[Source, datasets.Dataset]:
         found = datasets.load_dataset(name, split=split)
     except READ_ERRORS as error:
         complaint = f"neither a file or folder here nor a hub dataset that can be reached ({one_line(error)})"
-        raise UserError(f"{quote(name)}: {complaint}; check the name and the network") from error
+        raise UserError(f"{complaint}", "check the name and the network", at=quote(name)) from error
     return _part(name, found)
 
 

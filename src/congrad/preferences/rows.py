@@ -112,7 +112,7 @@ def sample(preferences: Preferences, limit: int, seed: int = 0) -> Preferences:
         UserError: `limit` is below 1.
     """
     if limit < 1:
-        raise UserError(f"limit: {limit} rows cannot be sampled; give 1 or more")
+        raise UserError(f"limit: {limit} rows cannot be sampled", "give 1 or more")
     if limit >= len(preferences):
         return preferences
     positions: dict[str, list[int]] = {}

@@ -81,7 +81,7 @@ def tokenise(
             that is none.
     """
     if max_length < 1:
-        raise UserError(f"max length: {max_length} leaves no token; give 1 or more")
+        raise UserError(f"max length: {max_length} leaves no token", "give 1 or more")
     _check_tokenizer(preferences, tokenizer, chat)
     pairs = TokenisedPairs(list(preferences.rows), list(preferences.languages), [], [], [], [])
     rows = iterate(preferences.dataset)
@@ -113,13 +113,13 @@ def tokenise(
 
 def _check_tokenizer(preferences: Preferences, tokenizer: "PreTrainedTokenizerBase", chat: bool) -> None:
     if chat and preferences.conversational:
-        raise UserError("chat: the rows are conversations already, so it would change nothing; leave it out")
+        raise UserError("chat: the rows are conversations already, so it would change nothing", "leave it out")
     if chat or preferences.conversational:
         if tokenizer.chat_template is None:
             mend = "leave input.chat out" if chat else "set tokenizer.chat_template, or use a model tuned for chat"
-            raise UserError(f"{_name(tokenizer)}: the tokenizer has no chat template for conversations; {mend}")
+            raise UserError("the tokenizer has no chat template for conversations", f"{mend}", at=_name(tokenizer))
     elif tokenizer.eos_token is None:
-        raise UserError(f"{_name(tokenizer)}: the tokenizer has no EOS token to end a response; set one")
+        raise UserError("the tokenizer has no EOS token to end a response", "set one", at=_name(tokenizer))
 
 
 def _name(tokenizer: "PreTrainedTokenizerBase") -> str:
@@ -173,7 +173,7 @@ def _tokenise_conversations(
             tokens += apply(slice(number, number + 1), **options)
         except TEMPLATE_ERRORS as error:
             complaint = f"the chat template of {_name(tokenizer)} refuses the conversation ({one_line(error)})"
-            raise UserError(f"{where(number)}: {complaint}; mend its messages or remove the row") from error
+            raise UserError(f"{complaint}", "mend its messages or remove the row", at=where(number)) from error
     return tokens
 
 
@@ -186,13 +186,13 @@ def _template_arguments(row: dict[str, Any], number: int, where: Callable[[int],
             tools = json.loads(tools)
         except json.JSONDecodeError as error:
             complaint = f"{quote(tools)} is not JSON ({error.msg})"
-            raise UserError(f"{where(number)}: column 'tools': {complaint}; write a list of tools") from error
+            raise UserError(f"column 'tools': {complaint}", "write a list of tools", at=where(number)) from error
     if tools is not None:
         arguments["tools"] = tools
     extra = row.get("chat_template_kwargs")
     if extra is not None and not isinstance(extra, dict):
         mend = "write an object of arguments"
-        raise UserError(f"{where(number)}: column 'chat_template_kwargs' holds {quote(extra)}; {mend}")
+        raise UserError(f"column 'chat_template_kwargs' holds {quote(extra)}", f"{mend}", at=where(number))
     return {**arguments, **(extra or {})}
 
 

@@ -36,12 +36,12 @@ def write_figures(run: str | Path, directory: Path) -> list[Path]:
     try:
         import vl_convert
     except ImportError as error:
-        raise UserError("--figures needs the figures extra; pip install 'congrad[figures]'") from error
+        raise UserError("--figures needs the figures extra", "pip install 'congrad[figures]'") from error
     paths = []
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"--figures {directory} cannot be made ({error.strerror}); name another directory") from error
+        raise UserError(f"--figures {directory} cannot be made ({error.strerror})", "name another directory") from error
     for name, spec in loop_figures(Path(run)) if is_loop(Path(run)) else figures(read_run(Path(run))):
         svg = vl_convert.vegalite_to_svg(spec, config=PAPER)
         png = vl_convert.vegalite_to_png(spec, config=PAPER, scale=SCALE)

@@ -104,7 +104,7 @@ def read_loop(directory: Path) -> Loop:
     path = directory / "evaluate" / "evaluation.json"
     evaluation = read_json(path) if (path.parent / MANIFEST).is_file() and path.is_file() else None
     if not rounds:
-        raise UserError(f"{directory}: no stage of this loop is finished yet; there is nothing to report")
+        raise UserError("no stage of this loop is finished yet", "there is nothing to report", at=directory)
     return Loop(directory, rounds, evaluation)
 
 

@@ -60,7 +60,7 @@ def run_generate(
         UserError: the model or the endpoint cannot answer, or nothing but empty answers came.
     """
     if not prompts:
-        raise UserError("no prompts to answer; give some")
+        raise UserError("no prompts to answer", "give some")
     model = settle_stage(model, output, listener, in_process=settings.engine.kind == "transformers")
     decided = {**asdict(settings), **identity(settings.engine, model), "prompts": fingerprint(prompts)}
     forget_if_empty(output, "generate", SAMPLES, SERVER_LOG)
@@ -90,7 +90,8 @@ def run_generate(
         )
     if answers.missing == len(requests):
         raise UserError(
-            f"all {len(requests)} answers are empty; look at {output / SAMPLES}, and try other prompts or another model"
+            f"all {len(requests)} answers are empty",
+            f"look at {output / SAMPLES}, and try other prompts or another model",
         )
     responses, counts = collect(prompts, settings.samples, answers.rows)
     write_rows(output / RESPONSES, responses)
@@ -137,8 +138,9 @@ def settle_chat(
     if chat is False:
         if conversation is not None:
             raise UserError(
-                f"{section}.chat false: row {conversation.row} (counted from 0) of the prompts is a conversation, "
-                f"which needs the chat template; leave {section}.chat out, or write the prompts as plain text"
+                f"{section}.chat false: row {conversation.row} (counted from 0) of the prompts "
+                "is a conversation, which needs the chat template",
+                f"leave {section}.chat out, or write the prompts as plain text",
             )
         return False
     if has_chat_template(engine, model):
@@ -152,8 +154,8 @@ def settle_chat(
     else:
         return False
     raise UserError(
-        f"{wanted} needs a chat template and the tokenizer of {model.name} has none; set chat_template in its "
-        "tokenizer_config.json, or use a model tuned for chat"
+        f"{wanted} needs a chat template and the tokenizer of {model.name} has none",
+        "set chat_template in its tokenizer_config.json, or use a model tuned for chat",
     )
 
 

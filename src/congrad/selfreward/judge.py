@@ -135,7 +135,9 @@ def who_judges(settings: Judge, engine: Engine, model: Model) -> tuple[Engine, M
     named = own.model if own.command is None else None  # beside a command it is the name of whatever that serves
     if settings.model is not None:
         if named is not None:
-            raise UserError(f"judge.model would be ignored: the endpoint is asked for {named!r}; leave one of them out")
+            raise UserError(
+                f"judge.model would be ignored: the endpoint is asked for {named!r}", "leave one of them out"
+            )
         return own, replace(model, name=settings.model, adapter=None, reference=None, revision=None)
     if settings.engine is not None and named is not None:
         return own, Model(named, device=model.device)

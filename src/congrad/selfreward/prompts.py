@@ -43,7 +43,7 @@ def glance_at_prompts(prompts: Prompts) -> None:
         UserError: as `load_prompts`.
     """
     if prompts.source is None:
-        raise UserError("prompts.source is missing; name a file or folder of prompts")
+        raise UserError("prompts.source is missing", "name a file or folder of prompts")
     check = partial(check_prompt_names, prompt_column=prompts.columns.prompt)
     glance(prompts.source, prompts.split, prompts.columns.language, check)
 

@@ -56,7 +56,7 @@ def read_scores(directory: Path, responses: Responses) -> list[float | None]:
     finished(directory, "judge")
     rows = list(read_rows(directory / SCORES))
     if [row["key"] for row in rows] != [row["key"] for row in responses.rows]:
-        raise UserError(f"{directory} holds scores of other responses; judge these first")
+        raise UserError(f"{directory} holds scores of other responses", "judge these first")
     return [row["score"] for row in rows]
 
 
@@ -67,8 +67,8 @@ def finished(directory: Path, name: str) -> dict[str, Any]:
         UserError: it is not finished, or another one.
     """
     if not is_finished(directory):
-        raise UserError(f"{directory} holds no finished stage {name}; give the command that makes it first")
+        raise UserError(f"{directory} holds no finished stage {name}", "give the command that makes it first")
     manifest = read_json(directory / MANIFEST)
     if manifest.get("stage") != name:
-        raise UserError(f"{directory} holds the stage {manifest.get('stage')!r}, not {name!r}; name the right one")
+        raise UserError(f"{directory} holds the stage {manifest.get('stage')!r}, not {name!r}", "name the right one")
     return manifest

@@ -83,10 +83,10 @@ def check_can_be_made(directory: Path, kind: Kind) -> None:
     """
     try:
         if directory.exists() and not directory.is_dir():
-            raise UserError(f"output: {directory} is a file; name a directory")
+            raise UserError(f"output: {directory} is a file", "name a directory")
         if not is_ours(directory, kind) and _holds_files(directory):
             raise UserError(
-                f"output: {directory} is not empty and is not a congrad {kind.name}; choose another output directory"
+                f"output: {directory} is not empty and is not a congrad {kind.name}", "choose another output directory"
             )
         missing = [path for path in (directory, *directory.parents) if not path.exists()]
         try:
@@ -100,7 +100,7 @@ def check_can_be_made(directory: Path, kind: Kind) -> None:
                     path.rmdir()
     except OSError as error:
         raise UserError(
-            f"output: {directory} cannot be written ({error.strerror}); choose another output directory"
+            f"output: {directory} cannot be written ({error.strerror})", "choose another output directory"
         ) from error
 
 
@@ -135,7 +135,8 @@ def check_same(directory: Path, found: Mapping[str, Any], wanted: Mapping[str, A
     """
     if found != wanted:
         raise UserError(
-            f"{directory} was begun with {_difference(found, wanted)}; restore that, or choose another output directory"
+            f"{directory} was begun with {_difference(found, wanted)}",
+            "restore that, or choose another output directory",
         )
 
 
@@ -169,7 +170,7 @@ def begin(directory: Path, name: str, settings: Mapping[str, Any]) -> bool:
         found = read_json(directory / STAGE.first)
         if found.get("stage") != name:
             raise UserError(
-                f"{directory} holds the stage {found.get('stage')!r}, not {name!r}; choose another output directory"
+                f"{directory} holds the stage {found.get('stage')!r}, not {name!r}", "choose another output directory"
             )
         check_same(directory, found["settings"], wanted["settings"])
     else:
@@ -258,7 +259,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); run the stage that wrote it again") from error
+        raise UserError(f"{path} cannot be read ({error})", "run the stage that wrote it again") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object; run the stage that wrote it again")
+        raise UserError(f"{path} holds no JSON object", "run the stage that wrote it again")
     return content

@@ -28,7 +28,7 @@ def require_file(path: Path) -> None:
     UserError: an input of a stage is not there.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file; run the stage that writes it, or check the path")
+        raise UserError("no such file", "run the stage that writes it, or check the path", at=path)
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -42,7 +42,9 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
             try:
                 yield json.loads(line)
             except ValueError as error:
-                raise UserError(f"{path}:{number}: not JSON ({error}); run the stage that wrote it again") from error
+                raise UserError(
+                    f"not JSON ({error})", "run the stage that wrote it again", at=f"{path}:{number}"
+                ) from error
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -67,7 +69,7 @@ class RowLog:
                 row = json.loads(line)
                 self.rows[row["key"]] = row
             except (ValueError, KeyError, TypeError) as error:
-                raise UserError(f"{path}:{number}: damaged ({error}); remove the line and run again") from error
+                raise UserError(f"damaged ({error})", "remove the line and run again", at=f"{path}:{number}") from error
         try:
             self._file = path.open("ab")
             self._file.truncate(whole)

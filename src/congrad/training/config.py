@@ -52,7 +52,9 @@ def is_cpu(device: str) -> bool:
     """
     if ":" in device:
         kind = device.partition(":")[0]
-        raise UserError(f"model.device {device}: training takes auto, cpu or {kind}; choose with CUDA_VISIBLE_DEVICES")
+        raise UserError(
+            f"model.device {device}: training takes auto, cpu or {kind}", "choose with CUDA_VISIBLE_DEVICES"
+        )
     return pick_device(device).type == "cpu"
 
 
@@ -76,7 +78,7 @@ def make_dpo_config(values: Mapping[str, Any], output_dir: str, table: Mapping[s
 
 def refused(error: Exception) -> UserError:
     """What TRL says against a configuration, in one line."""
-    return UserError(f"train: TRL refuses it ({' '.join(str(error).split())[:300]}); mend the section")
+    return UserError(f"train: TRL refuses it ({' '.join(str(error).split())[:300]})", "mend the section")
 
 
 @contextmanager

@@ -29,8 +29,8 @@ def read_pairs(paths: Sequence[Path], language_column: str) -> tuple[Dataset, li
     if not filled:
         names = ", ".join(str(path) for path in paths)
         raise UserError(
-            f"{names or 'train'}: no pairs to train on; keep more of them (filter.keep), ask for less of a margin "
-            "(pair.min_margin) or give more prompts"
+            f"{names or 'train'}: no pairs to train on",
+            "keep more of them (filter.keep), ask for less of a margin (pair.min_margin) or give more prompts",
         )
     parts = [load_preferences(path, language_column=language_column) for path in filled]
     dataset = concatenate([(part.sources[0], in_trl_columns(part.dataset)) for part in parts])
@@ -66,4 +66,4 @@ def check_lengths(trainer: Any, max_length: int | None) -> None:
     for language, dataset in parts.items():
         if not len(dataset):
             which = f"held-out pair of {language}" if language else "pair"
-            raise UserError(f"train.max_length {max_length}: no {which} has a prompt shorter than that; raise it")
+            raise UserError(f"train.max_length {max_length}: no {which} has a prompt shorter than that", "raise it")

@@ -80,7 +80,7 @@ def train(
     check_dpo_config(dpo_config, rounds)
     if model.reference is not None:
         raise UserError(
-            "model.reference is for the filter alone; set rounds.reference to previous or initial to train against it"
+            "model.reference is for the filter alone", "set rounds.reference to previous or initial to train against it"
         )
     cpu = is_cpu(model.device)
     with processes(cpu):
