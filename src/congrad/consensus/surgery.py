@@ -57,7 +57,7 @@ def check_aggregator(aggregator: str) -> None:
     """Refuse an aggregator that is unknown or lacks a package, before there is anything to lose.
 
     Raises:
-        UserError: with the mend.
+        UserError: with the fix.
     """
     consensus_weights(torch.eye(2), aggregator, num_orders=1)
 

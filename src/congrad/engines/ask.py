@@ -32,7 +32,7 @@ def ask(
     requests: Sequence[Request],
     path: Path,
     engine: Callable[[], OpenEngine],
-    where: Callable[[str], str],
+    where: Callable[[str], object],
     on_progress: Callable[[int], None] = lambda done: None,
     *,
     row: Callable[[Reply], Row] = vars,

@@ -36,9 +36,7 @@ def serve(engine: Engine, path: str, *, log: Path | None = None) -> Iterator[Non
         UserError: the command does not start, ends, or does not answer in time; or something else answers already.
     """
     if sys.platform == "win32":
-        raise UserError(
-            "engine.command needs Linux or macOS", "start the server yourself, and leave engine.command out"
-        )
+        raise UserError("needs Linux or macOS", "start the server yourself, and leave it out", key="engine.command")
     arguments = split_command(engine.command or "", path)
     deadline = time.monotonic() + LEAVE_LIMIT
     while answers(engine.endpoint):
@@ -58,12 +56,12 @@ def split_command(command: str, path: str) -> list[str]:
     try:
         arguments = [argument.replace("{model}", path) for argument in shlex.split(command)]
     except ValueError as error:
-        raise UserError(f"engine.command {quote(command)}: {error}") from error
+        raise UserError(str(error), key="engine.command", value=quote(command)) from error
     # Beside the interpreter lie the programs of an environment that is not activated.
     beside = str(Path(sys.executable).parent)
     program = (shutil.which(arguments[0]) or shutil.which(arguments[0], path=beside)) if arguments else None
     if program is None:
-        raise UserError(f"engine.command {quote(command)}: no such program", "install it, or give its path")
+        raise UserError("no such program", "install it, or give its path", key="engine.command", value=quote(command))
     return [program, *arguments[1:]]
 
 
@@ -72,14 +70,15 @@ def wait_until_up(engine: Engine, process: "subprocess.Popen[bytes]", log: Path 
     while not answers(engine.endpoint):
         if process.poll() is not None:
             raise UserError(
-                f"engine.command ended with exit code {process.returncode} before "
-                f"{engine.endpoint} answered{last_line(log)}",
+                f"ended with exit code {process.returncode} before {engine.endpoint} answered{last_line(log)}",
                 "fix it and give the same command again",
+                key="engine.command",
             )
         if time.monotonic() > deadline:
             raise UserError(
-                f"engine.command: {engine.endpoint} does not answer after {START_LIMIT:g} seconds{last_line(log)}",
+                f"started, but {engine.endpoint} does not answer after {START_LIMIT:g} seconds{last_line(log)}",
                 "check that it listens there",
+                key="engine.command",
             )
         time.sleep(POLL)
 

@@ -77,7 +77,8 @@ def run_task(
             from lm_eval import simple_evaluate
             from lm_eval.models.huggingface import HFLM
         except ImportError as error:
-            raise UserError("evaluate.lm_eval needs lm-evaluation-harness: pip install 'congrad[eval]'") from error
+            fix = "pip install 'congrad[eval]'"
+            raise UserError("needs lm-evaluation-harness", fix, key="evaluate.lm_eval") from error
         try:
             found = simple_evaluate(
                 HFLM(pretrained=model, tokenizer=tokenizer, batch_size=settings.batch_size),
@@ -95,8 +96,10 @@ def run_task(
         except ERRORS as error:
             complaint = one_line(error) or type(error).__name__
             raise UserError(
-                f"evaluate.lm_eval.tasks: {quote(task)} cannot be run ({complaint})",
+                f"cannot be run ({complaint})",
                 "check its name, its data and the network, or leave it out",
+                key="evaluate.lm_eval.tasks",
+                value=quote(task),
             ) from error
     assert found is not None
     return read_results(found)
@@ -184,7 +187,7 @@ def task_manager(include_path: str | None, tasks: tuple[str, ...]) -> Any:
 
     if include_path is not None:
         if not Path(include_path).is_dir():
-            raise UserError(f"evaluate.lm_eval.include_path {include_path}: no such folder", "check the path")
+            raise UserError("no such folder", "check the path", key="evaluate.lm_eval.include_path", value=include_path)
         own = TaskManager(include_path=include_path, include_defaults=False)
         if set(tasks) <= set(own.all_tasks):
             return own

@@ -79,11 +79,9 @@ def run_evaluate(
         UserError: there is nothing to measure; whatever is wrong with data, models or endpoints.
     """
     if not models:
-        raise UserError("evaluate: no model to measure", "train one first")
+        raise UserError("has no model to measure", "train one first", key="evaluate")
     if settings.measures_nothing:
-        raise UserError(
-            "evaluate: nothing to measure", "set evaluate.pairs, evaluate.win_rate, evaluate.tasks or evaluate.lm_eval"
-        )
+        raise UserError("measures nothing", "set its pairs, win_rate, tasks or lm_eval", key="evaluate")
     for name, others in (against or {}).items():
         for other in (name, *others):
             assert other in models, f"{other} is none of the models"

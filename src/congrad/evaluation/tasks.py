@@ -21,7 +21,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from congrad.engines.interface import cut
-from congrad.errors import UserError
+from congrad.errors import Spot, UserError
 from congrad.evaluation.numbers import last_number
 from congrad.gradients.logps import Triple
 from congrad.preferences.locate import quote
@@ -60,7 +60,7 @@ class Item:
     """
 
     key: str
-    where: str
+    where: Spot
     language: str
     prompt: str
     options: tuple[str, ...]
@@ -99,7 +99,7 @@ def files_of(task: LocalTask) -> list[Path]:
     return files
 
 
-def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def read_lines(path: Path) -> Iterator[tuple[Spot, dict[str, Any]]]:
     """The rows of a file, each with its place."""
     try:
         lines = path.read_bytes().split(b"\n")
@@ -111,19 +111,21 @@ def read_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise UserError(f"not JSON ({error})", "mend the line or remove it", at=f"{path}:{number}") from error
+            raise UserError(f"not JSON ({error})", "fix the line or remove it", at=Spot(str(path), number)) from error
         if not isinstance(row, dict):
-            raise UserError(f"{quote(row)} is no JSON object", "write one {...} per line", at=f"{path}:{number}")
-        yield f"{path}:{number}", row
+            raise UserError(
+                f"{quote(row)} is not a JSON object", "write one {...} per line", at=Spot(str(path), number)
+            )
+        yield Spot(str(path), number), row
 
 
-def language_of(task: LocalTask, path: Path, row: Mapping[str, Any], where: str) -> str:
+def language_of(task: LocalTask, path: Path, row: Mapping[str, Any], where: Spot) -> str:
     if row.get(task.language_column) is not None:
         return text_of(row, task.language_column, where)
     return path.stem.rpartition("_")[2]
 
 
-def content(task: LocalTask, row: Mapping[str, Any], language: str, where: str) -> tuple[str, tuple[str, ...], Any]:
+def content(task: LocalTask, row: Mapping[str, Any], language: str, where: Spot) -> tuple[str, tuple[str, ...], Any]:
     """Prompt, options and answer of a row."""
     if task.layout == "xcopa":
         return xcopa(row, language, where)
@@ -137,11 +139,12 @@ def content(task: LocalTask, row: Mapping[str, Any], language: str, where: str) 
         return prompt, tuple(f" {option}" for option in options), check_label(label, task.label_column, options, where)
     answer = text_of(row, task.answer_column, where)
     if task.rule == "last-number" and last_number(answer) is None:
-        raise UserError(f"column {task.answer_column!r} holds {quote(answer)}, no number", "set rule to text", at=where)
+        problem = f"holds {quote(answer)}, not a number"
+        raise UserError(problem, "set rule to text", at=where, column=task.answer_column)
     return prompt, (), answer
 
 
-def xcopa(row: Mapping[str, Any], language: str, where: str) -> tuple[str, tuple[str, ...], int]:
+def xcopa(row: Mapping[str, Any], language: str, where: Spot) -> tuple[str, tuple[str, ...], int]:
     """Premise without its full stop, a connector, and the choices with a small first letter."""
     if language not in CONNECTORS:
         raise UserError(
@@ -151,7 +154,7 @@ def xcopa(row: Mapping[str, Any], language: str, where: str) -> tuple[str, tuple
         )
     relation = row.get("question")
     if relation not in RELATIONS:
-        raise UserError(f"column 'question' holds {quote(relation)}", "it must be cause or effect", at=where)
+        raise UserError(f"holds {quote(relation)}", "it must be cause or effect", at=where, column="question")
     premise = END_OF_SENTENCE.sub("", text_of(row, "premise", where).strip())
     options = [text_of(row, name, where) for name in ("choice1", "choice2")]
     prompt = f"{premise} {CONNECTORS[language][RELATIONS.index(relation)]}"
@@ -159,7 +162,7 @@ def xcopa(row: Mapping[str, Any], language: str, where: str) -> tuple[str, tuple
     return prompt, lowered, check_label(row.get("label"), "label", options, where)
 
 
-def choices(task: LocalTask, row: Mapping[str, Any], where: str) -> list[str]:
+def choices(task: LocalTask, row: Mapping[str, Any], where: Spot) -> list[str]:
     """The choices, from a column each or from one that lists them."""
     listed = row.get(task.choices[0]) if len(task.choices) == 1 else None
     if isinstance(listed, list) and all(isinstance(option, str) and option for option in listed):
@@ -171,24 +174,25 @@ def choices(task: LocalTask, row: Mapping[str, Any], where: str) -> list[str]:
     return options
 
 
-def check_label(label: object, column: str, options: list[str], where: str) -> int:
+def check_label(label: object, column: str, options: list[str], where: Spot) -> int:
     if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < len(options):
         raise UserError(
-            f"column {column!r} holds {quote(label)}",
+            f"holds {quote(label)}",
             f"it must be the right choice's position, 0 to {len(options) - 1}",
             at=where,
+            column=column,
         )
     return label
 
 
-def text_of(row: Mapping[str, Any], column: str, where: str) -> str:
+def text_of(row: Mapping[str, Any], column: str, where: Spot) -> str:
     """A column's text; a number is written out."""
     value = row.get(column)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value.strip():
         told = "there is none" if value is None else f"it holds {quote(value)}"
-        raise UserError(f"column {column!r} must hold text, and {told}", at=where)
+        raise UserError(f"must hold text, and {told}", at=where, column=column)
     return value
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 from congrad.errors import UserError
 
 Verdict = Literal["first", "second", "tie"]
+TEMPLATE = "evaluate.win_rate.template"
 PLACEHOLDER = re.compile(r"\{(prompt|first|second|language)\}")
 PLAIN_ENDING = "\nVerdict:"  # for a model that is not chatted with: the verdict is all that is left to write
 OPEN_TOKENS = 16  # room for one, where it is all that is left
@@ -29,17 +30,17 @@ def read_template(path: str | None) -> str:
     try:
         template = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"evaluate.win_rate.template {path}: cannot be read ({error})", "check the file") from error
+        raise UserError(f"cannot be read ({error})", "check the file", key=TEMPLATE, value=path) from error
     for name in ("prompt", "first", "second"):
         if f"{{{name}}}" not in template:
             raise UserError(
-                f"evaluate.win_rate.template {path}: no {{{name}}} in it",
+                f"has no {{{name}}}",
                 "write {prompt}, {first} and {second} where the request and the two answers are to stand",
+                key=TEMPLATE,
+                value=path,
             )
     if not re.search(r"verdict\s*[:=]", template, re.IGNORECASE):
-        raise UserError(
-            f"evaluate.win_rate.template {path}: it asks for no line like 'Verdict: A', which is what is read", "add it"
-        )
+        raise UserError("asks for no line like 'Verdict: A', which is what is read", "add it", key=TEMPLATE, value=path)
     return template
 
 

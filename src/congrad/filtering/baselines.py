@@ -287,7 +287,8 @@ def judge_margins(preferences: Preferences) -> Floats:
     for position, pair in enumerate(zip(chosen, rejected, strict=True)):
         for column, value in zip(JUDGED, pair, strict=True):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-                raise UserError(f"column '{column}' holds {value!r:.60}, no number", at=preferences.where(position))
+                problem = f"holds {value!r:.60}, not a number"
+                raise UserError(problem, "write a number, or null", at=preferences.where(position), column=column)
         if None not in pair:
             margins_N[position] = pair[0] - pair[1]
     return margins_N

@@ -113,7 +113,7 @@ def refilter(
     if target.resolve() != run.resolve():
         check_can_be_made(target, RUN)
         if (target / "index").exists():
-            raise UserError(f"output: {target} is a run with an index of its own", "choose another output directory")
+            raise UserError(f"{target} is a run with an index of its own", "choose another output directory")
     preferences = read_preferences(config.input, listener)
     if preferences.fingerprint != old["data_fingerprint"]:
         raise UserError(

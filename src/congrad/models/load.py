@@ -147,7 +147,7 @@ def read_config(name: str, *, revision: str | None, trust_remote_code: bool) -> 
     path = resolve(name)
     if (Path(path) / "adapter_config.json").exists() and not (Path(path) / "config.json").exists():
         raise UserError(
-            f"model {name} is an adapter: give its base model as model.name and this directory as model.adapter"
+            f"model {name} is an adapter", "name its base model as model.name and this directory as model.adapter"
         )
     config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     check_causal(name, config, trust_remote_code)

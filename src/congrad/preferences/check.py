@@ -7,7 +7,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from congrad.errors import UserError
+from congrad.errors import Spot, UserError
 from congrad.preferences.locate import quote
 from congrad.preferences.names import (
     CHECKED_AT_ONCE,
@@ -22,7 +22,7 @@ from congrad.preferences.names import (
 from congrad.preferences.render import explicit, is_blank
 from congrad.preferences.rows import BATCH, TEXT_COLUMNS, Source, iterate
 
-Where = Callable[[int], str]
+Where = Callable[[int], Spot]
 
 
 def check_pairs(dataset: datasets.Dataset, source: Source, language_column: str | None) -> list[str] | None:
@@ -46,8 +46,8 @@ def check_columns(dataset: datasets.Dataset, source: Source, language_column: st
     kinds = {column: _kind(dataset, column) for column in TEXT_COLUMNS if column in dataset.column_names}
     if set(kinds.values()) == {"text", "conversation"}:
         shape = ", ".join(f"'{column}' holds {kind}" for column, kind in kinds.items())
-        mend = "remove 'prompt'" if kinds["chosen"] == kinds["rejected"] == "conversation" else "use one for all"
-        raise UserError(f"{shape}, which TRL cannot train on", f"{mend}", at=source.name)
+        fix = "remove 'prompt'" if kinds["chosen"] == kinds["rejected"] == "conversation" else "use one for all"
+        raise UserError(f"{shape}, which TRL cannot train on", fix, at=source.name)
 
 
 def check_rows(dataset: datasets.Dataset, where: Where, language_column: str | None) -> list[str] | None:
@@ -122,8 +122,8 @@ def check_prompts(
             if is_blank(messages):
                 raise blank(where(number), prompt_column, EMPTY_PROMPT)
             if messages[-1]["role"] == "assistant":
-                mend = "remove its last message"
-                raise UserError(f"column {quote(prompt_column)} ends with an answer", f"{mend}", at=where(number))
+                fix = "remove its last message"
+                raise UserError("ends with an answer", fix, at=where(number), column=prompt_column)
             number += 1
     return languages
 
@@ -165,8 +165,8 @@ def _check_encoding(dataset: datasets.Dataset, column: str, where: Where) -> Non
             values.validate(full=True)
         except pa.ArrowInvalid as error:
             number = next((number for number, value in enumerate(values) if not _is_utf8(value)), 0)
-            mend = "convert the file: iconv -f ITS-ENCODING -t UTF-8"
-            raise UserError(f"{where(start + number)}: column {quote(column)} is not UTF-8", mend) from error
+            fix = "convert the file: iconv -f ITS-ENCODING -t UTF-8"
+            raise UserError("is not UTF-8", fix, at=where(start + number), column=column) from error
 
 
 def _is_utf8(value: pa.Scalar) -> bool:
@@ -185,9 +185,7 @@ def _refuse_type(dataset: datasets.Dataset, column: str, where: Where) -> None:
             if value is None:
                 raise null(where(number), column)
             if not isinstance(value, str):
-                raise UserError(
-                    f"column {quote(column)} holds {quote(value)}, no string", "write it as a string", at=where(number)
-                )
+                raise UserError(f"holds {quote(value)}, not text", "write it as text", at=where(number), column=column)
             number += 1
     raise AssertionError(f"column {column} holds text, but its type is {dataset.features[column]}")
 
@@ -214,15 +212,15 @@ def _check_conversation(messages: Any, column: str, where: Where, number: int) -
     if not messages:
         raise blank(where(number), column, "empty conversation")
     for turn, message in enumerate(messages):
-        mend = "a message is {'role': 'user', 'content': '...'}"
-        place = f"column {quote(column)}, message {turn}"
+        fix = "a message is {'role': 'user', 'content': '...'}"
+        place = f"holds a message (number {turn})"
         if not isinstance(message, dict):
-            raise UserError(f"{place}: {quote(message)} is no message", f"{mend}", at=where(number))
+            raise UserError(f"{place} that is none: {quote(message)}", fix, at=where(number), column=column)
         for key in ("role", "content"):
             value = message.get(key)
             if key == "content" and value is None and message.get("tool_calls"):
                 continue  # a call of a tool says nothing else
             if value is None:
-                raise UserError(f"{place} has no {key!r}", f"{mend}", at=where(number))
+                raise UserError(f"{place} without {key!r}", fix, at=where(number), column=column)
             if not isinstance(value, str) or (key == "role" and not value.strip()):
-                raise UserError(f"{place}: {key!r} is {quote(value)}", f"{mend}", at=where(number))
+                raise UserError(f"{place} whose {key!r} is {quote(value)}", fix, at=where(number), column=column)

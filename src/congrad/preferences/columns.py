@@ -27,7 +27,7 @@ def concatenate(parts: list[tuple[Source, datasets.Dataset]]) -> datasets.Datase
             common = _common(known, feature)
             if common is None:
                 types = f"{_name(known)} in {first[column].name} and {_name(feature)} in {source.name}"
-                raise UserError(f"column {quote(column)} holds {types}", "give it one type in all files, or remove it")
+                raise UserError(f"holds {types}", "give it one type in all files, or remove it", column=column)
             if common != known:
                 features[column] = common
     whole = [

@@ -14,7 +14,6 @@ from typing import Any
 
 import orjson
 
-from congrad.errors import UserError
 from congrad.preferences.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, first_mistake, locate, suffix
 from congrad.preferences.names import CHECKED_AT_ONCE, Fields, blank, null
 from congrad.preferences.paths import check_hub_id, check_split_of_file, column_of_languages, data_files, is_saved
@@ -106,7 +105,9 @@ def rows_for_sure(file: Path) -> list[Row] | None:
     except OSError:
         return None
     if not data.strip():
-        raise UserError(str(first_mistake(str(file))))
+        mistake = first_mistake(str(file))
+        assert mistake is not None
+        raise mistake
     if suffix(file.name) in CSV_SUFFIXES or data.startswith(codecs.BOM_UTF8):
         return None
     lines = [line for line in data.split(b"\n") if line.strip()]
@@ -118,9 +119,9 @@ def rows_for_sure(file: Path) -> list[Row] | None:
         rows = []
     if rows and all(isinstance(row, dict) for row in rows):
         return rows if any(rows) else None
-    complaint = None if are_objects(data) else first_mistake(str(file))
-    if complaint is not None:
-        raise UserError(complaint)
+    mistake = None if are_objects(data) else first_mistake(str(file))
+    if mistake is not None:
+        raise mistake
     return None
 
 

@@ -40,7 +40,7 @@ def load_preferences(
         on_progress: Told how many rows have been checked, and of how many, after every file.
 
     Raises:
-        UserError: Anything that is wrong with the input: one line with file, line or row, column and mend.
+        UserError: Anything that is wrong with the input: one line with file, line or row, column and fix.
     """
     glance_at_pairs(source, split, language_column)
     from congrad.preferences.check import check_pairs

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from congrad.errors import UserError
+from congrad.errors import Spot, UserError
 
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 CSV_SUFFIXES = {".csv": ",", ".tsv": "\t"}
@@ -33,11 +33,11 @@ def one_line(complaint: object, width: int = 200) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
-def locate(name: str, row: int) -> str:
+def locate(name: str, row: int) -> Spot:
     """Name row `row` (0-based) of a file: `FILE:LINE` for JSON Lines and CSV, else `FILE, row N (counted from 0)`."""
     lines = enumerate(_row_lines(name))
     line = next((line for number, line in lines if number == row), None)
-    return f"{name}:{line}" if line else f"{name}, row {row} (counted from 0)"
+    return Spot(name, line=line) if line else Spot(name, row=row)
 
 
 def explain(name: str, error: BaseException) -> UserError:
@@ -53,14 +53,14 @@ def explain(name: str, error: BaseException) -> UserError:
         except OSError as unreadable:
             return UserError(f"cannot be read ({one_line(unreadable)})", "check the file and its permissions", at=name)
         if mistake:
-            return UserError(mistake)
+            return mistake
     while error.__cause__:
         error = error.__cause__
     complaint = one_line(error) or type(error).__name__
-    mend = "check that the file is what its name says"
+    fix = "check that the file is what its name says"
     if isinstance(error, OSError):
-        mend = "check its permissions, and the room left where HF_DATASETS_CACHE lies"
-    return UserError(f"`datasets` cannot read it ({complaint})", f"{mend}", at=name)
+        fix = "check its permissions, and the room left where HF_DATASETS_CACHE lies"
+    return UserError(f"`datasets` cannot read it ({complaint})", fix, at=name)
 
 
 def _read(name: str) -> bytes:
@@ -94,24 +94,25 @@ def _row_lines(name: str) -> Iterator[int]:
             yield from (number for number, line in enumerate(lines, 1) if line.strip())
 
 
-def first_mistake(name: str) -> str | None:
-    """The first line of a JSON, JSON Lines or CSV file that cannot be read, in a line for the user; None for none."""
+def first_mistake(name: str) -> UserError | None:
+    """The first line of a JSON, JSON Lines or CSV file that cannot be read; None where there is none."""
     data = _read(name)
     if not data.strip():
-        return f"{name}: no rows; the file is empty"
+        return UserError("no rows", "the file is empty", at=name)
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         byte = f"byte 0x{data[error.start]:02x} at offset {error.start}"
-        return f"{name}:{line}: not UTF-8 ({byte}); convert it: iconv -f ITS-ENCODING -t UTF-8"
+        return UserError(f"not UTF-8 ({byte})", "convert it: iconv -f ITS-ENCODING -t UTF-8", at=Spot(name, line))
     if suffix(name) in CSV_SUFFIXES:
-        return None if any(_row_lines(name)) else f"{name}: no rows; there is nothing after the header"
+        return None if any(_row_lines(name)) else UserError("no rows", "there is nothing after the header", at=name)
     if text.lstrip().startswith("["):
         try:
-            return None if json.loads(text) else f"{name}: no rows; the array is empty"
+            return None if json.loads(text) else UserError("no rows", "the array is empty", at=name)
         except json.JSONDecodeError as error:
-            return f"{name}:{error.lineno}: not JSON ({error.msg}, character {error.colno}); mend the line"
+            complaint = f"not JSON ({error.msg}, character {error.colno})"
+            return UserError(complaint, "fix the line", at=Spot(name, error.lineno))
     for number, row_text in enumerate(text.split("\n"), 1):
         if not row_text.strip():
             continue
@@ -119,14 +120,16 @@ def first_mistake(name: str) -> str | None:
             row = json.loads(row_text)
             is_text = _is_text(row)
         except json.JSONDecodeError as error:
-            complaint = f"{error.msg}, character {error.colno}"
-            return f"{name}:{number}: not JSON ({complaint}): {quote(row_text)}; mend the line or remove it"
+            complaint = f"not JSON ({error.msg}, character {error.colno}): {quote(row_text)}"
+            return UserError(complaint, "fix the line or remove it", at=Spot(name, number))
         except RecursionError:
-            return f"{name}:{number}: nested too deeply; mend the line or remove it"
+            return UserError("nested too deeply", "fix the line or remove it", at=Spot(name, number))
         if not isinstance(row, dict):
-            return f"{name}:{number}: {quote(row)} is no JSON object; write one {{...}} with the row's columns per line"
+            fix = "write one {...} with the row's columns per line"
+            return UserError(f"{quote(row)} is not a JSON object", fix, at=Spot(name, number))
         if not is_text:
-            return f"{name}:{number}: half a surrogate pair (\\ud800 to \\udfff alone) is no text; remove it"
+            complaint = "half a surrogate pair (\\ud800 to \\udfff alone) is not text"
+            return UserError(complaint, "remove it", at=Spot(name, number))
     return None
 
 

@@ -6,7 +6,7 @@ A missing or misspelt name is told with the nearest. Nothing here needs `dataset
 import difflib
 from collections.abc import Sequence
 
-from congrad.errors import UserError
+from congrad.errors import Spot, UserError
 from congrad.preferences.locate import quote
 from congrad.preferences.rows import BATCH, TEXT_COLUMNS
 
@@ -32,9 +32,9 @@ def check_names(columns: Sequence[str], name: str, language_column: str | None) 
         UserError: A column is missing or misspelt.
     """
     for column in ("chosen", "rejected"):
-        _require(columns, name, column, "rename it")
+        _require(columns, name, column)
     if language_column is not None:
-        _require(columns, name, language_column, "rename it, or name another with input.columns.language")
+        _require(columns, name, language_column, "input.columns.language")
     if "prompt" not in columns:
         lower = {column.lower(): column for column in columns}
         near = difflib.get_close_matches("prompt", lower, n=1, cutoff=0.85)
@@ -45,9 +45,9 @@ def check_names(columns: Sequence[str], name: str, language_column: str | None) 
 
 def check_prompt_names(columns: Sequence[str], name: str, language_column: str | None, prompt_column: str) -> Fields:
     """Check that the columns of prompts are there, as `check_names` does for pairs."""
-    _require(columns, name, prompt_column, "rename it, or name another with prompts.columns.prompt")
+    _require(columns, name, prompt_column, "prompts.columns.prompt")
     if language_column is not None:
-        _require(columns, name, language_column, "rename it, or name another with prompts.columns.language")
+        _require(columns, name, language_column, "prompts.columns.language")
     return [*language_field(language_column), (prompt_column, EMPTY_PROMPT)]
 
 
@@ -60,21 +60,25 @@ def language_field(language_column: str | None) -> Fields:
     return [] if language_column is None else [(language_column, EMPTY_LANGUAGE)]
 
 
-def null(place: str, column: str) -> UserError:
+def null(place: Spot, column: str) -> UserError:
     """A row lacks a field."""
-    return UserError(f"column {quote(column)} is null or missing", "fill it or remove the row", at=place)
+    return UserError("is null or missing", "fill it or remove the row", at=place, column=column)
 
 
-def blank(place: str, column: str, what: str) -> UserError:
+def blank(place: Spot, column: str, what: str) -> UserError:
     """A field is empty or white space."""
-    return UserError(f"column {quote(column)}: {what}", "fill it or remove the row", at=place)
+    return UserError(f"holds an {what}", "fill it or remove the row", at=place, column=column)
 
 
-def _require(columns: Sequence[str], name: str, column: str, mend: str) -> None:
+def _require(columns: Sequence[str], name: str, column: str, key: str | None = None) -> None:
+    """Args:
+    key: the setting that names another column.
+    """
     if column in columns:
         return
+    other = "" if key is None else f", or name another with {key}"
     lower = {each.lower(): each for each in columns}
     near = difflib.get_close_matches(column.lower(), lower, n=1)
-    nearest = f"the nearest is {quote(lower[near[0]])}: {mend}" if near else mend.replace("rename it", "add it")
+    fix = f"the nearest is {quote(lower[near[0]])}: rename it{other}" if near else f"add it{other}"
     there = ", ".join(quote(each) for each in columns[:20])
-    raise UserError(f"no column {quote(column)} among {there}", f"{nearest}", at=name)
+    raise UserError(f"no column {quote(column)} among {there}", fix, at=name)

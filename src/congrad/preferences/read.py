@@ -162,7 +162,7 @@ def _load_from_hub(name: str, split: str) -> tuple[Source, datasets.Dataset]:
         found = datasets.load_dataset(name, split=split)
     except READ_ERRORS as error:
         complaint = f"neither a file or folder here nor a hub dataset that can be reached ({one_line(error)})"
-        raise UserError(f"{complaint}", "check the name and the network", at=quote(name)) from error
+        raise UserError(complaint, "check the name and the network", at=quote(name)) from error
     return _part(name, found)
 
 

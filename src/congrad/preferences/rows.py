@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from congrad.errors import UserError
+from congrad.errors import Spot, UserError
 from congrad.preferences.locate import locate
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Source:
     name: str
     num_rows: int
 
-    def where(self, row: int) -> str:
+    def where(self, row: int) -> Spot:
         """Name row `row` (0-based, within this source) for a person: `de.jsonl:12`, or `de.parquet, row 11`."""
         return locate(self.name, row)
 
@@ -54,7 +54,7 @@ class Preferences:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def where(self, position: int) -> str:
+    def where(self, position: int) -> Spot:
         """Name the row at `position` of `dataset` for a person, by file and line where there is one."""
         row = self.rows[position]
         for source, end in zip(self.sources, accumulate(source.num_rows for source in self.sources), strict=True):

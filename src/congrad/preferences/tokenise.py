@@ -15,7 +15,7 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
-from congrad.errors import UserError
+from congrad.errors import Spot, UserError
 from congrad.preferences.locate import one_line, quote
 from congrad.preferences.render import as_chat, explicit, is_empty
 from congrad.preferences.rows import BATCH, Preferences, iterate
@@ -92,7 +92,7 @@ def tokenise(
             sides = [as_chat(*side) for side in sides]
         if chat or preferences.conversational:
 
-            def where(number: int, start: int = start) -> str:
+            def where(number: int, start: int = start) -> Spot:
                 return preferences.where(start + number)
 
             arguments = [_template_arguments(row, number, where) for number, row in enumerate(batch)]
@@ -116,8 +116,8 @@ def _check_tokenizer(preferences: Preferences, tokenizer: "PreTrainedTokenizerBa
         raise UserError("chat: the rows are conversations already, so it would change nothing", "leave it out")
     if chat or preferences.conversational:
         if tokenizer.chat_template is None:
-            mend = "leave input.chat out" if chat else "set tokenizer.chat_template, or use a model tuned for chat"
-            raise UserError("the tokenizer has no chat template for conversations", f"{mend}", at=_name(tokenizer))
+            fix = "leave input.chat out" if chat else "set tokenizer.chat_template, or use a model tuned for chat"
+            raise UserError("the tokenizer has no chat template for conversations", fix, at=_name(tokenizer))
     elif tokenizer.eos_token is None:
         raise UserError("the tokenizer has no EOS token to end a response", "set one", at=_name(tokenizer))
 
@@ -142,7 +142,7 @@ def _tokenise_conversations(
     sides: list[tuple[Any, Any, Any]],
     arguments: list[dict[str, Any]],
     tokenizer: "PreTrainedTokenizerBase",
-    where: Callable[[int], str],
+    where: Callable[[int], Spot],
 ) -> list[list[Ids]]:
     """Ids of the prompt as the template renders it for an answer, of prompt + chosen and of prompt + rejected.
 
@@ -173,11 +173,11 @@ def _tokenise_conversations(
             tokens += apply(slice(number, number + 1), **options)
         except TEMPLATE_ERRORS as error:
             complaint = f"the chat template of {_name(tokenizer)} refuses the conversation ({one_line(error)})"
-            raise UserError(f"{complaint}", "mend its messages or remove the row", at=where(number)) from error
+            raise UserError(complaint, "fix its messages or remove the row", at=where(number)) from error
     return tokens
 
 
-def _template_arguments(row: dict[str, Any], number: int, where: Callable[[int], str]) -> dict[str, Any]:
+def _template_arguments(row: dict[str, Any], number: int, where: Callable[[int], Spot]) -> dict[str, Any]:
     """What a row's `tools` (a list, or JSON of one) and `chat_template_kwargs` add to the template's arguments."""
     arguments: dict[str, Any] = {}
     tools = row.get("tools")
@@ -185,14 +185,14 @@ def _template_arguments(row: dict[str, Any], number: int, where: Callable[[int],
         try:
             tools = json.loads(tools)
         except json.JSONDecodeError as error:
-            complaint = f"{quote(tools)} is not JSON ({error.msg})"
-            raise UserError(f"column 'tools': {complaint}", "write a list of tools", at=where(number)) from error
+            complaint = f"holds {quote(tools)}, which is not JSON ({error.msg})"
+            raise UserError(complaint, "write a list of tools", at=where(number), column="tools") from error
     if tools is not None:
         arguments["tools"] = tools
     extra = row.get("chat_template_kwargs")
     if extra is not None and not isinstance(extra, dict):
-        mend = "write an object of arguments"
-        raise UserError(f"column 'chat_template_kwargs' holds {quote(extra)}", f"{mend}", at=where(number))
+        fix = "write an object of arguments"
+        raise UserError(f"holds {quote(extra)}", fix, at=where(number), column="chat_template_kwargs")
     return {**arguments, **(extra or {})}
 
 

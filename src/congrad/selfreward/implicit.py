@@ -45,8 +45,10 @@ def implicit_rewards(
     reference = reference_of(model) if reference is None else in_dtype_of(model, reference)
     if reference is None:
         raise UserError(
-            "judge.kind implicit-reward measures the model against a reference and there is none",
+            "measures the model against a reference and there is none",
             "name one as model.reference",
+            key="judge.kind",
+            value="implicit-reward",
         )
     decided = {
         "kind": "implicit-reward",
@@ -57,9 +59,10 @@ def implicit_rewards(
     }
     if decided["model"] == decided["reference"]:
         raise UserError(
-            "judge.kind implicit-reward: the model is its own reference, so every reward would "
-            "be 0, as in a first round that starts from prompts",
+            "gives every answer a reward of 0, as the model is its own reference",
             "start from preference pairs (prompts.pairs), or set judge.kind to llm",
+            key="judge.kind",
+            value="implicit-reward",
         )
     forget_if_empty(output, "judge", RAW)
     if begin(output, "judge", decided):

@@ -136,7 +136,7 @@ def who_judges(settings: Judge, engine: Engine, model: Model) -> tuple[Engine, M
     if settings.model is not None:
         if named is not None:
             raise UserError(
-                f"judge.model would be ignored: the endpoint is asked for {named!r}", "leave one of them out"
+                f"would be ignored: the endpoint is asked for {named!r}", "leave one of them out", key="judge.model"
             )
         return own, replace(model, name=settings.model, adapter=None, reference=None, revision=None)
     if settings.engine is not None and named is not None:

@@ -195,7 +195,7 @@ def pair_row(better: Candidate, worse: Candidate, margin: float, responses: Resp
 
 
 def in_words(outcome: Counter[str]) -> str:
-    """What became of the prompts, and the mend."""
+    """What became of the prompts, and the fix."""
     told = ", ".join(f"{outcome[name]} {words}" for name, words in IN_WORDS.items() if outcome[name])
     mends = {
         SINGLE: "raise generate.samples or generate.temperature",

@@ -43,7 +43,7 @@ def glance_at_prompts(prompts: Prompts) -> None:
         UserError: as `load_prompts`.
     """
     if prompts.source is None:
-        raise UserError("prompts.source is missing", "name a file or folder of prompts")
+        raise UserError("is missing", "name a file or folder of prompts", key="prompts.source")
     check = partial(check_prompt_names, prompt_column=prompts.columns.prompt)
     glance(prompts.source, prompts.split, prompts.columns.language, check)
 
@@ -55,7 +55,7 @@ def load_prompts(prompts: Prompts) -> list[Prompt]:
     draw within a language depends on the seed and on the language's own prompts only.
 
     Raises:
-        UserError: whatever is wrong with the input, in one line: what, where (file, row, column), and the mend.
+        UserError: whatever is wrong with the input, in one line: what, where (file, row, column), and the fix.
     """
     glance_at_prompts(prompts)
     from congrad.preferences.check import check_prompts

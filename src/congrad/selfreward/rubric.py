@@ -13,6 +13,7 @@ from typing import Any
 
 from congrad.errors import UserError
 
+TEMPLATE = "judge.template"
 PLACEHOLDER = re.compile(r"\{(prompt|response|language)\}")
 HIGHEST = 5.0
 
@@ -47,14 +48,14 @@ def read_template(path: str | None, *, chat: bool = True) -> str:
     try:
         template = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise UserError(f"judge.template {path}: cannot be read ({error.strerror})", "check the path") from error
+        raise UserError(f"cannot be read ({error.strerror})", "check the path", key=TEMPLATE, value=path) from error
     except UnicodeDecodeError as error:
-        raise UserError(f"judge.template {path}: not UTF-8", "convert it: iconv -f ITS-ENCODING -t UTF-8") from error
+        raise UserError("not UTF-8", "convert it: iconv -f ITS-ENCODING -t UTF-8", key=TEMPLATE, value=path) from error
     for name in ("prompt", "response"):
         if f"{{{name}}}" not in template:
-            raise UserError(f"judge.template {path}: no {{{name}}} in it", f"write it where the {name} is to stand")
+            raise UserError(f"has no {{{name}}}", f"write it where the {name} is to stand", key=TEMPLATE, value=path)
     if not re.search(r"(?<!\w)score\s*[:：=]", template, re.IGNORECASE):
-        raise UserError(f"judge.template {path}: it asks for no line like 'Score: N', which is what is read", "add it")
+        raise UserError("asks for no line like 'Score: N', which is what is read", "add it", key=TEMPLATE, value=path)
     return template.rstrip() if ends_open(template) else template
 
 

@@ -53,7 +53,7 @@ def is_cpu(device: str) -> bool:
     if ":" in device:
         kind = device.partition(":")[0]
         raise UserError(
-            f"model.device {device}: training takes auto, cpu or {kind}", "choose with CUDA_VISIBLE_DEVICES"
+            f"training takes auto, cpu or {kind}", "choose with CUDA_VISIBLE_DEVICES", key="model.device", value=device
         )
     return pick_device(device).type == "cpu"
 
@@ -78,12 +78,12 @@ def make_dpo_config(values: Mapping[str, Any], output_dir: str, table: Mapping[s
 
 def refused(error: Exception) -> UserError:
     """What TRL says against a configuration, in one line."""
-    return UserError(f"train: TRL refuses it ({' '.join(str(error).split())[:300]})", "mend the section")
+    return UserError(f"is refused by TRL ({' '.join(str(error).split())[:300]})", "fix the section", key="train")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without warnings that only TRL and PEFT can mend, and without the bars of each map over the rows."""
+    """Without warnings that only TRL and PEFT can fix, and without the bars of each map over the rows."""
     bars = not datasets.are_progress_bars_disabled()
     trl_logger, once = logging.getLogger("trl.trainer.dpo_trainer"), MergedPromptsOnce()
     trl_logger.addFilter(once)

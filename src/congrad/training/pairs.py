@@ -66,4 +66,5 @@ def check_lengths(trainer: Any, max_length: int | None) -> None:
     for language, dataset in parts.items():
         if not len(dataset):
             which = f"held-out pair of {language}" if language else "pair"
-            raise UserError(f"train.max_length {max_length}: no {which} has a prompt shorter than that", "raise it")
+            problem = f"no {which} has a prompt shorter than that"
+            raise UserError(problem, "raise it", key="train.max_length", value=max_length)

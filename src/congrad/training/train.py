@@ -80,7 +80,9 @@ def train(
     check_dpo_config(dpo_config, rounds)
     if model.reference is not None:
         raise UserError(
-            "model.reference is for the filter alone", "set rounds.reference to previous or initial to train against it"
+            "is for the filter alone",
+            "set rounds.reference to previous or initial to train against it",
+            key="model.reference",
         )
     cpu = is_cpu(model.device)
     with processes(cpu):

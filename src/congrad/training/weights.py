@@ -63,7 +63,7 @@ def lora_config(lora: Lora) -> Any:
     try:
         from peft import LoraConfig
     except ImportError as error:
-        raise UserError("rounds.lora needs PEFT: pip install 'congrad[loop]'") from error
+        raise UserError("needs PEFT", "pip install 'congrad[loop]'", key="rounds.lora") from error
     return LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
