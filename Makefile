@@ -49,6 +49,7 @@ lint: .venv/dev ## what CI checks beside the tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
 
 docs: .venv/dev ## the documentation site, in docs/_build/index.html; warnings are errors
 	HF_HUB_OFFLINE=1 $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/_build

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from congrad.engines.interface import Reply, Request, RequestRefused
 from congrad.errors import UserError
 from congrad.models.packaged import resolve
-from congrad.preferences.locate import one_line
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model
+from congrad.words import one_line
 
 if TYPE_CHECKING:
     import openai

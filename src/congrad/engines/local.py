@@ -16,10 +16,10 @@ from congrad.engines.draw import draw, uniforms
 from congrad.engines.interface import Reply, Request, RequestRefused
 from congrad.errors import UserError
 from congrad.models.load import loaded, quiet, tokenizer_of
-from congrad.preferences.locate import one_line
 from congrad.preferences.tokenise import TEMPLATE_ERRORS
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model
+from congrad.words import one_line
 
 
 @contextmanager

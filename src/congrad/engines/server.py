@@ -14,8 +14,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from congrad.engines import lifeline
 from congrad.errors import UserError
-from congrad.preferences.locate import one_line, quote
 from congrad.settings.engine import Engine
+from congrad.words import one_line, quote
 
 START_LIMIT = 1800.0  # seconds; a large model takes many minutes to load
 LEAVE_LIMIT = 20.0  # for what a killed run's server takes to end

@@ -21,9 +21,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.errors import UserError
 from congrad.evaluation.intervals import Examples, Figure, figure, mean, normal
-from congrad.preferences.locate import one_line, quote
 from congrad.settings.evaluation import Harness
 from congrad.stage import RowLog, content_key
+from congrad.words import one_line, quote
 
 BOOTSTRAP = 1000  # draws of the harness's own, for metrics that are no means
 RATIOS: dict[str, Callable[[Any], Any]] = {  # per-example values are (log-likelihood, weight)

@@ -24,9 +24,9 @@ from congrad.engines.interface import cut
 from congrad.errors import Spot, UserError
 from congrad.evaluation.numbers import last_number
 from congrad.gradients.logps import Triple
-from congrad.preferences.locate import quote
 from congrad.settings.evaluation import PLACEHOLDER, LocalTask
 from congrad.stage import content_key
+from congrad.words import quote
 
 CONNECTORS = {  # because, so: what XCOPA's premise and choice are joined by, as lm-evaluation-harness has them
     "en": ("because", "so"),

@@ -9,8 +9,8 @@ from typing import Any
 
 from congrad.errors import UserError
 from congrad.exports.export import EXPORT
-from congrad.preferences.locate import one_line
 from congrad.stage import is_finished
+from congrad.words import one_line
 
 REPOSITORY = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 OWN_FILES = {".gitattributes"}

@@ -15,8 +15,8 @@ from typing import Any
 
 from congrad.errors import UserError
 from congrad.exports.kept import KeptPair
-from congrad.preferences.locate import quote
 from congrad.preferences.render import Message
+from congrad.words import quote
 
 Row = dict[str, Any]
 ANOTHER = "or use --format trl, which holds all that was scored"

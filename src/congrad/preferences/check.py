@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from congrad.errors import Spot, UserError
-from congrad.preferences.locate import quote
 from congrad.preferences.names import (
     CHECKED_AT_ONCE,
     EMPTY_LANGUAGE,
@@ -21,6 +20,7 @@ from congrad.preferences.names import (
 )
 from congrad.preferences.render import explicit, is_blank
 from congrad.preferences.rows import BATCH, TEXT_COLUMNS, Source, iterate
+from congrad.words import quote
 
 Where = Callable[[int], Spot]
 

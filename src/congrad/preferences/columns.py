@@ -6,8 +6,8 @@ import datasets
 import numpy as np
 
 from congrad.errors import UserError
-from congrad.preferences.locate import quote
 from congrad.preferences.rows import Source
+from congrad.words import quote
 
 
 def concatenate(parts: list[tuple[Source, datasets.Dataset]]) -> datasets.Dataset:

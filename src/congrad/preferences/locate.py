@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from congrad.errors import Spot, UserError
+from congrad.words import one_line, quote
 
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 CSV_SUFFIXES = {".csv": ",", ".tsv": "\t"}
@@ -19,18 +20,6 @@ def suffix(name: str) -> str:
     """The suffix that tells the file's format, a compression's suffix set aside: `de.jsonl.gz` is `.jsonl`."""
     path = Path(name)
     return Path(path.stem).suffix.lower() if path.suffix.lower() in COMPRESSIONS else path.suffix.lower()
-
-
-def quote(value: object, width: int = 60) -> str:
-    """`value` in quotes and escaped, cut to `width` characters: a dataset's text is not to be trusted in a message."""
-    text = repr(value)
-    return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
-def one_line(complaint: object, width: int = 200) -> str:
-    """Somebody else's error message on one line, cut to `width` printable characters."""
-    text = " ".join("".join(c if c.isprintable() else " " for c in str(complaint)).split())
-    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def locate(name: str, row: int) -> Spot:

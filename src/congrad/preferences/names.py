@@ -7,8 +7,8 @@ import difflib
 from collections.abc import Sequence
 
 from congrad.errors import Spot, UserError
-from congrad.preferences.locate import quote
 from congrad.preferences.rows import BATCH, TEXT_COLUMNS
+from congrad.words import quote
 
 Fields = list[tuple[str, str | None]]
 """Columns that must hold text in every row, in the order of their checks, and the mistake that an empty one is."""

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from congrad.errors import UserError
 from congrad.preferences.dates import with_dates_as_text
-from congrad.preferences.locate import CSV_SUFFIXES, explain, one_line, quote, suffix
+from congrad.preferences.locate import CSV_SUFFIXES, explain, suffix
 from congrad.preferences.paths import (
     LOADERS,
     check_hub_id,
@@ -25,6 +25,7 @@ from congrad.preferences.paths import (
     stem,
 )
 from congrad.preferences.rows import TEXT_COLUMNS, Source
+from congrad.words import one_line, quote
 
 # What `datasets` raises, wrapped or bare, when it cannot read a file (StopIteration: an empty JSON file).
 READ_ERRORS = (

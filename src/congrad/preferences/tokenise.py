@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from congrad.errors import Spot, UserError
-from congrad.preferences.locate import one_line, quote
 from congrad.preferences.render import as_chat, explicit, is_empty
 from congrad.preferences.rows import BATCH, Preferences, iterate
+from congrad.words import one_line, quote
 
 if TYPE_CHECKING:  # filtering anew needs no tokenizer, and spares the seconds that transformers takes
     from transformers import PreTrainedTokenizerBase

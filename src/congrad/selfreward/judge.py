@@ -31,7 +31,6 @@ from congrad.engines import (
 from congrad.errors import UserError
 from congrad.files import write_json
 from congrad.models.compute import settle_stage
-from congrad.preferences.locate import quote
 from congrad.progress import SILENT, Listener, Progress
 from congrad.selfreward.generate import SERVER_LOG
 from congrad.selfreward.hygiene import hygiene_warnings, measure_hygiene
@@ -41,6 +40,7 @@ from congrad.settings.engine import Engine
 from congrad.settings.model import Model
 from congrad.settings.selfreward import Judge
 from congrad.stage import begin, content_key, finish, forget_if_empty, write_rows
+from congrad.words import quote
 
 JUDGEMENTS, HYGIENE = "judgements.jsonl", "hygiene.json"
 
