@@ -55,7 +55,7 @@ def without(column: str, row: dict = ROW) -> dict:
 ROWS = {
     "null": ({**ROW, "chosen": None}, ["x.jsonl:2", "'chosen'", "null", "fill it or remove the row"]),
     "absent field": (without("rejected"), ["x.jsonl:2", "'rejected'", "null or missing", "fill it"]),
-    "number": ({**ROW, "rejected": 7}, ["x.jsonl:2", "'rejected'", "holds 7", "write it as a string"]),
+    "number": ({**ROW, "rejected": 7}, ["x.jsonl:2", "'rejected'", "holds 7", "write it as text"]),
     "empty prompt": ({**ROW, "prompt": ""}, ["x.jsonl:2", "'prompt'", "empty prompt", "fill it"]),
     "empty language": ({**ROW, "language": ""}, ["x.jsonl:2", "'language'", "empty language", "fill it"]),
     "null language": ({**ROW, "language": None}, ["x.jsonl:2", "'language'", "null", "fill it"]),
@@ -71,8 +71,8 @@ def test_a_bad_row_is_named_by_file_line_and_column(refused, save_rows, tiny_dir
 
 
 LINES = {
-    "no JSON": (b'{"prompt": "a",', ["x.jsonl:2", "not JSON", "mend the line or remove it"]),
-    "no object": (b"7", ["x.jsonl:2", "no JSON object", "write one {...}"]),
+    "no JSON": (b'{"prompt": "a",', ["x.jsonl:2", "not JSON", "fix the line or remove it"]),
+    "no object": (b"7", ["x.jsonl:2", "not a JSON object", "write one {...}"]),
     "not UTF-8": (
         json.dumps({**ROW, "prompt": "Käse"}, ensure_ascii=False).encode("latin-1"),
         ["x.jsonl:2", "'prompt' is not UTF-8", "iconv -f"],
@@ -184,7 +184,7 @@ def test_cuda_where_there_is_none(refused, pairs_file, tiny_directory, tmp_path,
 
 def test_layers_that_the_model_does_not_have(refused, pairs_file, tiny_directory, tmp_path):
     line = refused(pairs_file, "-m", tiny_directory, "-o", tmp_path / "run", "index.layers=5:", loads=True)
-    assert "--layers '5:' selects none of the model's 2 decoder blocks" in line
+    assert "index.layers=5:: selects none of the model's 2 decoder blocks" in line
 
 
 def test_conversations_need_a_chat_template(refused, save_rows, tiny_directory, tmp_path):

@@ -1,42 +1,52 @@
 """The command line itself: help, version, and mistakes that the parser finds."""
 
 import importlib.metadata
-import inspect
 import re
 
 import pytest
 from typer.main import get_command
 
 from congrad.cli import app
-from congrad.cli.filter import INDEX_OPTIONS, filter_command
+from congrad.cli.filter import MOVED_FLAGS
 
-COMMON = ["--model", "--output", "--keep", "--limit", "--format", "--dry-run", "--quiet", "--help-all", "--help"]
+FLAGS = [
+    *(
+        "--model",
+        "--output",
+        "--keep",
+        "--min-score",
+        "--language-column",
+        "--limit",
+        "--dtype",
+        "--device",
+        "--adapter",
+    ),
+    *("--reference", "--revision", "--config", "--format", "--dry-run", "--quiet", "--help"),
+]
 
 
 def options_shown(text: str) -> list[str]:
     return re.findall(r"^\W*(--[\w-]+)", text, re.M)
 
 
-def test_help_shows_the_common_options_on_one_screen(congrad, monkeypatch):
+def test_help_shows_the_flags_in_the_order_of_their_use(congrad, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     done = congrad("filter", "--help")
     assert done.code == 0
-    assert options_shown(done.out) == COMMON
-    assert len(done.out.splitlines()) < 24
+    assert options_shown(done.out) == FLAGS
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert "…" not in done.out, "an option's name is cut off"
     assert "[0.5]" in done.out  # square brackets are the default, not markup
+    assert "congrad settings" in done.out
 
 
-def test_help_all_shows_every_option_the_common_ones_first(congrad):
-    done = congrad("filter", "--help-all")
-    assert done.code == 0
-    options = options_shown(done.out)
-    assert options[: len(COMMON)] == COMMON
-    titles = [done.out.index(f" {title} ") for title in ("Input", "Gradient pass", "Consensus", "Selection")]
-    assert titles == sorted(titles)
-    assert "[language]" in done.out
-    names = {"--" + name.replace("_", "-") for name in inspect.signature(filter_command).parameters}
-    assert names - {"--source"} <= set(options)
-    assert all(len(line) <= 200 for line in done.out.splitlines())
+@pytest.mark.parametrize(("flag", "key"), MOVED_FLAGS.items())
+def test_a_flag_that_became_a_key_is_answered_with_the_key(congrad, flag, key):
+    done = congrad("filter", "x", flag, "1")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"congrad: {flag} is not a flag any more; write {key}")
+    assert done.err.count("\n") == 1
+    assert congrad("filter", "x", f"{flag}=1").code == 2
 
 
 @pytest.mark.parametrize("command", sorted(get_command(app).commands))
@@ -44,19 +54,7 @@ def test_the_help_of_every_command_fits_a_screen(congrad, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")
     done = congrad(command, "--help")
     assert done.code == 0
-    assert len(done.out.splitlines()) <= 24
-
-
-def test_every_option_of_the_index_is_one(congrad):
-    assert set(INDEX_OPTIONS) <= set(inspect.signature(filter_command).parameters)
-
-
-def test_help_fits_a_narrow_terminal(congrad, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
-    done = congrad("filter", "--help-all")
-    assert done.code == 0
-    assert max(map(len, done.out.splitlines())) <= 80
-    assert "…" not in done.out, "an option's name is cut off"
+    assert len(done.out.splitlines()) <= (38 if command == "filter" else 24)
 
 
 def test_version(congrad):
@@ -78,7 +76,7 @@ def test_shell_completion_knows_commands_and_options(monkeypatch, start, shell):
 
 @pytest.mark.parametrize(
     ("words", "wanted"),
-    [("congrad ", {"filter", "export", "env"}), ("congrad filter --agg", {"--aggregator"})],
+    [("congrad ", {"filter", "export", "settings", "env"}), ("congrad filter --ada", {"--adapter"})],
     ids=["commands", "options"],
 )
 def test_completion_gives_what_may_follow(monkeypatch, start, words, wanted):
@@ -97,12 +95,9 @@ def test_help_alone(congrad):
 
 MISUSES = {
     "no command": [],
-    "no data": ["filter"],
     "unknown command": ["fitler", "x"],
     "unknown option": ["filter", "x", "--keeep", "0.5"],
-    "no number": ["filter", "x", "--keep", "half"],
     "no value": ["filter", "x", "--model"],
-    "two data": ["filter", "x", "y"],
 }
 
 
@@ -114,8 +109,21 @@ def test_a_misuse_ends_with_code_2(congrad, arguments):
     assert "Traceback" not in done.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["filter"], "input.source is missing; name the pairs, or a run"),
+        (["filter", "x", "--keep", "half"], "--keep half: must be a number, above 0 and at most 1"),
+        (["filter", "x", "y"], "'y' is not KEY=VALUE; write for instance index.projection_size=64"),
+    ],
+)
+def test_a_misuse_of_settings_is_one_line(congrad, arguments, line):
+    done = congrad(*arguments)
+    assert (done.code, done.out, done.err) == (2, "", f"congrad: {line}\n")
+
+
 def test_a_closed_pipe_is_no_bug(congrad, monkeypatch):
-    def fail(given: dict) -> None:
+    def fail(*given: object, **options: object) -> None:
         raise BrokenPipeError
 
     monkeypatch.setattr("congrad.cli.filter.run_filter", fail)
@@ -126,7 +134,7 @@ def test_a_closed_pipe_is_no_bug(congrad, monkeypatch):
 def test_a_message_of_several_lines_becomes_one(congrad, monkeypatch):
     from congrad.errors import UserError
 
-    def fail(given: dict) -> None:
+    def fail(*given: object, **options: object) -> None:
         raise UserError("a\nb")
 
     monkeypatch.setattr("congrad.cli.filter.run_filter", fail)

@@ -170,9 +170,9 @@ def test_options_of_the_index_are_refused(congrad, run, options):
 
 
 REFUSED = {
-    "loss of means": (["loss.name=ipo"], "build the index with --normalise mean"),
+    "loss of means": (["loss.name=ipo"], "build one with index.normalise=mean"),
     "share": (["--keep", "0"], "above 0"),
-    "aggregator": (["consensus.aggregator=mode"], "unknown aggregator"),
+    "aggregator": (["consensus.aggregator=mode"], "must be one of pcgrad, mean"),
 }
 
 
@@ -233,4 +233,4 @@ def test_what_is_no_run(congrad, tmp_path):
     (tmp_path / "manifest.json").write_text('{"version": 1}')  # of another tool
     done = congrad("filter", tmp_path)
     assert done.refused
-    assert f"{tmp_path} is no finished run, so --model is needed" in done.err
+    assert f"{tmp_path} is not a finished run, so a model is needed" in done.err

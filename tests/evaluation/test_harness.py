@@ -102,7 +102,7 @@ def test_a_task_that_is_none(folder, tiny_directory):
     pytest.importorskip("lm_eval")
     broken = QUIZ.replace("task: quiz", "task: broken").replace("FILE", "/none.jsonl")
     (folder / "tasks" / "broken.yaml").write_text(broken)
-    with pytest.raises(UserError, match=r"evaluate.lm_eval.tasks: 'broken' cannot be run \(.*none.jsonl"):
+    with pytest.raises(UserError, match=r"evaluate.lm_eval.tasks 'broken': cannot be run \(.*none.jsonl"):
         run(folder, tiny_directory, ("broken",))
     with pytest.raises(UserError, match="include_path /none: no such folder"):
         run(folder, tiny_directory, ("quiz",), include_path="/none")

@@ -159,7 +159,7 @@ def test_other_models_and_settings_are_refused(models, settings, tmp_path):
 
 def test_mistakes_show_before_any_model_is_loaded(settings, tmp_path):
     models = {"M0": Model(str(tmp_path / "none"))}
-    with pytest.raises(UserError, match="nothing to measure; set evaluate"):
+    with pytest.raises(UserError, match="evaluate measures nothing; set its"):
         run_evaluate(models, Evaluate(), tmp_path / "run")
     with pytest.raises(UserError, match="no model to measure"):
         run_evaluate({}, settings, tmp_path / "run")

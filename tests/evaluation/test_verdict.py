@@ -63,7 +63,7 @@ def test_templates_that_cannot_work(tmp_path):
     with pytest.raises(UserError, match=r"template .*judge.txt: cannot be read"):
         read_template(str(path))
     path.write_text("{prompt} {first} Verdict: A")
-    with pytest.raises(UserError, match=r"no {second} in it"):
+    with pytest.raises(UserError, match=r"has no {second}"):
         read_template(str(path))
     path.write_text("{prompt} {first} {second}")
     with pytest.raises(UserError, match="no line like 'Verdict: A'"):

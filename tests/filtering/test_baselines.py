@@ -130,10 +130,10 @@ def test_a_reward_is_chosen_and_named(source, judged, model, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "los"}, "unknown baseline 'los', did you mean loss"),
+        ({"method": "los"}, "filter.methods 'los': must be one of none, random"),
         ({"method": "loss", "reward": "judge"}, "has no reward"),
         ({"method": "loss", "selection": Selection(min_score=0.1)}, "give a share to keep"),
-        ({"method": "reward-margin", "reward": "simpo"}, "unknown reward"),
+        ({"method": "reward-margin", "reward": "simpo"}, "the reward 'simpo' is unknown"),
     ],
 )
 def test_a_choice_that_would_be_ignored_is_refused(arguments, message):
@@ -148,7 +148,7 @@ def test_half_a_score_and_a_score_that_is_none(rows, model, tmp_path):
     for row in rows:
         row["chosen_score"] = "good"
     words = write(tmp_path / "words.jsonl", rows)
-    with pytest.raises(UserError, match=r"words.jsonl:1: column 'chosen_score' holds 'good', no number"):
+    with pytest.raises(UserError, match=r"words.jsonl:1: column 'chosen_score' holds 'good', not a number"):
         filter_baseline(Baseline("reward-margin"), words, model, tmp_path / "run")
 
 

@@ -98,5 +98,5 @@ def test_a_row_that_the_full_check_refuses_needs_no_pytorch(tmp_path):
     write_jsonl(tmp_path / "pairs.jsonl", [ROW, ROW | {"chosen": 7}])
     done = subprocess.run([sys.executable, "-c", PROGRAM, *FILTER], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "pairs.jsonl:2: column 'chosen' holds 7, no string" in done.stderr
+    assert "pairs.jsonl:2: column 'chosen' holds 7, not text" in done.stderr
     assert done.stdout.split() == ["datasets"]

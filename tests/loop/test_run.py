@@ -154,17 +154,17 @@ def test_a_dry_run_loads_no_model_and_leaves_nothing(congrad, write_config, plac
     [
         (
             {"rounds": {"count": 2}, "prompts": {"source": None, "pairs": "held-out.jsonl"}},
-            "rounds.count 2: rounds after",
+            "rounds.count 2: must be 1 without prompts.source",
         ),
         ({"judge": {"kind": "implicit-reward"}}, "judge"),
-        ({"train": {"loss_type": "nca_pair"}}, "train.loss_type nca_pair: the filter scores one of sigmoid"),
-        ({"train": {"ld_alpha": 0.5}}, "train.ld_alpha 0.5: the filter does not score with it"),
-        ({"train": {"eval_strategy": "epoch"}, "evaluate": {"pairs": None}}, "train.eval_strategy: there are no pairs"),
-        ({"model": {"reference": "x"}}, "model.reference: a run's reference is rounds.reference"),
-        ({"model": {"dtype": "float8"}}, "dtype float8 is unknown"),
+        ({"train": {"loss_type": "nca_pair"}}, "train.loss_type nca_pair: is not one that the filter scores"),
+        ({"train": {"ld_alpha": 0.5}}, "train.ld_alpha is not scored by the filter"),
+        ({"train": {"eval_strategy": "epoch"}, "evaluate": {"pairs": None}}, "train.eval_strategy has no pairs"),
+        ({"model": {"reference": "x"}}, "model.reference is not read by a loop"),
+        ({"model": {"dtype": "float8"}}, "model.dtype 'float8': must be one of auto"),
         (
             {"generate": {"engine": {"kind": "openai", "url": "http://localhost:9", "model": "m"}}},
-            "generate.engine.model m: the endpoint would answer with this model in every round",
+            "generate.engine.model m: would answer in every round",
         ),
         ({"prompts": {"source": "none.jsonl"}}, "none.jsonl: no such file or folder"),
         ({"model": {"name": "no/such"}}, "no such directory, and the hub does not have it"),
@@ -254,6 +254,18 @@ def test_a_loop_that_began_when_auto_meant_the_checkpoint_is_refused(congrad, wr
     done = congrad("run", write_config(), "-o", "out", "-q")
     assert done.refused, done.err
     assert "out was begun by an older congrad, to which model.dtype auto was the checkpoint's" in done.err
+
+
+def test_a_run_of_an_older_version_is_refused_with_the_way_on(congrad, write_config, place):
+    """Its configuration has keys that have moved since; whoever edits the copy would go on with other settings."""
+    assert congrad("run", write_config(), "-o", "out", "-q", "--until", "generate").code == 0
+    stored = place / "out" / "config.yaml"
+    stored.write_text(stored.read_text().replace("filter:\n", "filter:\n  keep: 0.5\n"))
+    done = congrad("run", write_config(), "-o", "out", "-q")
+    assert done.refused, done.err
+    assert "out: was begun by another version of congrad (out/config.yaml" in done.err
+    assert "filter.keep 0.5" not in done.err
+    assert done.err.endswith("choose another output directory\n")
 
 
 @pytest.mark.slow

@@ -54,11 +54,11 @@ def test_a_launcher_s_process_takes_its_own(machine, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("gpu", "--device 'gpu' is no device; use auto, cpu, cuda, cuda:1, xpu or mps"),
-        ("meta", "--device 'meta' is no device; use auto, cpu, cuda, cuda:1, xpu or mps"),
-        ("cuda:5", "--device 'cuda:5': PyTorch finds 2 CUDA devices; use --device cpu"),
-        ("mps", "--device 'mps': PyTorch finds 0 MPS devices; use --device cpu"),
-        ("xpu", "--device 'xpu': it is wrong; use --device cpu"),
+        ("gpu", "model.device gpu: must be auto, cpu, cuda, cuda:1, xpu or mps"),
+        ("meta", "model.device meta: must be auto, cpu, cuda, cuda:1, xpu or mps"),
+        ("cuda:5", "model.device cuda:5: is not there: PyTorch finds 2 CUDA devices; use cpu"),
+        ("mps", "model.device mps: is not there: PyTorch finds 0 MPS devices; use cpu"),
+        ("xpu", "model.device xpu: it is wrong; use cpu"),
     ],
 )
 def test_a_named_device_that_cannot_be_used(machine, name, complaint):

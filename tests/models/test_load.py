@@ -168,14 +168,14 @@ def test_unknown_options(checkpoint: str) -> None:
     assert refusal(checkpoint, dtype="int7") == "model.dtype 'int7': must be one of auto, float32, bfloat16, float16"
     assert 'attn_implementation="nothing"` is not supported' in refusal(checkpoint, attn_implementation="nothing")
     if not torch.cuda.is_available():
-        assert refusal(checkpoint, device="cuda").endswith("finds 0 CUDA devices; use --device cpu")
+        assert refusal(checkpoint, device="cuda").endswith("finds 0 CUDA devices; use cpu")
 
 
 def test_adapters_that_are_none(checkpoint: str, adapter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(checkpoint, adapter=str(tmp_path)).endswith(
         "no adapter_config.json there; give a directory that PEFT saved"
     )
-    assert "give its base model as model.name" in refusal(adapter)
+    assert "name its base model as model.name" in refusal(adapter)
     settings = Path(adapter) / "adapter_config.json"
     lora = json.loads(settings.read_text())
     settings.write_text(json.dumps(lora | {"target_modules": ["nowhere"]}))

@@ -53,10 +53,10 @@ def test_a_bad_field_is_named_by_line_and_column(tmp_path, row, parts):
 
 
 TALK_TABLE = {
-    "no role": ({"prompt": [{"content": "a"}]}, ["'prompt', message 0", "no 'role'", "{'role': 'user'"]),
-    "blank role": ({"prompt": [USER, {**USER, "role": ""}]}, ["'prompt', message 1", "'role' is ''"]),
-    "no content": ({"chosen": [{"role": "assistant"}]}, ["'chosen', message 0", "no 'content'"]),
-    "null content": ({"rejected": [ANSWER, {**ANSWER, "content": None}]}, ["'rejected', message 1", "no 'content'"]),
+    "no role": ({"prompt": [{"content": "a"}]}, ["'prompt' has no 'role' in message 0", "{'role': 'user'"]),
+    "blank role": ({"prompt": [USER, {**USER, "role": ""}]}, ["'prompt' has the role '' in message 1"]),
+    "no content": ({"chosen": [{"role": "assistant"}]}, ["'chosen' has no 'content' in message 0"]),
+    "null content": ({"rejected": [ANSWER, {**ANSWER, "content": None}]}, ["'rejected' has no 'content' in message 1"]),
     "empty conversation": ({"chosen": []}, ["'chosen'", "empty conversation", "fill it"]),
     "null conversation": ({"chosen": None}, ["'chosen'", "null"]),
     "empty prompt": ({"prompt": [{**USER, "content": " "}]}, ["'prompt'", "empty prompt"]),
@@ -91,7 +91,7 @@ FILE_TABLE: dict[str, tuple[str, bytes, list[str]]] = {
         json.dumps(ROW).encode() + b"\n\n" + json.dumps(ROW)[:-9].encode(),
         ["x.jsonl:3", "not JSON"],
     ),
-    "no object": ("x.jsonl", json.dumps(ROW).encode() + b'\n["a"]', ["x.jsonl:2", "['a']", "no JSON object"]),
+    "no object": ("x.jsonl", json.dumps(ROW).encode() + b'\n["a"]', ["x.jsonl:2", "['a']", "not a JSON object"]),
     "array cut off": ("x.json", b"[" + json.dumps(ROW, indent=1).encode(), ["x.json:6", "not JSON"]),
     "half a surrogate": ("x.jsonl", rb'{"prompt": "\ud800"}', ["x.jsonl:1", "surrogate", "remove"]),
     "deep": ("x.jsonl", b'{"a": ' + b"[" * 100_000, ["x.jsonl:1", "deep"]),

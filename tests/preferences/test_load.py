@@ -95,13 +95,13 @@ WHERE = {
 
 @pytest.mark.parametrize(("kind", "place"), WHERE.items())
 def test_a_row_is_named_by_file_and_line(tmp_path, kind, place):
-    assert load_preferences(save(kind, tmp_path)).where(2).endswith(place)
+    assert str(load_preferences(save(kind, tmp_path)).where(2)).endswith(place)
 
 
 def test_blank_lines_count_as_lines_but_not_as_rows(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text("\n" + json.dumps(ROWS[0]) + "\n\n" + json.dumps(ROWS[1]))
-    assert load_preferences(path).where(1) == f"{path}:4"
+    assert str(load_preferences(path).where(1)) == f"{path}:4"
 
 
 def test_file_names_with_glob_characters_are_read_as_they_are(tmp_path):
@@ -240,7 +240,7 @@ def test_a_sample_is_stratified_by_largest_remainder(limit, counts):
     assert {language: taken.languages.count(language) for language in set(taken.languages)} == counts
     assert taken.rows == sorted(taken.rows)
     assert taken.dataset["id"] == taken.rows
-    assert taken.where(limit - 1) == f"dataset, row {taken.rows[-1]} (counted from 0)"
+    assert str(taken.where(limit - 1)) == f"dataset, row {taken.rows[-1]} (counted from 0)"
 
 
 def test_a_sample_depends_on_the_seed_alone():

@@ -280,7 +280,7 @@ def test_unsuitable_tokenizers_and_rows_are_refused_with_the_mend():
     system = {**TALK[0], "prompt": [{"role": "system", "content": "Sei nett"}, user("Hallo")]}
     with pytest.raises(UserError, match=r"dataset, row 1 .*: the chat template .* refuses .*no system role"):
         ours([TALK[0], system], strict, 64)
-    with pytest.raises(UserError, match=r"row 0 .*: column 'tools': '\[' is not JSON"):
+    with pytest.raises(UserError, match=r"row 0 .*: column 'tools' holds '\[', which is not JSON"):
         ours([{**TALK[0], "tools": "["}], strict, 64)
     with pytest.raises(UserError, match=r"row 0 .*: column 'chat_template_kwargs' holds 'x'"):
         ours([{**TALK[0], "chat_template_kwargs": "x"}], strict, 64)

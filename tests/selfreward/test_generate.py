@@ -131,7 +131,7 @@ def test_other_settings_do_not_go_on_with_answers_that_are_there(prompts, tiny_d
     run_generate(prompts, model, SMALL, out)
     hotter = Generate(samples=3, max_tokens=8, temperature=1.5, engine=Engine(batch_size=4))
     assert "temperature 0.8, now 1.5" in complaint(prompts, model, hotter, out)
-    assert "was begun with other content of model." in complaint(prompts, Model(str(chat_directory)), SMALL, out)
+    assert "was begun with other content of model" in complaint(prompts, Model(str(chat_directory)), SMALL, out)
     assert "was begun with other content of prompts" in complaint(prompts[:-1], model, SMALL, out)
 
 

@@ -128,7 +128,7 @@ def test_the_reference_may_be_named_by_the_model(chat_directory: Path, trained: 
 def test_a_policy_that_is_its_reference_has_no_reward(chat_directory: Path, tmp_path: Path) -> None:
     generated = write_generated(tmp_path / "generate", chat=True)
     copy = shutil.copytree(chat_directory, tmp_path / "copy")
-    with pytest.raises(UserError, match="its own reference, so every reward would be 0, as in a first round"):
+    with pytest.raises(UserError, match="gives every answer a reward of 0, as the model is its own reference"):
         run_judge(generated, Model(str(chat_directory)), IMPLICIT, tmp_path / "judge", reference=Model(str(copy)))
     with pytest.raises(UserError, match=r"there is none; name one as model\.reference"):
         run_judge(generated, Model(str(chat_directory)), IMPLICIT, tmp_path / "judge")

@@ -134,8 +134,8 @@ def test_the_packaged_template_asks_for_what_is_read() -> None:
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (b"{response} Score: N", "no {prompt} in it"),
-        (b"{prompt} Score: N", "no {response} in it"),
+        (b"{response} Score: N", "has no {prompt}"),
+        (b"{prompt} Score: N", "has no {response}"),
         (b"{prompt} {response} {{Rating}}", "asks for no line like 'Score: N'"),
         (b"{prompt} {response} \xff Score: N", "not UTF-8"),
         (None, "cannot be read"),

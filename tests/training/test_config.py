@@ -85,7 +85,7 @@ def test_names_that_are_none_or_not_the_users() -> None:
 def test_values_that_trl_refuses(tmp_path: Any) -> None:
     for values in ({"loss_type": ["sigmoid"], "loss_weights": [1, 2]}, {"eval_strategy": "sometimes"}):
         check_dpo_config(values, Rounds())
-        with pytest.raises(UserError, match=r"^train: TRL refuses it \(.*\); mend the section$"):
+        with pytest.raises(UserError, match=r"^train is refused by TRL \(.*\); fix the section$"):
             make_dpo_config(values, str(tmp_path), defaults(**CPU), cpu=True)
 
 

@@ -86,6 +86,10 @@ class Baseline:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise UserError(f"must be one of {', '.join(METHODS)}", key="filter.methods", value=repr(self.method))
+        if self.reward not in (None, *get_args(Reward)):
+            raise UserError(f"the reward {self.reward!r} is unknown", f"choose from {', '.join(get_args(Reward))}")
         if self.reward is not None and self.method != "reward-margin":
             raise UserError(f"the baseline {self.method} has no reward", "leave it out")
         if self.selection.keep is None:

@@ -56,7 +56,7 @@ def take_config(config: RunConfig, output: Path) -> list[str]:
         make(output, LOOP)
         write_atomically(path, as_yaml(config).encode())
         return []
-    changes = changes_since(read_config(path), config, output)
+    changes = changes_since(begun_config(output), config, output)
     if not changes:
         return []
     said = [f"{key} was {shown(old)}, is {shown(new)} from here on" for key, old, new in changes]
@@ -70,9 +70,22 @@ def dtype_of_run(output: Path) -> str | None:
     """The dtype that the run in `output` was begun in; None for a new run, or one that has made nothing yet."""
     if not is_begun(output, LOOP):
         return None
-    old = read_config(output / LOOP.first)
+    old = begun_config(output)
     steps = layout(old, output).steps(old.rounds.count)
     return old.model.dtype if any(step.holds_work for step in steps) else None
+
+
+def begun_config(output: Path) -> RunConfig:
+    """The configuration that a run has begun with, as its own copy says.
+
+    Raises:
+        UserError: another version of congrad wrote it, with settings that this one does not read.
+    """
+    try:
+        return read_config(output / LOOP.first)
+    except UserError as error:
+        problem = f"was begun by another version of congrad ({error})"
+        raise UserError(problem, "choose another output directory", at=output) from error
 
 
 def changes_since(old: RunConfig, new: RunConfig, output: Path) -> list[tuple[str, Any, Any]]:

@@ -213,14 +213,14 @@ def _check_conversation(messages: Any, column: str, where: Where, number: int) -
         raise blank(where(number), column, "empty conversation")
     for turn, message in enumerate(messages):
         fix = "a message is {'role': 'user', 'content': '...'}"
-        place = f"holds a message (number {turn})"
         if not isinstance(message, dict):
-            raise UserError(f"{place} that is none: {quote(message)}", fix, at=where(number), column=column)
+            raise UserError(f"holds {quote(message)} as message {turn}", fix, at=where(number), column=column)
         for key in ("role", "content"):
             value = message.get(key)
             if key == "content" and value is None and message.get("tool_calls"):
                 continue  # a call of a tool says nothing else
             if value is None:
-                raise UserError(f"{place} without {key!r}", fix, at=where(number), column=column)
+                raise UserError(f"has no {key!r} in message {turn}", fix, at=where(number), column=column)
             if not isinstance(value, str) or (key == "role" and not value.strip()):
-                raise UserError(f"{place} whose {key!r} is {quote(value)}", fix, at=where(number), column=column)
+                problem = f"has the {key} {quote(value)} in message {turn}"
+                raise UserError(problem, fix, at=where(number), column=column)

@@ -107,8 +107,8 @@ class Given:
                     raise UserError("must be a mapping of keys", key=name, value=shown(values))
                 if name == "train":
                     check_dpo_config(values, self.section(Rounds))
-                elif values:
-                    self.section(SECTIONS[name])
+                else:  # what is missing of a section is said by whoever reads it
+                    self.section(SECTIONS[name], complete=False)
 
     def check_for_loop(self) -> None:
         """Raises:
@@ -119,14 +119,18 @@ class Given:
                 if self.says(key):
                     raise UserError(f"is not read by a loop, which takes {source}", "set that instead", key=key)
 
-    def section(self, kind: type[T]) -> T:
+    def section(self, kind: type[T], *, complete: bool = True) -> T:
         """A section with what was given; what was not has its default.
+
+        Args:
+            complete: whether a key that has no default must be there; else a mark stands for it.
 
         Raises:
             UserError: by key, what is wrong.
         """
+        values = {} if complete else {name: "?" for name, each in fields_of(kind).items() if each.is_required()}
         with self.spelled():
-            return kind(**self.values.get(kind.section_name, {}))  # type: ignore[attr-defined]
+            return kind(**values | self.section_values(kind.section_name))  # type: ignore[attr-defined]
 
     def sections(self, root: type[T]) -> T:
         """The configuration that is made of sections."""
