@@ -82,7 +82,10 @@ def make_config(options: argparse.Namespace) -> RunConfig:
     overrides = {
         "model": {"name": options.model, "dtype": "float32"},
         "prompts": {"pairs": str(options.output / "train.jsonl")},
-        "filter": {"methods": list(METHODS), "keep": options.keep, "seed": options.seed},
+        "filter": {"methods": list(METHODS)},
+        "index": {"seed": options.seed},
+        "consensus": {"seed": options.seed},
+        "selection": {"keep": options.keep},
         "train": {
             "learning_rate": options.learning_rate,
             "num_train_epochs": options.epochs,

@@ -34,7 +34,7 @@ def sketch(model: PreTrainedModel, workload: Workload, directory: Path, settings
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--layers", help="decoder blocks that count, as `congrad filter --layers` reads it")
+    parser.add_argument("--layers", help="decoder blocks that count, as index.layers")
     parser.add_argument("--keep", type=Path, help="leave the index in this directory")
     task = parse(parser)
     model = load(task)

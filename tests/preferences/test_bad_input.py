@@ -34,8 +34,8 @@ def renamed(old: str, new: str, row: dict = ROW) -> dict:
 ROWS_TABLE = {
     "null": ({**ROW, "chosen": None}, ["x.jsonl:2", "'chosen'", "null or missing", "remove the row"]),
     "absent": (renamed("rejected", "id"), ["x.jsonl:2", "'rejected'", "null or missing"]),
-    "number": ({**ROW, "chosen": 7}, ["x.jsonl:2", "'chosen'", "holds 7", "string"]),
-    "list for text": ({**ROW, "rejected": ["a"]}, ["x.jsonl:2", "'rejected'", "['a']", "string"]),
+    "number": ({**ROW, "chosen": 7}, ["x.jsonl:2", "'chosen'", "holds 7", "text"]),
+    "list for text": ({**ROW, "rejected": ["a"]}, ["x.jsonl:2", "'rejected'", "['a']", "text"]),
     "empty prompt": ({**ROW, "prompt": ""}, ["x.jsonl:2", "'prompt'", "empty prompt", "fill it"]),
     "blank prompt": ({**ROW, "prompt": " \n\u3000"}, ["x.jsonl:2", "'prompt'", "empty prompt"]),
     "empty language": ({**ROW, "language": " "}, ["x.jsonl:2", "'language'", "empty language", "fill it"]),
