@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 import congrad
+from congrad.filtering.finished import stored_config
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "demo" / "pairs"
@@ -54,9 +55,9 @@ def test_the_filter_reads_the_file_that_the_loop_reads(request, tmp_path, tiny_d
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(loop))
     command = ("filter", pairs_file, "--config", tmp_path / "run.yaml", "-q", "report.write=false")
     assert call(*command, "--output", tmp_path / "run").code == 0
-    stored = congrad.filtering.run.stored_config(tmp_path / "run")[2]["config"]
+    stored = stored_config(tmp_path / "run")[2]["config"]
     assert (stored["loss"]["name"], stored["loss"]["beta"]) == ("hinge", 0.3)
     assert stored["input"]["max_length"] == 64
     assert stored["selection"]["keep"] == 0.25
     assert call(*command, "loss.name=dpo", "--output", tmp_path / "own").code == 0
-    assert congrad.filtering.run.stored_config(tmp_path / "own")[2]["config"]["loss"]["name"] == "dpo"
+    assert stored_config(tmp_path / "own")[2]["config"]["loss"]["name"] == "dpo"

@@ -11,11 +11,11 @@ from congrad.evaluation.preference import (
     SUMMED,
     PairLogps,
     accuracies,
-    held_out_pairs,
     measure_pairs,
 )
 from congrad.models.load import load_model, load_tokenizer
 from congrad.preferences import load_preferences
+from congrad.preferences.load import read_preferences
 from congrad.settings.evaluation import Evaluate
 
 
@@ -120,5 +120,5 @@ def test_a_pass_that_was_killed_goes_on(tiny_directory, preferences, tmp_path, m
 def test_held_out_pairs_are_sampled_by_language(tmp_path, make_rows):
     datasets.Dataset.from_list(make_rows(30)).to_json(tmp_path / "pairs.jsonl", force_ascii=False)
     settings = Evaluate(pairs=str(tmp_path / "pairs.jsonl"), limit=6, seed=3)
-    preferences = held_out_pairs(settings)
+    preferences = read_preferences(settings.held_out)
     assert sorted(preferences.languages) == ["de", "de", "en", "en", "sw", "sw"]

@@ -14,11 +14,12 @@ from congrad.exports import export_run
 from congrad.exports.export import EXPORT
 from congrad.filtering.baselines import Baseline, filter_baseline
 from congrad.filtering.directory import RUN
-from congrad.filtering.run import filter_preferences, read_preferences
+from congrad.filtering.run import filter_preferences
 from congrad.gradients import build_index
 from congrad.gradients.index import INDEX
 from congrad.models.load import load_model, load_tokenizer
 from congrad.preferences import tokenise
+from congrad.preferences.load import read_preferences
 from congrad.progress import Listener, Progress
 from congrad.settings.index import PassSettings
 from congrad.settings.input import Input

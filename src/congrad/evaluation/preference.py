@@ -22,10 +22,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from congrad.evaluation.intervals import Examples, Floats
 from congrad.gradients.build import triples
 from congrad.gradients.logps import Row, logged_logps
-from congrad.preferences import Preferences, load_preferences, sample, tokenise
+from congrad.preferences import Preferences, tokenise
 from congrad.preferences.render import explicit
 from congrad.preferences.rows import iterate
-from congrad.settings.evaluation import Evaluate
 from congrad.stage import content_key
 
 IMPLICIT, SUMMED, PER_TOKEN = "preference-implicit", "preference-summed", "preference-per-token"
@@ -47,17 +46,6 @@ class PairLogps:
 
     logps_N2: Floats
     tokens_N2: Floats
-
-
-def held_out_pairs(settings: Evaluate) -> Preferences:
-    """The pairs that `evaluate.pairs` names, or a sample of them.
-
-    Raises:
-        UserError: whatever is wrong with them.
-    """
-    assert settings.pairs is not None
-    preferences = load_preferences(settings.pairs, split=settings.split, language_column=settings.columns.language)
-    return preferences if settings.limit is None else sample(preferences, settings.limit, settings.seed)
 
 
 def measure_pairs(

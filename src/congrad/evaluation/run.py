@@ -26,7 +26,6 @@ from congrad.evaluation.measure import (
     measure_model,
     the_judge,
 )
-from congrad.evaluation.preference import held_out_pairs
 from congrad.evaluation.report import make_report
 from congrad.evaluation.table import evaluation_markdown
 from congrad.evaluation.tasks import load_task
@@ -34,6 +33,7 @@ from congrad.evaluation.verdict import read_template
 from congrad.evaluation.winrate import alpaca_outputs, contests_of, verdict_rows
 from congrad.files import without_nan, write_atomically, write_json
 from congrad.models.compute import in_dtype_of, settle_stage
+from congrad.preferences.load import read_preferences
 from congrad.progress import SILENT, Listener
 from congrad.selfreward.prompts import load_prompts
 from congrad.settings.evaluation import Evaluate
@@ -116,7 +116,7 @@ def read_inputs(settings: Evaluate) -> Inputs:
     if settings.win_rate is not None:
         read_template(settings.win_rate.template)
     return Inputs(
-        pairs=None if settings.pairs is None else held_out_pairs(settings),
+        pairs=None if settings.pairs is None else read_preferences(settings.held_out),
         tasks={task.name: (task, load_task(task)) for task in settings.tasks},
         prompts=[] if settings.win_rate is None else load_prompts(settings.win_rate.prompts),
     )

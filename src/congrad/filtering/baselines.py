@@ -34,7 +34,6 @@ import torch
 from congrad.consensus.loss import margins
 from congrad.errors import UserError
 from congrad.filtering.outputs import scores_table, write_run
-from congrad.filtering.run import read_preferences
 from congrad.gradients.build import pairs_fingerprint, pairs_table, triples
 from congrad.gradients.index import GradientIndex
 from congrad.gradients.logps import Row, logged_logps
@@ -42,6 +41,7 @@ from congrad.models.compute import settle_stage
 from congrad.models.identity import as_loaded
 from congrad.models.ranks import ranks, wait_for_all
 from congrad.preferences import Preferences, TokenisedPairs, tokenise
+from congrad.preferences.load import read_preferences
 from congrad.progress import SILENT, Listener, Progress
 from congrad.selection.keep import reasons, select
 from congrad.settings.consensus import PER_TOKEN, Loss

@@ -16,7 +16,11 @@ import pyarrow.parquet as pq
 from congrad.errors import UserError
 from congrad.files import without_nan
 from congrad.filtering.comparison import Array, Comparison, read_comparison
-from congrad.filtering.directory import SCORE_COLUMN, is_run
+from congrad.filtering.directory import RUN, SCORE_COLUMN, is_run
+from congrad.settings.index import PassSettings
+from congrad.settings.input import Columns, Input
+from congrad.settings.model import Model
+from congrad.settings.tree import FilterConfig
 from congrad.stage import read_json
 
 KEPT = "kept.jsonl"
@@ -103,6 +107,25 @@ def open_run(directory: Path) -> Run:
     if "congrad" not in manifest or not (directory / KEPT).is_file():
         raise UserError(f"{directory} is not a run of congrad's filter", f"name the directory that holds its {KEPT}")
     return Run(directory, manifest)
+
+
+def stored_config(run: Path) -> tuple[FilterConfig, Path, dict[str, Any]]:
+    """The configuration of a finished run, the place of its index, and its whole manifest."""
+    manifest = open_run(run).manifest
+    try:
+        stored = manifest["config"]
+        config = FilterConfig(read_input(stored["input"]), Model(**stored["model"]), PassSettings(**stored["index"]))
+        index_path = Path(manifest["index"])
+    except (UserError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{run / RUN.last} is damaged ({error})", "filter the data again with --model") from error
+    return config, index_path if index_path.is_absolute() else run / index_path, manifest
+
+
+def read_input(stored: dict[str, Any]) -> Input:
+    """The section `input` of a manifest; before 0.2 the language column lay beside the other keys."""
+    stored = dict(stored)
+    column = stored.pop("language_column", None)
+    return Input(**stored) if column is None else Input(**stored, columns=Columns(column))
 
 
 def read_run(directory: Path) -> ScoredRun:

@@ -1,5 +1,8 @@
 """The filter, end to end: a preference dataset in, a run directory out.
 
+One pair's way is: read (`preferences.load`), tokenised and sketched (`gradient_pass`), scored, selected and written
+(`conclude`). A re-filter leaves out the middle: the sketches are there.
+
 Settings and data are read and checked before PyTorch is imported, which takes seconds: a mistake in them is said at
 once. So this module imports nothing heavy; what comes after the reading is imported then.
 """
@@ -7,18 +10,14 @@ once. So this module imports nothing heavy; what comes after the reading is impo
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from congrad.errors import UserError
 from congrad.filtering.directory import RUN
 from congrad.models.ranks import is_first
-from congrad.preferences.load import load_preferences
-from congrad.preferences.rows import Preferences, sample
-from congrad.progress import SILENT, Listener, Progress
+from congrad.preferences.load import read_preferences
+from congrad.progress import SILENT, Listener
 from congrad.settings.consensus import Consensus, Loss
-from congrad.settings.index import PassSettings
-from congrad.settings.input import Columns, Input
-from congrad.settings.model import Model
 from congrad.settings.selection import Selection
 from congrad.settings.tree import FilterConfig
 from congrad.stage import check_can_be_made
@@ -65,22 +64,6 @@ def filter_preferences(
     return conclude(config, preferences, index, output, seconds, listener)
 
 
-def read_preferences(config: Input, listener: Listener = SILENT) -> Preferences:
-    """The pairs of a configuration, checked, and of these a sample where it says so.
-
-    Raises:
-        UserError: whatever is wrong with them.
-    """
-    listener.on_stage("reading the pairs")
-    preferences = load_preferences(
-        config.source,
-        split=config.split,
-        language_column=config.columns.language,
-        on_progress=lambda done, total: listener.on_progress(Progress("reading the pairs", done, total, "rows")),
-    )
-    return preferences if config.limit is None else sample(preferences, config.limit, config.seed)
-
-
 def refilter(
     run: str | Path,
     *,
@@ -101,6 +84,8 @@ def refilter(
     """
     run = Path(run)
     started = time.monotonic()
+    from congrad.filtering.finished import stored_config
+
     config, index_path, old = stored_config(run)
     config = replace(
         config,
@@ -125,24 +110,3 @@ def refilter(
     from congrad.gradients.index import open_index
 
     return conclude(config, preferences, open_index(index_path), target, seconds, listener)
-
-
-def stored_config(run: Path) -> tuple[FilterConfig, Path, dict[str, Any]]:
-    """The configuration of a finished run, the place of its index, and its whole manifest."""
-    from congrad.filtering.finished import open_run
-
-    manifest = open_run(run).manifest
-    try:
-        stored = manifest["config"]
-        config = FilterConfig(read_input(stored["input"]), Model(**stored["model"]), PassSettings(**stored["index"]))
-        index_path = Path(manifest["index"])
-    except (UserError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{run / RUN.last} is damaged ({error})", "filter the data again with --model") from error
-    return config, index_path if index_path.is_absolute() else run / index_path, manifest
-
-
-def read_input(stored: dict[str, Any]) -> Input:
-    """The section `input` of a manifest; before 0.2 the language column lay beside the other keys."""
-    stored = dict(stored)
-    column = stored.pop("language_column", None)
-    return Input(**stored) if column is None else Input(**stored, columns=Columns(column))

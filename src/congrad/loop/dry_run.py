@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from congrad.evaluation.run import read_inputs
-from congrad.filtering.run import read_preferences
 from congrad.loop.growth import dtype_of_run
 from congrad.loop.plan import INDEXED, Step, layout
 from congrad.loop.run import check, evaluated_rounds, given_pairs
 from congrad.models.compute import settle_dtype
 from congrad.models.packaged import resolve
+from congrad.preferences.load import read_preferences
 from congrad.selection.keep import num_kept
 from congrad.selfreward.prompts import load_prompts
 from congrad.settings.index import default_projection_size

@@ -254,11 +254,8 @@ def filter_step(config: RunConfig, place: Layout, step: Step, listener: RunListe
 def train_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
     held_out = None
     if wants_held_out(config):
-        wanted = config.evaluate
-        assert wanted.pairs is not None
-        source = Input(wanted.pairs, wanted.split, wanted.columns, limit=wanted.limit, seed=wanted.seed)
         if is_first():
-            take_pairs(source, place.output / HELD_OUT)
+            take_pairs(config.evaluate.held_out, place.output / HELD_OUT)
         wait_for_all()
         held_out = place.output / HELD_OUT / PAIRS
     first = 1 if config.rounds.data == "accumulated" else step.round

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from congrad.filtering.run import read_preferences
 from congrad.preferences import Preferences
+from congrad.preferences.load import read_preferences
 from congrad.preferences.rows import BATCH
 from congrad.settings.input import Input
 from congrad.stage import begin, finish, write_rows

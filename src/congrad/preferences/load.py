@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from congrad.preferences.glance import glance
 from congrad.preferences.names import check_names
-from congrad.preferences.paths import DEFAULT_LANGUAGE_COLUMN
-from congrad.preferences.rows import Preferences
+from congrad.preferences.rows import Preferences, sample
+from congrad.progress import SILENT, Listener, Progress
+from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN, Input
 
 if TYPE_CHECKING:
     import datasets
@@ -52,3 +53,19 @@ def load_preferences(
         dataset = concatenate(parts)
     sources = tuple(part for part, _ in parts)
     return Preferences(dataset, language_column, languages, list(range(len(dataset))), sources)
+
+
+def read_preferences(config: Input, listener: Listener = SILENT) -> Preferences:
+    """The pairs of a configuration, checked, and of these a sample where it says so.
+
+    Raises:
+        UserError: whatever is wrong with them.
+    """
+    listener.on_stage("reading the pairs")
+    preferences = load_preferences(
+        config.source,
+        split=config.split,
+        language_column=config.columns.language,
+        on_progress=lambda done, total: listener.on_progress(Progress("reading the pairs", done, total, "rows")),
+    )
+    return preferences if config.limit is None else sample(preferences, config.limit, config.seed)

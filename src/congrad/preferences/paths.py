@@ -6,9 +6,9 @@ from pathlib import Path
 
 from congrad.errors import UserError
 from congrad.preferences.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, PARQUET_SUFFIXES, suffix
+from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN
 from congrad.words import quote
 
-DEFAULT_LANGUAGE_COLUMN = "language"
 LOADERS = {
     **dict.fromkeys(JSON_SUFFIXES, "json"),
     **dict.fromkeys(CSV_SUFFIXES, "csv"),

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from congrad.filtering.comparison import Array
-from congrad.filtering.finished import ScoredRun, rows_at
-from congrad.filtering.run import read_input
+from congrad.filtering.finished import ScoredRun, read_input, rows_at
 from congrad.preferences.render import explicit
 
 MAX_ALL = 3000  # pairs: up to here a page shows all

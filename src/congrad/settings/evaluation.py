@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Lt
 
 from congrad.settings.engine import Engine
-from congrad.settings.input import Columns
+from congrad.settings.input import Columns, Input
 from congrad.settings.section import Count, PathText, fields_of, refused, section
 from congrad.settings.selfreward import Chat, Prompts, Temperature, TopP
 
@@ -194,6 +194,12 @@ class Evaluate:
         for number, name in enumerate(names):
             if name in names[:number]:
                 raise refused("tasks", f"has two that are named {name!r}", "give each a name of its own")
+
+    @property
+    def held_out(self) -> Input:
+        """`pairs`, as the filter would read them."""
+        assert self.pairs is not None
+        return Input(self.pairs, self.split, self.columns, self.chat, self.max_length, limit=self.limit, seed=self.seed)
 
     @property
     def measures_nothing(self) -> bool:
