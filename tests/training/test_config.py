@@ -10,7 +10,7 @@ import torch
 from trl import DPOConfig, DPOTrainer
 
 from congrad.errors import UserError
-from congrad.settings.train import LOSS_TYPES, OWNED, check_dpo_config, dpo_names
+from congrad.settings.train import LOSS_TYPES, OWNED, check_dpo_config, dpo_fields
 from congrad.settings.training import Lora, Rounds
 from congrad.training.config import (
     defaults,
@@ -31,7 +31,9 @@ def refusal(values: dict[str, Any], **rounds: Any) -> str:
 
 def test_names_are_trls() -> None:
     names = {field.name for field in dataclasses.fields(DPOConfig)}
-    assert dpo_names() == {field.name for field in dataclasses.fields(DPOConfig) if field.init}, "read from the source"
+    assert set(dpo_fields()) == {field.name for field in dataclasses.fields(DPOConfig) if field.init}, (
+        "read from the source"
+    )
     assert names >= OWNED.keys()
     for evaluates in (False, True):
         assert names >= defaults(max_length=8, cpu=True, lora=True, evaluates=evaluates).keys()
@@ -112,6 +114,25 @@ def test_a_penalty_is_refused_where_it_would_mean_something_else(values: dict[st
 
 def test_a_penalty_needs_a_beta() -> None:
     assert "train.beta 0: must be above 0" in refusal({"beta": 0}, length_penalty=0.01)
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"learning_rate": "5e-5"}, "train.learning_rate '5e-5': must be a number"),
+        ({"learning_rate": True}, "train.learning_rate true: must be a number"),
+        ({"per_device_train_batch_size": 2.5}, "train.per_device_train_batch_size 2.5: must be a whole number"),
+        ({"seed": None}, "train.seed null: must be a whole number"),
+        ({"label_smoothing": "none"}, "train.label_smoothing 'none': must be a number"),
+    ],
+)
+def test_values_of_another_type(values: dict[str, Any], line: str) -> None:
+    assert refusal(values) == line
+
+
+def test_values_of_the_types_that_trl_takes() -> None:
+    check_dpo_config({"learning_rate": 1, "max_length": None, "loss_type": ["sigmoid"], "report_to": "none"}, Rounds())
+    check_dpo_config({"warmup_steps": 0.1, "eval_strategy": "no", "lr_scheduler_kwargs": {}}, Rounds())
 
 
 def test_an_unknown_loss() -> None:

@@ -41,6 +41,7 @@ def evaluate_command(
     first, settings = model_of(given), given.section(Evaluate)
     models = {names[0]: first} | {name: first.other(model) for name, model in named[1:]}
     with stage_screen("evaluate", output, given, quiet=quiet) as listener:
+        settings.check()
         if settings.pairs is not None:
             glance_at_pairs(settings.pairs, settings.split, settings.columns.language)
         listener.on_stage("starting PyTorch")

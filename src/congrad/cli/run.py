@@ -28,6 +28,7 @@ def run_command(
     """
     from rich.console import Console
 
+    from congrad.loop.check import check
     from congrad.loop.config import glance_at_inputs, run_config
     from congrad.models.ranks import is_first
     from congrad.report.display import display
@@ -37,6 +38,7 @@ def run_command(
     settings = run_config(given)
     with given.spelled(), display(quiet=quiet) as showing:
         showing.stage("reading the settings")
+        check(settings)
         glance_at_inputs(settings)
         showing.stage("starting PyTorch")
         from congrad.loop.dry_run import costs

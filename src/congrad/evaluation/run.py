@@ -80,8 +80,7 @@ def run_evaluate(
     """
     if not models:
         raise UserError("has no model to measure", "train one first", key="evaluate")
-    if settings.measures_nothing:
-        raise UserError("measures nothing", "set its pairs, win_rate, tasks or lm_eval", key="evaluate")
+    settings.check()
     for name, others in (against or {}).items():
         for other in (name, *others):
             assert other in models, f"{other} is none of the models"

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from congrad.evaluation.run import read_inputs
+from congrad.loop.check import check
 from congrad.loop.growth import dtype_of_run
 from congrad.loop.plan import INDEXED, Step, layout
-from congrad.loop.run import check, evaluated_rounds, given_pairs
+from congrad.loop.run import evaluated_rounds, given_pairs
 from congrad.models.compute import settle_dtype
 from congrad.models.packaged import resolve
 from congrad.preferences.load import read_preferences

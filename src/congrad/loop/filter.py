@@ -4,54 +4,17 @@ Length limit, loss and reference are those of the training that follows, taken f
 is what is trained.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from congrad.errors import UserError
 from congrad.filtering.baselines import Baseline, filter_baseline
 from congrad.filtering.run import filter_preferences
 from congrad.gradients.index import INDEX, open_index
+from congrad.loop.check import filter_config
 from congrad.progress import Listener
-from congrad.settings.consensus import Loss
-from congrad.settings.input import Input
 from congrad.settings.model import Model
-from congrad.settings.tree import FilterConfig, RunConfig
+from congrad.settings.tree import RunConfig
 from congrad.stage import is_finished
-from congrad.training.loss import max_length, normalise, preference_loss
-
-LOSSLESS = ("none", "random")
-
-
-def filter_config(config: RunConfig, method: str, pairs: Path, model: Model) -> FilterConfig:
-    """The filter's configuration for a round's pairs.
-
-    Args:
-        method: `none` and `random` know no loss.
-        model: M_t. M_0 is its reference where `rounds.reference` says so and M_t is another.
-
-    Raises:
-        UserError: a number is out of range, or the loss is not known to the filter.
-    """
-    loss = Loss() if method in LOSSLESS else preference_loss(config.train, config.rounds)
-    initial = config.model
-    if config.rounds.reference == "initial" and initial != model:
-        if initial.adapter is not None or initial.revision is not None:
-            raise UserError(
-                "is loaded by its name alone, without model.adapter and model.revision",
-                "save M0 as a directory and name that",
-                key="rounds.reference",
-                value="initial",
-            )
-        model = replace(model, reference=initial.name)
-    return FilterConfig(
-        input=Input(str(pairs), max_length=max_length(config.train)),
-        model=model,
-        index=replace(config.index, normalise=normalise(loss)),
-        loss=loss,
-        consensus=config.consensus,
-        selection=config.selection,
-    )
 
 
 def filter_round(

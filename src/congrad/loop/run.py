@@ -14,7 +14,8 @@ from filelock import FileLock, Timeout
 from congrad.errors import UserError
 from congrad.evaluation.run import opponents, row_name, run_evaluate
 from congrad.files import cannot_write
-from congrad.loop.filter import filter_config, filter_round
+from congrad.loop.check import check, wants_held_out
+from congrad.loop.filter import filter_round
 from congrad.loop.growth import LOOP, dtype_of_run, take_config
 from congrad.loop.plan import INDEXED, NOT_FROM_PAIRS, Layout, Stage, Step, layout, steps_until
 from congrad.loop.take_pairs import PAIRS, take_pairs
@@ -149,46 +150,6 @@ def only_run(output: Path) -> Iterator[None]:
         lock.release()
 
 
-def check(config: RunConfig) -> None:
-    """Finds, before anything is done, what could not work in a later stage.
-
-    Raises:
-        UserError: by key.
-    """
-    if config.model.reference is not None:
-        fix = "leave it out: a run's reference is rounds.reference, previous or initial"
-        raise UserError("is not read by a loop", fix, key="model.reference")
-    if config.prompts.source is None and config.rounds.count > 1:
-        raise UserError(
-            "must be 1 without prompts.source, which later rounds generate from",
-            "name prompts, or set rounds.count to 1",
-            key="rounds.count",
-            value=config.rounds.count,
-        )
-    engine = config.generate.engine
-    if config.rounds.count > 1 and engine.kind == "openai" and engine.model is not None and engine.command is None:
-        raise UserError(
-            "would answer in every round",
-            "leave it out, so that each round's model is asked for by its path, or give generate.engine.command to "
-            "start it",
-            key="generate.engine.model",
-            value=engine.model,
-        )
-    if config.judge.kind == "implicit-reward" and config.prompts.pairs is None:
-        raise UserError(
-            "gives every answer of round 1 a reward of 0, as the model is its own reference there",
-            "start from preference pairs (prompts.pairs), or set judge.kind to llm",
-            key="judge.kind",
-            value=config.judge.kind,
-        )
-    for method in config.filter.methods:
-        filter_config(config, method, Path(PAIRS), config.model).check()
-    if wants_held_out(config) and config.evaluate.pairs is None:
-        raise UserError(
-            "has no pairs to evaluate on", "name evaluate.pairs, or leave it out", key="train.eval_strategy"
-        )
-
-
 def policy(config: RunConfig, place: Layout, round: int, arm: str | None) -> Model:
     """M_{round - 1}: the model that a round starts from, and M_0 for round 1."""
     if round == 1:
@@ -271,11 +232,6 @@ def train_step(config: RunConfig, place: Layout, step: Step, listener: RunListen
         max_length=max_length(config.train),
         listener=listener.within,
     )
-
-
-def wants_held_out(config: RunConfig) -> bool:
-    """Whether the trainer is to evaluate on `evaluate.pairs` on its way."""
-    return bool(config.train.get("eval_strategy", "no") != "no")
 
 
 def evaluate_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Lt
 
+from congrad.errors import UserError
 from congrad.settings.engine import Engine
 from congrad.settings.input import Columns, Input
 from congrad.settings.section import Count, PathText, fields_of, refused, section
@@ -200,6 +201,13 @@ class Evaluate:
         """`pairs`, as the filter would read them."""
         assert self.pairs is not None
         return Input(self.pairs, self.split, self.columns, self.chat, self.max_length, limit=self.limit, seed=self.seed)
+
+    def check(self) -> None:
+        """Raises:
+        UserError: nothing is measured.
+        """
+        if self.measures_nothing:
+            raise UserError("measures nothing", "set its pairs, win_rate, tasks or lm_eval", key="evaluate")
 
     @property
     def measures_nothing(self) -> bool:

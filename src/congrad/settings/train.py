@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from congrad.errors import UserError
-from congrad.settings.section import shown
+from congrad.settings.section import NAMES, shown
 from congrad.settings.training import Rounds
 
 LOADED_HERE = "the section `model` says how the model is loaded"
@@ -37,6 +37,7 @@ INIT_KWARGS = ("attn_implementation", "dtype")
 
 MARGIN_LOSSES = ("sigmoid", "hinge", "robust", "exo_pair", "discopop")  # functions of the margin m alone
 OTHER_LOSSES = ("ipo", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero", "apo_down")
+PLAIN: Mapping[str, Any] = {"float": float, "int": int, "bool": bool, "str": str}
 LOSS_TYPES = (*MARGIN_LOSSES, *OTHER_LOSSES, "sigmoid_norm", "sft")
 
 
@@ -45,16 +46,21 @@ def check_dpo_config(values: Mapping[str, Any], rounds: Rounds) -> None:
 
     Raises:
         UserError: a name that `DPOConfig` does not have (with the nearest), one that the stage owns (with the reason),
-            a loss that does not go with the length penalty, or dropout that TRL would switch off.
+            a value of another type, a loss that does not go with the length penalty, or dropout that TRL would switch
+            off.
     """
-    names = dpo_names()
-    for name in values:
+    fields = dpo_fields()
+    for name, value in values.items():
         if name in OWNED:
             raise UserError("is not yours to set", OWNED[name], key=f"train.{name}")
-        if names and name not in names:
-            near = difflib.get_close_matches(str(name), names, n=1)
+        if fields and name not in fields:
+            near = difflib.get_close_matches(str(name), fields, n=1)
             fix = f"did you mean {near[0]}?" if near else "see TRL's documentation for its names"
             raise UserError("is not a field of TRL's DPOConfig", fix, key=f"train.{name}")
+        wanted = _plain_types(fields[name]) if fields else ()
+        if wanted and not any(_is_a(value, kind) for kind in wanted):
+            words = " or ".join(NAMES[kind] for kind in wanted if kind is not type(None))
+            raise UserError(f"must be {words}", key=f"train.{name}", value=shown(value))
     init_kwargs = values.get("model_init_kwargs") or {}
     if not isinstance(init_kwargs, Mapping) or (others := sorted(set(init_kwargs) - set(INIT_KWARGS))):
         what = others[0] if isinstance(init_kwargs, Mapping) else repr(init_kwargs)
@@ -108,15 +114,32 @@ def _no_penalty(what: str, fix: str) -> None:
 
 
 @cache
-def dpo_names() -> frozenset[str]:
-    """The names that `DPOConfig` takes, from its own source and its bases'; none where TRL is not installed."""
+def dpo_fields() -> dict[str, ast.expr]:
+    """What `DPOConfig` takes with its annotations, from its own source and its bases'; none where TRL is missing."""
     if importlib.util.find_spec("trl") is None:
-        return frozenset()
-    return frozenset(_fields("trl.trainer.dpo_config", "DPOConfig"))
+        return {}
+    return dict(_fields("trl.trainer.dpo_config", "DPOConfig"))
 
 
-def _fields(module: str, name: str) -> Iterator[str]:
-    """The annotated names of a dataclass and of its bases, which it imports by name."""
+def _plain_types(annotation: ast.expr) -> tuple[Any, ...]:
+    """The types that an annotation allows, where all of them are plain: `float`, `int | None`; else none."""
+    if isinstance(annotation, ast.BinOp):
+        left, right = _plain_types(annotation.left), _plain_types(annotation.right)
+        return (*left, *right) if left and right else ()
+    if isinstance(annotation, ast.Constant) and annotation.value is None:
+        return (type(None),)
+    return (PLAIN[annotation.id],) if isinstance(annotation, ast.Name) and annotation.id in PLAIN else ()
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type; a whole number is a number, and true is neither."""
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is kind
+
+
+def _fields(module: str, name: str) -> Iterator[tuple[str, ast.expr]]:
+    """The annotated names of a dataclass and of its bases, which it imports by name; the bases' first."""
     tree = ast.parse(_source(module).read_text(encoding="utf-8"))
     package = module.rpartition(".")[0]
     imported = {
@@ -126,14 +149,14 @@ def _fields(module: str, name: str) -> Iterator[str]:
         for alias in each.names
     }
     found = next(each for each in tree.body if isinstance(each, ast.ClassDef) and each.name == name)
-    yield from (
-        each.target.id for each in found.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
-    )
     for base in found.bases:
         if isinstance(base, ast.Name) and base.id in imported:
             # transformers names its classes at its top, lazily; this one is in a module of its own.
             where = imported[base.id]
             yield from _fields("transformers.training_args" if where == "transformers" else where, base.id)
+    for each in found.body:
+        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
+            yield each.target.id, each.annotation
 
 
 def _source(module: str) -> Path:

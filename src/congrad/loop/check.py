@@ -1,0 +1,89 @@
+"""What could not work in a later stage of a run, found in its settings before anything is done or imported."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from congrad.errors import UserError
+from congrad.settings.consensus import Loss
+from congrad.settings.input import Input
+from congrad.settings.model import Model
+from congrad.settings.tree import FilterConfig, RunConfig
+from congrad.training.loss import max_length, normalise, preference_loss
+
+LOSSLESS = ("none", "random")
+
+
+def check(config: RunConfig) -> None:
+    """Finds, before anything is done, what could not work in a later stage.
+
+    Raises:
+        UserError: by key.
+    """
+    if config.model.reference is not None:
+        fix = "leave it out: a run's reference is rounds.reference, previous or initial"
+        raise UserError("is not read by a loop", fix, key="model.reference")
+    if config.prompts.source is None and config.rounds.count > 1:
+        raise UserError(
+            "must be 1 without prompts.source, which later rounds generate from",
+            "name prompts, or set rounds.count to 1",
+            key="rounds.count",
+            value=config.rounds.count,
+        )
+    engine = config.generate.engine
+    if config.rounds.count > 1 and engine.kind == "openai" and engine.model is not None and engine.command is None:
+        raise UserError(
+            "would answer in every round",
+            "leave it out, so that each round's model is asked for by its path, or give generate.engine.command to "
+            "start it",
+            key="generate.engine.model",
+            value=engine.model,
+        )
+    if config.judge.kind == "implicit-reward" and config.prompts.pairs is None:
+        raise UserError(
+            "gives every answer of round 1 a reward of 0, as the model is its own reference there",
+            "start from preference pairs (prompts.pairs), or set judge.kind to llm",
+            key="judge.kind",
+            value=config.judge.kind,
+        )
+    for method in config.filter.methods:
+        filter_config(config, method, Path("pairs.jsonl"), config.model).check()
+    if wants_held_out(config) and config.evaluate.pairs is None:
+        raise UserError(
+            "has no pairs to evaluate on", "name evaluate.pairs, or leave it out", key="train.eval_strategy"
+        )
+
+
+def filter_config(config: RunConfig, method: str, pairs: Path, model: Model) -> FilterConfig:
+    """The filter's configuration for a round's pairs.
+
+    Args:
+        method: `none` and `random` know no loss.
+        model: M_t. M_0 is its reference where `rounds.reference` says so and M_t is another.
+
+    Raises:
+        UserError: a number is out of range, or the loss is not known to the filter.
+    """
+    loss = Loss() if method in LOSSLESS else preference_loss(config.train, config.rounds)
+    initial = config.model
+    if config.rounds.reference == "initial" and initial != model:
+        if initial.adapter is not None or initial.revision is not None:
+            raise UserError(
+                "is loaded by its name alone, without model.adapter and model.revision",
+                "save M0 as a directory and name that",
+                key="rounds.reference",
+                value="initial",
+            )
+        model = replace(model, reference=initial.name)
+    return FilterConfig(
+        input=Input(str(pairs), max_length=max_length(config.train)),
+        model=model,
+        index=replace(config.index, normalise=normalise(loss)),
+        loss=loss,
+        consensus=config.consensus,
+        selection=config.selection,
+    )
+
+
+def wants_held_out(config: RunConfig) -> bool:
+    """Whether the trainer is to evaluate on `evaluate.pairs` on its way."""
+    return bool(config.train.get("eval_strategy", "no") != "no")
