@@ -37,7 +37,7 @@ def test_the_hooks_are_those_of_make_lint_and_fetch_nothing():
     entries = [hook["entry"] for hook in hooks[0]["hooks"]]
     assert {hook["language"] for hook in hooks[0]["hooks"]} == {"system"}
     lint = read("Makefile").split("lint:")[1].split("\n\n")[0]
-    tools = set(re.findall(r"\$\(BIN\)/(\w+)", lint))
+    tools = set(re.findall(r"\$\(BIN\)/([\w-]+)", lint))
     assert {entry.split()[0].removeprefix(".venv/bin/") for entry in entries} == tools
 
 
