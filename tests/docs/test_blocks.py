@@ -100,7 +100,8 @@ def test_a_command_is_accepted_also_where_it_is_not_run(congrad, monkeypatch, wo
         monkeypatch.setattr(module, name, stop)
     if not Path("demo").exists():
         Path("demo").symlink_to(ROOT / "demo")
-    if words[0] == "filter" and not {"--model", "-m", "--help"} & set(words):
+    write_yaml_files(ALL)
+    if words[0] == "filter" and not {"--model", "-m", "--config", "--help"} & set(words):
         plan = Path(words[1]) / "index" / "plan.json"
         plan.parent.mkdir(parents=True)
         plan.write_text("{}")
@@ -109,7 +110,7 @@ def test_a_command_is_accepted_also_where_it_is_not_run(congrad, monkeypatch, wo
         (Path(words[1]) / "kept.jsonl").touch()
     done = congrad(*words)
     assert done.code == 0, done.err
-    assert called or words[0] == "env" or {"--help", "--help-all", "--version"} & set(words)
+    assert called or words[0] in ("env", "settings") or {"--help", "--version"} & set(words)
 
 
 @pytest.mark.parametrize("block", of("sh"))
@@ -151,6 +152,15 @@ def test_the_blocks_of_a_page_run_one_after_the_other(congrad, place, finished_r
         elif block.kind == "sh":
             for line in lines(block):
                 run_line(stand_in(line), block, congrad)
+        else:
+            write_yaml_files([block], stand_in)
+
+
+def write_yaml_files(wanted: list[Block], edited: Callable[[str], str] = str) -> None:
+    """A YAML block whose first line is `# NAME.yaml` is that file."""
+    for block in wanted:
+        if block.kind == "yaml" and (named := re.match(r"# ([\w.-]+\.yaml)\n", block.text)):
+            Path(named[1]).write_text(edited(block.text), encoding="utf-8")
 
 
 def run_line(line: str, block: Block, congrad: Callable[..., Any]) -> None:
@@ -180,7 +190,7 @@ def test_the_package_s_docstring_runs(place, tiny_directory):
     exec("from congrad import *\n" + code.replace("gemma3-270m", str(tiny_directory)), {})
 
 
-def test_the_readme_shows_how_to_filter_and_to_filter_anew():
+def test_the_readme_shows_how_to_filter_and_to_refilter():
     shown = [parameter.values[0] for parameter in COMMANDS]
     assert any("--model" in words for words in shown)
     assert any("--model" not in words for words in shown if words[0] == "filter")

@@ -37,8 +37,22 @@ def test_the_hooks_are_those_of_make_lint_and_fetch_nothing():
     entries = [hook["entry"] for hook in hooks[0]["hooks"]]
     assert {hook["language"] for hook in hooks[0]["hooks"]} == {"system"}
     lint = read("Makefile").split("lint:")[1].split("\n\n")[0]
-    tools = set(re.findall(r"\$\(BIN\)/(\w+)", lint))
+    tools = set(re.findall(r"\$\(BIN\)/([\w-]+)", lint))
     assert {entry.split()[0].removeprefix(".venv/bin/") for entry in entries} == tools
+
+
+def test_the_picture_of_the_house_is_what_the_import_contracts_prove():
+    contracts = tomllib.loads(read("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    (layers,) = [one["layers"] for one in contracts if one["type"] == "layers"]
+    picture = read("CONTRIBUTING.md").split("## The house")[1].split("```text\n")[1].split("```")[0]
+    assert [re.split(r"\s{2,}", line)[0] for line in picture.splitlines()] == layers
+
+
+def test_the_files_that_own_one_thing_exist():
+    table = read("CONTRIBUTING.md").split("| one thing |")[1].split("\n\n")[0]
+    owners = re.findall(r"`([\w/]+\.py)`", table)
+    assert len(owners) == len(set(owners)) >= 8
+    assert all((ROOT / "src" / "congrad" / name).is_file() for name in owners)
 
 
 def test_every_page_of_the_site_is_in_its_index():

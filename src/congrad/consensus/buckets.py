@@ -122,7 +122,7 @@ def sum_buckets(
         share_P: the weight of the pair in its language's gradient.
         factor_P: the pair's gradient is this times its sketch. Used in float32: the largest should be near 1.
         num_threads: that read and scale chunks, while this one adds them; they change no sum.
-        on_rows: told how many more pairs have been added.
+        on_rows: called with how many more pairs have been added.
     """
     num_pairs, num_dims = sketches.shape
     num_buckets = len(buckets.language_B)

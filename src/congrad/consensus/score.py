@@ -74,7 +74,7 @@ def score_pairs(
         language_P: the pair's language, 0 to num_languages - 1.
         group_P: the same number for the pairs of one prompt, which then share a fold; None if all prompts differ.
         consensus: None for the defaults.
-        on_progress: told how many pairs are done, and of how many; a pair counts half after the first pass.
+        on_progress: called with how many pairs are done, and of how many; a pair counts half after the first pass.
 
     Raises:
         UserError: there is no pair.

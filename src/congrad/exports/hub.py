@@ -26,8 +26,8 @@ def push(directory: Path, repository: str, *, public: bool = False, api: Any = N
         api: a `huggingface_hub.HfApi`; None for one of the user's own settings.
 
     Raises:
-        UserError: the name is none, the hub refuses or cannot be reached, or the repository is public, or holds
-            something that is no export.
+        UserError: the name is not one, the hub refuses or cannot be reached, or the repository is public, or holds
+            something that is not an export.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled

@@ -39,7 +39,7 @@ def filter_preferences(
     Args:
         dry_run: stop at the estimate, and write nothing.
         settled: the dtype is that of a whole loop, chosen and said before.
-        listener: told of everything.
+        listener: hears of every stage and count.
 
     Returns:
         None after a dry run, which stops at the estimate, and on every rank but the first.
@@ -73,7 +73,7 @@ def refilter(
     output: str | Path | None = None,
     listener: Listener = SILENT,
 ) -> "FilterResult":
-    """Filters a finished run anew from its index: no model is loaded. What is not given has its default.
+    """Re-filters a finished run from its index: no model is loaded. What is not given has its default.
 
     Args:
         run: directory of a finished run.

@@ -110,7 +110,7 @@ def score(
         index: from `build_index` or `open_index`.
         loss: the preference loss; None for DPO with beta 0.1. Needs no new index, unless its normalisation differs.
         consensus: how the direction is found; None for PCGrad, cross-fitted in five folds.
-        on_progress: told how many pairs are done, and of how many.
+        on_progress: called with how many pairs are done, and of how many.
 
     Raises:
         UserError: the loss does not fit the index, or the aggregator is not installed.

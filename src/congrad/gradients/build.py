@@ -224,7 +224,7 @@ def build_index(
         reference_fingerprint: the reference's; required with `reference`.
         rank: this process among those that build the index together, all on one shared file system; None: alone.
         barrier: waits for all ranks.
-        on_progress: told after every pack.
+        on_progress: called after every pack.
 
     Raises:
         UserError: the directory holds an index of another model, data or settings; it cannot be written; or the device

@@ -42,7 +42,7 @@ def logged_logps(
         load: gives the model, frozen, where anything is left to compute.
         rows: what the log holds of one triple: made of its position and its two log-probabilities, with keys that
             depend on the position alone. NaN is null in a row that was read.
-        on_progress: told of how many rows the log has, at the start and after every batch.
+        on_progress: called with how many rows the log has, at the start and after every batch.
 
     Raises:
         UserError: as `batch_logps`; or the log is damaged or cannot be written.

@@ -31,7 +31,7 @@ def pick_device(
         name: auto, cpu, cuda, cuda:1, xpu or mps. Of several devices of a kind, a process that a launcher started
             takes the one of its LOCAL_RANK.
         compute: what is compared with the CPU, by default log-probabilities and gradients of the model's own forward.
-        on_note: told of an accelerator that `auto` does not take, and why.
+        on_note: hears of an accelerator that `auto` does not take, and why.
 
     Raises:
         UserError: there is no such device, or it does not agree with the CPU.

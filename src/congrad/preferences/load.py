@@ -38,7 +38,7 @@ def load_preferences(
             `de.jsonl`, `en.jsonl` whose rows have no language column, the language is the file's name.
         split: The split to read, where the source has several.
         language_column: The column that groups the rows. Integers and class labels will do.
-        on_progress: Told how many rows have been checked, and of how many, after every file.
+        on_progress: Called with how many rows have been checked, and of how many, after every file.
 
     Raises:
         UserError: Anything that is wrong with the input: one line with file, line or row, column and fix.

@@ -1,6 +1,6 @@
 """Which columns must be there and filled, and the line that says so where one is not.
 
-A missing or misspelt name is told with the nearest. Nothing here needs `datasets`, whose columns `check` reads.
+A missing or misspelt name is answered with the nearest. Nothing here needs `datasets`, whose columns `check` reads.
 """
 
 import difflib
@@ -13,7 +13,7 @@ from congrad.words import quote
 Fields = list[tuple[str, str | None]]
 """Columns that must hold text in every row, in the order of their checks, and the mistake that an empty one is."""
 
-CHECKED_AT_ONCE = 10 * BATCH  # rows whose null fields are told before their empty ones
+CHECKED_AT_ONCE = 10 * BATCH  # rows whose null fields are reported before their empty ones
 EMPTY_PROMPT, EMPTY_LANGUAGE = "empty prompt", "empty language"
 
 

@@ -56,7 +56,7 @@ def read_checked(
         check: Checks a file's rows and reads their languages from the named column; None and None where the
             languages are the files' names.
         text_columns: What a CSV file holds as text, whatever it looks like.
-        on_progress: Told how many rows have been checked, and of how many, after every file.
+        on_progress: Called with how many rows have been checked, and of how many, after every file.
 
     Raises:
         UserError: What cannot be read, an empty file, and what `check` finds.

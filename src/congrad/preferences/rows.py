@@ -40,7 +40,7 @@ class Preferences:
     Attributes:
         dataset: The input's own columns, in input order, memory-mapped where it came from files.
         language_column: The column that groups the rows.
-        languages: The group of each row of `dataset`; groups that are no strings are turned into strings.
+        languages: The group of each row of `dataset`; groups that are not strings are turned into strings.
         rows: The row number (0-based) of each row of `dataset` in the whole input, all sources one after the other.
         sources: What the whole input was read from, in order.
     """

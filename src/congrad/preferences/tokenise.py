@@ -20,7 +20,7 @@ from congrad.preferences.render import as_chat, explicit, is_empty
 from congrad.preferences.rows import BATCH, Preferences, iterate
 from congrad.words import one_line, quote
 
-if TYPE_CHECKING:  # filtering anew needs no tokenizer, and spares the seconds that transformers takes
+if TYPE_CHECKING:  # re-filtering needs no tokenizer, and spares the seconds that transformers takes
     from transformers import PreTrainedTokenizerBase
 
 Ids = NDArray[np.int32]
@@ -73,12 +73,12 @@ def tokenise(
         tokenizer: The policy's tokenizer.
         chat: Treat plain rows as one user turn and one assistant turn.
         max_length: Longest prompt + response, in tokens (TRL's default is 1024).
-        on_progress: Told after every batch how many rows are done.
+        on_progress: Called after every batch with how many rows are done.
 
     Raises:
         UserError: The tokenizer has no chat template and needs one, or no EOS token and needs one; the template
             refuses a row; `chat` with rows that are conversations already; a `tools` or `chat_template_kwargs` field
-            that is none.
+            that is not one.
     """
     if max_length < 1:
         raise UserError(f"max length: {max_length} leaves no token", "give 1 or more")

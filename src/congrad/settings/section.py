@@ -63,7 +63,7 @@ def section(name: str) -> Callable[[type[T]], type[T]]:
             except ValidationError as error:
                 raise as_user_error(made, error, tuple(filter(None, name.split(".")))) from None
 
-        made.__init__, made.section_name = __init__, name
+        made.__init__, made.section_name, made.__doc__ = __init__, name, cls.__doc__
         checked: type[T] = made
         return checked
 
