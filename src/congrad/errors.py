@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 UNSET: Any = object()
-"""A setting whose value says nothing: it is missing, or right by itself."""
+"""Stands for a value that is not part of the error: the setting is missing, or its value is right."""
 
 
 def plain_key(key: str, value: Any = UNSET) -> str:
@@ -40,7 +40,7 @@ class UserError(Exception):
         at: the file, its row (a `Spot`), or the directory.
         column: of that row; the problem is then a sentence about it ("is null or missing").
         during: what was being done: "round 1, filter".
-        spell: how `key` and `value` are spelled; set by whoever knows how they were typed (`congrad.settings.read`).
+        spell: how `key` and `value` are spelled; set where it is known how they were typed (`congrad.settings.read`).
     """
 
     def __init__(

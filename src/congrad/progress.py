@@ -1,4 +1,4 @@
-"""What long work says on its way. How it is shown is the command line's (`congrad.report.display`)."""
+"""What long work reports on its way. The command line decides how it is shown (`congrad.report.display`)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,10 +29,10 @@ def _nothing(*_: Any) -> None: ...
 
 @dataclass(frozen=True)
 class Listener:
-    """Who is told, each part by itself; by default nobody.
+    """What is called for each kind of news; by default nothing.
 
     Attributes:
-        on_stage: a stage has begun, whose end nobody knows: "loading gemma3-270m".
+        on_stage: a stage has begun, whose end is not known: "loading gemma3-270m".
         on_progress: a stage that counts has begun or gone on.
         on_note: a line that a person should have seen once: what was chosen for them, or an estimate, which becomes a
             line as text.

@@ -1,6 +1,6 @@
 """Tables as data, and their printers: for a terminal, for Markdown and for HTML. Each escapes what it is given.
 
-Titles and texts may come from a data set. No printer lets them be obeyed, break a cell or hide what stands beside them.
+Titles and texts may come from a data set. No printer lets them act as markup, break a cell or hide what is near them.
 """
 
 import html
@@ -194,7 +194,7 @@ def markdown_cell(cell: Cell, width: int | None = WIDTH) -> str:
 
 
 def visible(text: object) -> str:
-    """Control characters as their pictures (U+2400 and on), which cannot hide or change what stands beside them."""
+    """Control characters as their pictures (U+2400 and on), which cannot hide or change what is next to them."""
     return "".join(
         chr(0x2400 + ord(character)) if ord(character) < 32 and character not in "\n\t" else character
         for character in str(text)

@@ -22,6 +22,6 @@ def quote(value: object, width: int = 60) -> str:
 
 
 def one_line(complaint: object, width: int = 200) -> str:
-    """Somebody else's error message on one line, cut to `width` printable characters."""
+    """Another program's error message on one line, cut to `width` printable characters."""
     text = " ".join("".join(c if c.isprintable() else " " for c in str(complaint)).split())
     return text if len(text) <= width else f"{text[: width - 3]}..."

@@ -47,7 +47,7 @@ def test_filtering_anew_says_which_exports_it_leaves_behind(congrad, run):
     ("arguments", "complaint"),
     [
         (["--public"], "--public would be ignored"),
-        (["--push-to-hub", "me/kept"], "the hub cannot be asked"),
+        (["--push-to-hub", "me/kept"], "the hub cannot be reached"),
     ],
     ids=["public alone", "offline"],
 )

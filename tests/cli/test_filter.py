@@ -275,7 +275,7 @@ def test_one_language_is_filtered_with_a_warning(congrad, save_rows, make_rows, 
     source = save_rows(tmp_path / "pairs.jsonl", make_rows(25, ("de",)))
     done = congrad("filter", source, "-m", tiny_directory, "-o", tmp_path / "run", "-q")
     assert done.code == 0
-    assert done.err == "warning: de is the only language: there is nothing to de-conflict\n"
+    assert done.err == "warning: de is the only language, so there is no conflict to remove\n"
     assert "kept 13 of 25 pairs" in done.out  # rounded half up
     assert read_json(tmp_path / "run" / "languages.json")["cosine"] == [[pytest.approx(1)]]
 

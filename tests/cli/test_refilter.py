@@ -207,7 +207,7 @@ def test_an_output_with_an_index_of_its_own_is_refused(congrad, run, tmp_path):
     before = contents(tmp_path / "other")
     done = congrad("filter", run, "-o", tmp_path / "other")
     assert done.refused
-    assert f"{tmp_path / 'other'} is a run with an index of its own" in done.err
+    assert f"{tmp_path / 'other'} is another run, with an index of its own" in done.err
     assert contents(tmp_path / "other") == before
     assert congrad("filter", run, "-o", f"{run}/../run").code == 0
 
@@ -215,7 +215,7 @@ def test_an_output_with_an_index_of_its_own_is_refused(congrad, run, tmp_path):
 def test_an_unfinished_or_damaged_run_is_named(congrad, run):
     text = (run / "manifest.json").read_text()
     (run / "manifest.json").unlink()
-    assert "is an unfinished run: give the command that began it once more" in congrad("filter", run).err
+    assert "is an unfinished run; run the command that began it again" in congrad("filter", run).err
     for damaged in ("{", "[]", '{"congrad": 1}', '{"congrad": 1, "config": {"input": {"what": 1}}}'):
         (run / "manifest.json").write_text(damaged)
         done = congrad("filter", run)

@@ -33,14 +33,14 @@ def test_stopped_and_given_again_ends_the_same(congrad, start, command, tmp_path
     _, err = process.communicate(timeout=60)
     if number == signal.SIGINT:
         assert process.returncode == 130
-        assert err == "congrad: interrupted; the same command goes on where this one stopped\n"
+        assert err == "congrad: interrupted; run the same command again to continue where it stopped\n"
     else:
         assert process.returncode == -signal.SIGKILL
     shards = {"index/plan.json", "index/pairs.parquet", "index/sketches-00000.safetensors"}
     assert files(tmp_path / "stopped") == {"index", *shards}
     unfinished = congrad("filter", tmp_path / "stopped", "--keep", 0.3)
     assert unfinished.refused
-    assert "unfinished run: give the command that began it once more" in unfinished.err
+    assert "unfinished run; run the command that began it again" in unfinished.err
 
     first = tmp_path / "stopped" / "index" / "sketches-00000.safetensors"
     written = first.stat().st_mtime_ns

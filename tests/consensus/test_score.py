@@ -304,8 +304,8 @@ def test_no_pair_at_all():
     [
         ({"aggregator": "pcgard"}, "did you mean pcgrad"),
         ({"accumulate": "mena"}, "did you mean mean"),
-        ({"ema_decay": 0.9}, "would be ignored by a mean"),
-        ({"ema_batch": 8}, "would be ignored by a mean"),
+        ({"ema_decay": 0.9}, "would be ignored where consensus.accumulate is mean"),
+        ({"ema_batch": 8}, "would be ignored where consensus.accumulate is mean"),
         ({"accumulate": "ema", "ema_decay": 1.0}, "below 1"),
         ({"accumulate": "ema", "ema_batch": 0}, "must be 1 or more"),
         ({"cross_fit": 1}, "2 or more, or 0"),

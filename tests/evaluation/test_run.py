@@ -164,7 +164,7 @@ def test_mistakes_show_before_any_model_is_loaded(settings, tmp_path):
     with pytest.raises(UserError, match="no model to measure"):
         run_evaluate({}, settings, tmp_path / "run")
     bad = LocalTask("x", str(tmp_path / "none.jsonl"), kind="perplexity")
-    with pytest.raises(UserError, match="no JSON Lines there for the task x"):
+    with pytest.raises(UserError, match="no JSON Lines file for the task x"):
         run_evaluate(models, Evaluate(pairs=settings.pairs, tasks=(bad,)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
@@ -174,9 +174,9 @@ def test_languages_that_fit_no_list_are_named(models, settings, tmp_path):
     run_evaluate({"M0": models["M0"]}, chosen, tmp_path / "run")
     notes = json.loads((tmp_path / "run" / "manifest.json").read_text())["warnings"]
     assert notes == [
-        "evaluate.seen names fr, of which there is nothing to measure",
-        "en, sw: in no mean, as neither evaluate.seen nor evaluate.unseen names them",
-        "fewer than 20 held-out pairs in de, en, sw: their intervals of differences are too short",
+        "evaluate.seen names fr, for which there is nothing to measure",
+        "en, sw: not in any mean, because neither evaluate.seen nor evaluate.unseen names them",
+        "fewer than 20 held-out pairs in de, en, sw: their intervals of differences are too narrow",
     ]
 
 

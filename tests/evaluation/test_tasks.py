@@ -72,10 +72,10 @@ def test_columns_of_ones_own(tmp_path):
     ("row", "task", "message"),
     [
         ({"premise": "A.", "question": "why"}, {"layout": "xcopa"}, "quiz_id.jsonl:1: column 'question' holds 'why'"),
-        ({"language": "xx"}, {"layout": "xcopa"}, "knows no connectors for 'xx'"),
-        ({"question": "1?"}, {"layout": "mgsm"}, "column 'answer' must hold text, and there is none"),
+        ({"language": "xx"}, {"layout": "xcopa"}, "has no connectors for 'xx'"),
+        ({"question": "1?"}, {"layout": "mgsm"}, "column 'answer' must hold text, but is null or missing"),
         ({"question": "1?", "answer": "two"}, {"layout": "mgsm"}, "holds 'two', not a number; set rule to text"),
-        ({"text": " "}, {"kind": "perplexity"}, "column 'text' must hold text, and it holds ' '"),
+        ({"text": " "}, {"kind": "perplexity"}, "column 'text' must hold text, but holds ' '"),
         (
             {"q": "1?", "o": ["a", "b"], "label": 2},
             {"kind": "multiple-choice", "prompt": "{q}", "choices": ("o",)},
@@ -95,7 +95,7 @@ def test_rows_that_are_none_of_the_tasks(tmp_path, row, task, message):
 
 
 def test_files_that_are_none(tmp_path):
-    with pytest.raises(UserError, match="no JSON Lines there for the task x"):
+    with pytest.raises(UserError, match="no JSON Lines file for the task x"):
         load_task(LocalTask("x", str(tmp_path / "nothing*"), kind="perplexity"))
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n[1]\n')
     with pytest.raises(UserError, match=r"a.jsonl:2: '?\[1\]'? is not a JSON object"):

@@ -66,7 +66,7 @@ def test_templates_that_cannot_work(tmp_path):
     with pytest.raises(UserError, match=r"has no {second}"):
         read_template(str(path))
     path.write_text("{prompt} {first} {second}")
-    with pytest.raises(UserError, match="no line like 'Verdict: A'"):
+    with pytest.raises(UserError, match="does not ask for a line like 'Verdict: A'"):
         read_template(str(path))
     path.write_text("{prompt} {first} {second} Verdict: A or B")
     assert read_template(str(path)).startswith("{prompt}")

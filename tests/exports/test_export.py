@@ -115,12 +115,12 @@ class TestRefusals:
     def test_unfinished_run(self, tmp_path):
         (tmp_path / "index").mkdir()
         (tmp_path / "index" / "plan.json").write_text("{}")
-        with pytest.raises(UserError, match="is an unfinished run: give the command that began it once more"):
+        with pytest.raises(UserError, match="is an unfinished run; run the command that began it again"):
             export_run(tmp_path, "trl")
 
     def test_manifest_of_something_else(self, tmp_path):
         (tmp_path / "manifest.json").write_text("{}")
-        with pytest.raises(UserError, match="is not a run of congrad's filter"):
+        with pytest.raises(UserError, match="is not a run of congrad filter"):
             export_run(tmp_path, "trl")
 
     def test_directory_of_something_else(self, make_run, tmp_path):

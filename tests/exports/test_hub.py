@@ -71,10 +71,10 @@ def test_public_when_asked(export):
 @pytest.mark.parametrize(
     ("api", "complaint"),
     [
-        (FakeApi(private=False), "is there and public; add --public"),
-        (FakeApi(files=("README.md", "data.csv")), "holds other files and no export"),
-        (FakeApi(error=OfflineModeIsEnabled("offline")), "the hub cannot be asked"),
-        (FakeApi(error=ConnectionError("no route")), "the hub cannot be asked"),
+        (FakeApi(private=False), "exists already and is public; add --public"),
+        (FakeApi(files=("README.md", "data.csv")), "holds files that are not an export"),
+        (FakeApi(error=OfflineModeIsEnabled("offline")), "the hub cannot be reached"),
+        (FakeApi(error=ConnectionError("no route")), "the hub cannot be reached"),
     ],
     ids=["public already", "other files", "offline", "no network"],
 )
@@ -92,7 +92,7 @@ def test_an_older_export_is_replaced(export):
 
 @pytest.mark.parametrize("name", ["", "a/b/c", "../x", "me/ kept", "https://hub.example/x"])
 def test_a_name_that_is_none(export, name):
-    with pytest.raises(UserError, match="no name of a repository"):
+    with pytest.raises(UserError, match="not the name of a repository"):
         push(export, name, api=FakeApi())
 
 

@@ -116,7 +116,7 @@ CALL = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name":
 ONE = CONVERSATIONS[0]
 UNFIT = {
     "two messages": (ONE | {"chosen": [assistant("Rhein"), assistant("Elbe")]}, "holds 2 messages"),
-    "answer by the user": (ONE | {"rejected": [user("Rhine")]}, "by 'user'"),
+    "answer by the user": (ONE | {"rejected": [user("Rhine")]}, "from 'user'"),
     "tool call": (ONE | {"chosen": [CALL]}, "the key 'tool_calls'"),
     "tool's answer": (ONE | {"prompt": [user("?"), {"role": "tool", "content": "4"}]}, "the role 'tool'"),
     "tools": (ONE | {"tools": [{"type": "function"}]}, "column 'tools'"),

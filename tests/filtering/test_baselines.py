@@ -115,7 +115,7 @@ def test_the_judges_margin_is_the_difference_of_the_scores(judged, rows, model, 
 def test_a_reward_is_chosen_and_named(source, judged, model, tmp_path):
     said = filter_baseline(Baseline("reward-margin"), source, model, tmp_path / "run")
     assert said == [
-        "reward-margin: the pairs carry no judge's scores, so the reward is the mean log-probability per token "
+        "reward-margin: the pairs have no judge's scores, so the reward is the mean log-probability per token "
         "(SimPO's reward)"
     ]
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
@@ -132,7 +132,7 @@ def test_a_reward_is_chosen_and_named(source, judged, model, tmp_path):
     [
         ({"method": "los"}, "filter.methods 'los': must be one of none, random"),
         ({"method": "loss", "reward": "judge"}, "has no reward"),
-        ({"method": "loss", "selection": Selection(min_score=0.1)}, "give a share to keep"),
+        ({"method": "loss", "selection": Selection(min_score=0.1)}, "set selection.keep"),
         ({"method": "reward-margin", "reward": "simpo"}, "the reward 'simpo' is unknown"),
     ],
 )

@@ -150,12 +150,12 @@ ESTIMATE = Estimate(
         (
             {"whole": False, "measured_tokens": 24},
             "2,800 pairs, 1,234,567 tokens: about 10 min 00 s (between 9 min 00 s and 11 min 40 s: measured on 24 "
-            "tokens, since a whole pack would take too long), at least 2.5 GB of memory, 3.0 MB of disk",
+            "tokens, because a whole pack would take too long), at least 2.5 GB of memory, 3.0 MB of disk",
         ),
         (
             {"whole": False, "measured_tokens": 0},
             "2,800 pairs, 1,234,567 tokens: about 10 min 00 s (between 9 min 00 s and 11 min 40 s: measured on single "
-            "matrix products, since a whole pack would take too long), at least 2.5 GB of memory, 3.0 MB of disk",
+            "matrix products, because a whole pack would take too long), at least 2.5 GB of memory, 3.0 MB of disk",
         ),
     ],
 )

@@ -42,10 +42,10 @@ def test_files_that_do_not_belong_together_are_refused(run_directory, tmp_path):
     run = read_run(directory)
     everything = range(len(run))
     (directory / "kept.jsonl").write_text("".join(lines[1:]))
-    with pytest.raises(UserError, match=r"kept.jsonl:\d+: not the row of scores.parquet; filter .* once more"):
+    with pytest.raises(UserError, match=r"kept.jsonl:\d+: does not match its row of scores.parquet; filter .* again"):
         rows_at(run, everything)
     (directory / "kept.jsonl").write_text("".join(lines[:-1]))
-    with pytest.raises(UserError, match="lacks rows"):
+    with pytest.raises(UserError, match="do not hold all rows"):
         rows_at(run, everything)
     (directory / "kept.jsonl").write_text("[]\n")
     with pytest.raises(UserError, match="cannot be read"):

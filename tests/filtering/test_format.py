@@ -41,6 +41,6 @@ def test_it_cannot_be_gone_on_with(run, tiny_directory, finished):
     with pytest.raises(UserError) as raised:
         filter_preferences(FilterConfig(Input("pairs.jsonl"), model, index=PassSettings(projection_size=4)), run)
     assert str(raised.value) == (
-        f"{run / 'index' / 'plan.json'}: the index is of format 3 and this version writes format 4; filter the data "
+        f"{run / 'index' / 'plan.json'}: the index has format 3, and this version reads format 4; filter the data "
         "again with a new output directory"
     )

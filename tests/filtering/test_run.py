@@ -79,8 +79,8 @@ def test_a_model_that_is_mostly_outside_the_space_is_named(config, tmp_path, tin
     # A block: 4 experts of 3 x 32 x 24 and a router of 4 x 32, beside attention of 2 x 32 x 32 and 2 x 32 x 16
     assert result is not None
     assert [warning for warning in result.warnings if "outside the gradient space" in warning] == [
-        "75% of the weights in the decoder blocks are outside the gradient space: they are in no linear layer and no "
-        "experts that congrad knows, and the scores know the others only"
+        "75% of the weights in the decoder blocks are outside the gradient space, because they are in neither linear "
+        "layers nor experts that congrad knows; the scores use the other weights only"
     ]
     monkeypatch.undo()  # experts that congrad knows
     known = filter_preferences(replace(config, model=Model(str(tmp_path / "moe"))), tmp_path / "known")

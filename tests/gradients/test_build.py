@@ -242,7 +242,7 @@ def test_killed_build_resumes_to_the_byte(tmp_path, saved_case, builder, content
 
 # What is refused
 
-RESTORE = "restore that, or choose another output directory"
+RESTORE = "restore the old setting, or choose another output directory"
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def test_damaged_plan_is_refused(built):
 
 def test_format_of_another_version_is_refused(built):
     (built.directory / "plan.json").write_text(json.dumps(built.plan | {"format": 0}))
-    with pytest.raises(UserError, match=r"plan.json: the index is of format 0 and this version writes format 4"):
+    with pytest.raises(UserError, match=r"plan.json: the index has format 0, and this version reads format 4"):
         open_index(built.directory)
 
 

@@ -61,7 +61,7 @@ def test_until_takes_the_first_round_in_which_the_stage_is_open(tmp_path):
     finish(tmp_path / "round-1" / "judge")
     assert steps_until(steps, "judge")[-1].title == "round 2, judge"
     assert steps_until(steps, "evaluate") == steps
-    with pytest.raises(UserError, match="--until generate: this run has no such stage"):
+    with pytest.raises(UserError, match="--until generate: this run does not have this stage"):
         steps_until(plan(config("prompts.pairs=x", "rounds.count=1")), "generate")
 
 
@@ -112,7 +112,7 @@ def test_a_run_refuses_what_would_mix_two_configurations(tmp_path, stages, overr
     with pytest.raises(UserError) as raised:
         take_config(config(*([] if "methods" in overrides[0] else ["filter.methods=[none, random]"]), *overrides), run)
     assert message in str(raised.value)
-    assert "restore that, or choose another output directory" in str(raised.value)
+    assert "restore the old setting, or choose another output directory" in str(raised.value)
     assert (run / "config.yaml").read_bytes() == before
 
 

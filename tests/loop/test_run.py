@@ -217,7 +217,8 @@ def test_a_run_has_one_process_at_a_time(congrad, write_config, place):
         done = congrad("run", write_config(), "-o", "out", "-q")
     assert done.code == 2
     assert (
-        done.err == "congrad: out: another congrad is at work there; wait for it, or choose another output directory\n"
+        done.err
+        == "congrad: out: another congrad is running there; wait until it ends, or choose another output directory\n"
     )
 
 
@@ -253,7 +254,7 @@ def test_a_loop_that_began_when_auto_meant_the_checkpoint_is_refused(congrad, wr
     stored.write_text(stored.read_text().replace("dtype: float32", "dtype: auto"))
     done = congrad("run", write_config(), "-o", "out", "-q")
     assert done.refused, done.err
-    assert "out was begun by an older congrad, to which model.dtype auto was the checkpoint's" in done.err
+    assert "out was begun by an older congrad, which read model.dtype auto as the checkpoint's" in done.err
 
 
 def test_a_run_of_an_older_version_is_refused_with_the_way_on(congrad, write_config, place):

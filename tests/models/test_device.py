@@ -41,7 +41,9 @@ def test_the_first_that_agrees(machine, found, wanted):
     told: list[str] = []
     assert pick_device("auto", on_note=told.append) == torch.device(wanted)
     assert told == [
-        f"{'cuda:0' if kind == 'cuda' else kind} is there but not used: it is wrong" for kind in found if found[kind]
+        f"{'cuda:0' if kind == 'cuda' else kind} is not used, though PyTorch finds it: it is wrong"
+        for kind in found
+        if found[kind]
     ]
 
 

@@ -146,7 +146,7 @@ def test_a_checkpoint_without_all_weights(tmp_path: Path) -> None:
     LlamaModel(LlamaConfig(**(TINY.to_dict() | {"tie_word_embeddings": False}))).save_pretrained(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text()) | {"architectures": ["LlamaForCausalLM"]}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    assert refusal(str(tmp_path)).endswith("the checkpoint lacks 1 weights, the first is lm_head.weight")
+    assert refusal(str(tmp_path)).endswith("1 weights are missing in the checkpoint, the first is lm_head.weight")
 
 
 def test_other_kinds_of_model(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_other_kinds_of_model(tmp_path: Path) -> None:
 def test_remote_code_is_off(tmp_path: Path) -> None:
     path = save_config(tmp_path / "remote", model_type="mine", auto_map={"AutoConfig": "code.Mine"})
     (tmp_path / "remote" / "code.py").write_text("raise SystemExit('this must not run')")
-    fix = "read it, then set model.trust_remote_code to run it"
+    fix = "read that code first, then set model.trust_remote_code to run it"
     assert refusal(path) == f"model {path} brings its own Python code; {fix}"
 
 

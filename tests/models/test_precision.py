@@ -72,7 +72,7 @@ def test_float32_needs_a_fifth_of_memory_to_spare(measured, monkeypatch, skeleto
     assert choice.dtype == dtype
     assert choice.is_slow == (dtype == "bfloat16")
     if choice.is_slow:
-        assert "float32 needs 4.8 KB with a fifth to spare, and 4.8 KB are free" in choice.words
+        assert "float32 needs 4.8 KB including a reserve of a fifth, and 4.8 KB are free" in choice.words
         assert "20 times slower" in choice.words
 
 

@@ -61,7 +61,7 @@ def test_a_run_is_whole_without_its_report(filtered, tmp_path, monkeypatch, erro
         patch.setattr("congrad.report.write.filter_page", fail)
         done = call(*filtered)
     assert done.exit_code == 0
-    assert f"warning: no report ({error}); the run itself is whole" in done.stderr
+    assert f"warning: the report was not written ({error}); the run itself is complete" in done.stderr
     assert not (tmp_path / "run" / "report.html").exists()
     assert call("report", tmp_path / "run").exit_code == 0
 

@@ -142,7 +142,7 @@ def test_a_summary_without_conflict_few_pairs_and_low_fidelity(run_directory, tm
     none = {"pairs": 0, "half_size_spearman": None, "estimated_spearman": None}
     alone = summary_of(run_directory(tmp_path / "alone", languages=("de",), each=40, fidelity=none))
     facts = {name: (number, text) for name, number, text in alone.facts}
-    assert facts["Conflicts beyond noise"] == ("–", "one language only: there is nothing to conflict with")
+    assert facts["Conflicts beyond noise"] == ("–", "there is only one language")
     assert facts["Fidelity"][0] == "unknown"
     write_report(tmp_path / "alone")
 

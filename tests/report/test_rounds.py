@@ -51,7 +51,7 @@ def test_rounds_stand_side_by_side(loop):
     lines = to_markdown(measures(found, loop)).splitlines()[2:]
     table = {title: cells for title, *cells in (line.strip("| ").split(" | ") for line in lines)}
     assert table["answers"] == ["1,600", "–", "–", "1,600"]
-    assert table["judgements that parse"][0] == "97%"
+    assert table["judgements that can be read"][0] == "97%"
     assert table["answers in another language"] == ["25%", "–", "–", "25%"]
     assert table["filter"] == ["–", "congrad", "random", "–"]
     assert table["kept"][1:3] == ["60 of 120", "150 of 300"]

@@ -27,7 +27,7 @@ def test_too_few_pairs_and_none_kept():
 def test_one_language():
     score_P = torch.zeros(20)
     assert guards(["de"], torch.zeros(20, dtype=torch.int64), score_P, score_P == 0) == [
-        "de is the only language: there is nothing to de-conflict"
+        "de is the only language, so there is no conflict to remove"
     ]
 
 
@@ -42,7 +42,7 @@ def test_prompts_that_lose_all_their_pairs():
     row_P = torch.arange(41) + 100
     warnings = guards(["de", "sw"], language_P, torch.zeros(41), kept_P, group_P=group_P, row_P=row_P)
     assert warnings == [
-        "de: 5 prompts lose all of several pairs (first at row 100, 104, 108, ...)",
+        "de: 5 prompts with several pairs lose all of them (first at row 100, 104, 108, ...)",
         "fewer than 20 pairs, too few for a meaningful language gradient: sw (0)",
     ]
 
@@ -53,5 +53,5 @@ def test_one_lost_prompt_and_numbers_shared_between_languages():
     kept_P = torch.ones(44, dtype=torch.bool)
     kept_P[24:26] = False  # prompt 1 of language 1; that of language 0 keeps both
     assert guards(["de", "sw"], language_P, torch.zeros(44), kept_P, group_P=group_P) == [
-        "sw: 1 prompt loses all of several pairs (first at row 24)"
+        "sw: 1 prompt with several pairs loses all of them (first at row 24)"
     ]

@@ -81,7 +81,7 @@ def test_reasons_by_hand():
         ({"min_score": 1.5}, "-1 or more and at most 1"),
         ({"min_score": float("nan")}, "a finite number"),
         ({"keep": 0.5, "min_score": 0.1}, "excludes selection.keep"),
-        ({}, "nothing says what to keep"),
+        ({}, "neither keep nor min_score is given"),
         ({"min_score": 0.1, "scope": "global"}, "would be ignored by a minimum score"),
         ({"keep": 0.5, "scope": "globl"}, "must be language or global"),
     ],

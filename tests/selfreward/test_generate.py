@@ -158,7 +158,7 @@ def test_an_endpoint_that_stays_away_keeps_the_rows_and_the_same_call_goes_on(pr
     settings, out = settings_for(endpoint), tmp_path / "out"
     message = complaint(prompts, Model("served-model"), settings, out)
     assert endpoint.url in message
-    assert "give the same command again" in message
+    assert "run the same command" in message
     assert len((out / "samples.jsonl").read_text().splitlines()) == 5
     assert not (out / "manifest.json").exists()
 

@@ -130,7 +130,7 @@ def test_a_policy_that_is_its_reference_has_no_reward(chat_directory: Path, tmp_
     copy = shutil.copytree(chat_directory, tmp_path / "copy")
     with pytest.raises(UserError, match="gives every answer a reward of 0, as the model is its own reference"):
         run_judge(generated, Model(str(chat_directory)), IMPLICIT, tmp_path / "judge", reference=Model(str(copy)))
-    with pytest.raises(UserError, match=r"there is none; name one as model\.reference"):
+    with pytest.raises(UserError, match=r"there is none; set model\.reference"):
         run_judge(generated, Model(str(chat_directory)), IMPLICIT, tmp_path / "judge")
     assert not (tmp_path / "judge").exists()
 

@@ -272,7 +272,7 @@ def test_a_judgement_that_does_not_fit_names_the_response(
 
 
 def test_an_unfinished_or_wrong_input_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no finished stage generate"):
+    with pytest.raises(UserError, match="does not hold a finished stage generate"):
         run_judge(tmp_path / "nothing", MODEL, Judge(), tmp_path / "judge")
     begin(tmp_path / "pair", "pair", {})
     finish(tmp_path / "pair", {})

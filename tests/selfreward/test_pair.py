@@ -237,8 +237,9 @@ def test_the_files_by_hand(tmp_path: Path) -> None:
     }
     assert found["languages"]["en"]["ties"] == 1
     assert found["warnings"] == [
-        "en gets no pairs: of 1 prompts 1 are ties; raise judge.samples or name a judge that tells responses apart",
-        "the language of responses cannot be checked in Klingon: lingua knows no language of that name",
+        "en gets no pairs: of 1 prompts 1 are ties; raise judge.samples or name a judge that distinguishes responses "
+        "better",
+        "the language of responses cannot be checked in Klingon: lingua does not know a language of that name",
         "responses are in another language than their prompt's in de (20%); see pair.language",
     ]
     before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
@@ -272,9 +273,9 @@ def test_a_round_that_leaves_no_pairs_says_what_became_of_the_prompts(tmp_path: 
     with pytest.raises(UserError) as caught:
         run_pair(*stages, Pair(min_margin=0.5, language="drop"), out)
     assert str(caught.value) == (
-        "no pairs are left: of 6 prompts 1 have a single response, 1 lack scores, 1 lost their responses for their "
-        "language, 2 are ties, 1 lie within pair.min_margin; raise judge.samples or name a judge that tells responses "
-        "apart"
+        "no pairs are left: of 6 prompts 1 have a single response, 1 lack scores, 1 lost their responses because of "
+        "their language, 2 are ties, 1 differ by pair.min_margin or less; raise judge.samples or name a judge that "
+        "distinguishes responses better"
     )
     assert not (out / "manifest.json").exists()
     assert json.loads((out / "language.json").read_text())["languages"]["de"]["off_target"] == 1
@@ -308,7 +309,7 @@ def test_inputs_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         run_pair(generate, other, Pair(), tmp_path / "pair")
     with pytest.raises(UserError, match="holds the stage 'judge', not 'generate'"):
         run_pair(judge, judge, Pair(), tmp_path / "pair")
-    with pytest.raises(UserError, match="holds no finished stage judge"):
+    with pytest.raises(UserError, match="does not hold a finished stage judge"):
         run_pair(generate, tmp_path / "none", Pair(), tmp_path / "pair")
 
 

@@ -136,7 +136,7 @@ def test_the_packaged_template_asks_for_what_is_read() -> None:
     [
         (b"{response} Score: N", "has no {prompt}"),
         (b"{prompt} Score: N", "has no {response}"),
-        (b"{prompt} {response} {{Rating}}", "asks for no line like 'Score: N'"),
+        (b"{prompt} {response} {{Rating}}", "does not ask for a line like 'Score: N'"),
         (b"{prompt} {response} \xff Score: N", "not UTF-8"),
         (None, "cannot be read"),
     ],

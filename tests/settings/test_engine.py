@@ -10,7 +10,7 @@ TABLE = {
     "kind": ({"kind": "sglang"}, "kind 'sglang': must be one of transformers, openai"),
     "vllm": (
         {"kind": "vllm"},
-        "kind vllm: is served now; set kind to openai, url to http://localhost:8000/v1 and command to",
+        "kind vllm: is not an engine of its own any more; set kind to openai, url to http://localhost:8000/v1",
     ),
     "batch size": ({"batch_size": 0}, "batch_size 0: must be 1 or more"),
     "no use": ({"url": URL}, "url would be ignored by an engine of kind transformers"),

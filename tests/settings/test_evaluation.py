@@ -74,11 +74,11 @@ def test_a_whole_section(tmp_path):
             "  tasks:\n    - {name: a, path: b, layout: xcopa, kind: perplexity}\n",
             "must be multiple-choice with the layout xcopa",
         ),
-        ("  tasks:\n    - {name: a, path: b, layout: mgsm, answer_column: c}\n", "the layout mgsm knows its columns"),
+        ("  tasks:\n    - {name: a, path: b, layout: mgsm, answer_column: c}\n", "the layout mgsm sets its columns"),
         ("  tasks:\n    - {name: ' ', path: b, layout: mgsm}\n", "name is empty"),
         (
             "  tasks:\n    - {name: a, path: b, layout: mgsm}\n    - {name: a, path: c, layout: xcopa}\n",
-            "run.yaml:2: evaluate.tasks has two that are named 'a'",
+            "run.yaml:2: evaluate.tasks holds two tasks that are named 'a'",
         ),
     ],
 )

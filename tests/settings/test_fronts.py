@@ -46,7 +46,7 @@ MISTAKES: list[tuple[str, str, Any, str, dict[str, Any]]] = [
     ("loss.target_margin", "1", 1, "would be ignored by the dpo loss", {}),
     ("consensus.aggregator", "pcgard", "pcgard", "did you mean pcgrad?", {}),
     ("consensus.accumulate", "sum", "sum", "must be mean or ema", {}),
-    ("consensus.ema_decay", "0.5", 0.5, "would be ignored by a mean", {}),
+    ("consensus.ema_decay", "0.5", 0.5, "would be ignored where consensus.accumulate is mean", {}),
     ("consensus.ema_batch", "0", 0, "must be 1 or more", {}),
     ("consensus.cross_fit", "1", 1, "leaves no other fold", {}),
     ("consensus.num_orders", "0", 0, "must be 1 or more", {}),

@@ -47,14 +47,14 @@ def test_lines_are_those_of_the_keys(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("a: 1\nb: 2\na: 3\n", "run.yaml:3: a is there already, in line 1; keep one"),
-        ("a:\n  b: 1\n  b: 1\n", "run.yaml:3: a.b is there already, in line 2; keep one"),
+        ("a: 1\nb: 2\na: 3\n", "run.yaml:3: a is given twice, first in line 1; keep one"),
+        ("a:\n  b: 1\n  b: 1\n", "run.yaml:3: a.b is given twice, first in line 2; keep one"),
         ("a: [1, 2\nb: 3\n", "run.yaml:2: not YAML"),
         ("\tx: 1\n", "run.yaml:1: not YAML"),
         ("- a\n", "holds no sections"),
         ("a: !!python/object:os.system x\n", "run.yaml:1: the tag"),
         ("a: !secret x\n", "run.yaml:1: the tag"),
-        ("a: &x\n  b: *x\n", "run.yaml:1: an alias of what it lies in"),
+        ("a: &x\n  b: *x\n", "run.yaml:1: an alias that refers to itself"),
         ("? [1, 2]\n: 3\n", "run.yaml:1: a key that is not a word"),
         ("a: 1\n---\nb: 2\n", "not YAML"),
         ("a: \x07\n", "not YAML"),

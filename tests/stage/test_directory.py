@@ -65,7 +65,7 @@ def test_the_first_difference_is_named_in_the_order_of_the_settings(tmp_path: Pa
         with pytest.raises(UserError) as raised:
             begin(tmp_path / "x", "pair", {"pairs": "0" * 64, "limit": 3, "deep": {"b": 1, "a": [1]}} | changes)
         assert str(raised.value) == (
-            f"{tmp_path / 'x'} was begun with {said}; restore that, or choose another output directory"
+            f"{tmp_path / 'x'} was begun with {said}; restore the old setting, or choose another output directory"
         )
 
 

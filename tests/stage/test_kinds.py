@@ -115,7 +115,7 @@ def test_it_is_begun_refused_on_other_settings_and_finished(
         if case.difference is not None:
             with pytest.raises(UserError) as raised:
                 case.make(output, silent, other=True)
-            assert f"was begun with {case.difference}; restore that, or choose another output" in str(raised.value)
+            assert f"was begun with {case.difference}; restore the old setting, or choose" in str(raised.value)
             assert contents(output) == before
         case.make(output, silent)
         assert is_finished(output, case.kind)

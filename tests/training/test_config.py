@@ -77,7 +77,7 @@ def test_names_that_are_none_or_not_the_users() -> None:
         == "train.learning_rat is not a field of TRL's DPOConfig; did you mean learning_rate?"
     )
     assert "train.xyzzy is not a field" in refusal({"xyzzy": 1})
-    assert refusal({"output_dir": "x"}).startswith("train.output_dir is not yours to set; the stage has a directory")
+    assert refusal({"output_dir": "x"}).startswith("train.output_dir cannot be set here; the stage has a directory")
     assert "nothing is uploaded" in refusal({"push_to_hub": True})
     assert "takes attn_implementation and dtype, not revision" in refusal({"model_init_kwargs": {"revision": "x"}})
     assert "not 'bfloat16'" in refusal({"model_init_kwargs": "bfloat16"})

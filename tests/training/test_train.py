@@ -323,7 +323,7 @@ def test_two_processes_give_the_weights_of_one(tmp_path: Path, pairs: Path, mode
 def test_no_pairs(tmp_path: Path, model: Model, save_rows: Any) -> None:
     empty = save_rows(tmp_path / "kept.jsonl", [])
     line = refusal([empty], model, model, Rounds(), TRAIN, tmp_path / "train")
-    assert line.startswith(f"{empty}: no pairs to train on; keep more of them (filter.keep)")
+    assert line.startswith(f"{empty}: no pairs to train on; raise selection.keep")
     assert "no such file" in refusal([tmp_path / "none.jsonl"], model, model, Rounds(), TRAIN, tmp_path / "train")
     assert not (tmp_path / "train" / "stage.json").exists()
 

@@ -42,7 +42,7 @@ def version(show: bool) -> None:
 @app.callback()
 def root(
     show_version: Annotated[
-        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     switch()  # a mistake in the environment is said by every command, before it does anything
@@ -56,7 +56,7 @@ def interruptible(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **options)
         except KeyboardInterrupt:
-            print("congrad: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+            print("congrad: interrupted; run the same command again to continue where it stopped", file=sys.stderr)
             raise typer.Exit(130) from None
 
     return run

@@ -1,6 +1,6 @@
 """`congrad env`: what a bug report needs to say of the machine, and nothing of who uses it.
 
-No user or host name, no key, no path: places are told by what chose them. Nothing makes it fail; what cannot be found
+No user or host name, no key, no path: a place is shown by what chose it. Nothing makes it fail; what cannot be found
 out is said to be unknown.
 """
 
@@ -16,7 +16,7 @@ PACKAGES = (
     *("congrad", "torch", "transformers", "datasets", "tokenizers", "safetensors", "pyarrow", "numpy", "peft"),
     *("accelerate", "trl", "torchjd", "gguf", "huggingface_hub", "typer", "rich"),
 )
-# Whose values say nothing of a person; of the others only whether they are set is told.
+# Variables whose values say nothing of a person; of the others the output only says whether they are set.
 TOLD = ("CONGRAD_BFLOAT16", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "WORLD_SIZE", "HF_HUB_OFFLINE")
 ONLY_WHETHER = ("CONGRAD_CACHE", "HF_HOME", "HF_ENDPOINT", "HF_TOKEN", "HF_DATASETS_CACHE", "OPENAI_API_KEY")
 
@@ -30,7 +30,7 @@ def env_command() -> None:
 
 
 def facts() -> Iterator[tuple[str, str]]:
-    """What there is to tell, as names and values, each on one line."""
+    """What is shown, as names and values, each on one line."""
     for name, find in (
         ("python", lambda: f"{platform.python_version()} ({platform.python_implementation()})"),
         ("platform", lambda: f"{platform.system()} {platform.release()}, {platform.machine()}"),

@@ -21,7 +21,7 @@ def evaluate_command(
     config: ConfigFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Measure models alike: preference accuracy, win rates, and the alignment tax, with intervals.
+    """Measure models in the same way: preference accuracy, win rates, and the alignment tax, with intervals.
 
     congrad evaluate M0=gemma3-270m M1=m1/model --output table evaluate.pairs=held-out/
     """

@@ -18,9 +18,9 @@ def export_command(
     push_to_hub: Annotated[
         str | None, option("Upload to this dataset repository, private.", metavar="USER/NAME")
     ] = None,
-    public: Annotated[bool, option("Let everybody read it.", "--public")] = False,
+    public: Annotated[bool, option("Make it public.", "--public")] = False,
     licence: Annotated[
-        str | None, option("Licence of your data, for the card, such as cc-by-4.0. [unsaid]", "--license")
+        str | None, option("Licence of your data, for the card, such as cc-by-4.0. [not stated]", "--license")
     ] = None,
 ) -> None:
     """Write the kept pairs as a trainer reads them, with the few lines of configuration it needs.
@@ -31,7 +31,7 @@ def export_command(
     from congrad.exports import export_run
 
     if public and push_to_hub is None:
-        raise UserError("--public would be ignored: it is of --push-to-hub", "add that, or leave it out")
+        raise UserError("--public would be ignored without --push-to-hub", "add --push-to-hub, or leave --public out")
     exported = export_run(run, format, output, licence=licence)
     print(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")
     print(f"  cd {shlex.quote(str(exported.directory))} && {exported.command}")

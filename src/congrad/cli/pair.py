@@ -13,9 +13,7 @@ def pair_command(
     judged: Annotated[Path, typer.Argument(help="Directory of `congrad judge`.", show_default=False)],
     output: Output,
     words: KeyValues = None,
-    generated: Annotated[
-        Path | None, option("Directory of `congrad generate`. [the one named generate beside JUDGED]")
-    ] = None,
+    generated: Annotated[Path | None, option("Directory of `congrad generate`. [generate, next to JUDGED]")] = None,
     config: ConfigFile = None,
     quiet: Quiet = False,
 ) -> None:

@@ -21,7 +21,7 @@ def run_command(
     dry_run: Annotated[bool, option("Show the stages, their counts and costs.", "--dry-run")] = False,
     quiet: Annotated[bool, option("Show the evaluation only.", "--quiet", "-q")] = False,
 ) -> None:
-    """Run rounds of generate, judge, pair, filter and train, then evaluate. The same command goes on after a crash.
+    """Run rounds of generate, judge, pair, filter and train, then evaluate. After a crash, the same command continues.
 
     \bcongrad run run.yaml --output runs/loop
     congrad run run.yaml --output runs/loop --until judge

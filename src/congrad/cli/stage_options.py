@@ -24,7 +24,7 @@ def model_of(given: "Given") -> "Model":
     """The model that the settings name.
 
     Raises:
-        UserError: they name none.
+        UserError: they do not name one.
     """
     from congrad.settings.model import Model
 
@@ -35,7 +35,7 @@ def model_of(given: "Given") -> "Model":
 
 
 def warn_if_slow(model: "Model", listener: Listener) -> None:
-    """Says of a dtype that was asked for whether another one would be faster; `auto` is settled by the stage itself."""
+    """Notes where another dtype would be faster than the one that was asked for; a stage settles `auto` itself."""
     from congrad.models.compute import settle_dtype
 
     if model.dtype != "auto" and is_first():

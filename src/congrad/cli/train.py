@@ -73,5 +73,5 @@ def pairs_file(path: Path) -> Path:
         if (path / name).is_file():
             return path / name
     raise UserError(
-        f"holds neither {' nor '.join(HELD_BY_STAGES)}", "name a stage that is finished, or a file", at=path
+        f"holds neither {' nor '.join(HELD_BY_STAGES)}", "name the directory of a finished stage, or a file", at=path
     )

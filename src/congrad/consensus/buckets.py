@@ -116,7 +116,7 @@ def sum_buckets(
 ) -> BucketSums:
     """Add share * factor * sketch of every pair to its bucket, in input order, in float32. The first pass.
 
-    A sketch that is not finite is left out, and its norm tells. So is a pair in no bucket.
+    A sketch that is not finite is left out, which its norm shows. So is a pair that is in no bucket.
 
     Args:
         share_P: the weight of the pair in its language's gradient.

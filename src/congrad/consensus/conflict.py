@@ -1,4 +1,4 @@
-"""When two languages conflict, and when that cannot be told. Whoever shows it reads it from languages.json.
+"""When two languages conflict, and when there are too few pairs to know. What shows it reads it from languages.json.
 
 Shapes: L languages.
 """
@@ -18,7 +18,7 @@ TAIL = 0.025  # of a 95% interval, on each side
 def conflict_matrix(interval_LL2: npt.NDArray[Any], num_pairs_L: npt.NDArray[Any]) -> list[list[bool | None]]:
     """Whether two languages conflict clear of noise: the whole interval of their cosine lies below 0 (L x L).
 
-    None where that cannot be told, as one of them has fewer than `MIN_PAIRS` pairs or no interval, and on the diagonal.
+    None where that is not known (fewer than `MIN_PAIRS` pairs of one of them, or no interval), and on the diagonal.
     """
     enough_L = num_pairs_L >= MIN_PAIRS
     high_LL = interval_LL2[..., 1]
@@ -30,7 +30,7 @@ def conflict_matrix(interval_LL2: npt.NDArray[Any], num_pairs_L: npt.NDArray[Any
 
 
 def by_chance(num_language_pairs: int) -> str:
-    """How many of so many pairs would be called a conflict if languages had nothing to do with each other, in words."""
+    """How many of the pairs would be called a conflict if languages had nothing to do with each other, in words."""
     expected = round(TAIL * num_language_pairs)
     if not expected:
         return ""

@@ -23,7 +23,7 @@ class Agreement:
         interval_LL2: the 95% bootstrap interval of `cosine_LL`. Where noise dominates it is too wide, not too narrow.
             NaN where a language has one bucket.
         corrected_LL: an estimate of the cosine that infinitely many pairs would give. Its errors average out, so it may
-            lie outside [-1, 1]. NaN where a language's gradient does not stand clear of its noise.
+            lie outside [-1, 1]. NaN where a language's gradient is not clear of its noise.
     """
 
     cosine_LL: torch.Tensor
@@ -71,7 +71,8 @@ def _corrected(
 
     With S_b the sum and W_b the weight of bucket b, E <S_b, S_c> = W_b W_c |mu|^2 for b != c, hence
     |mu|^2 ~ (|sum S_b|^2 - sum |S_b|^2) / ((sum W_b)^2 - sum W_b^2). If mu were 0, the numerator's variance would be
-    2 sum_{b != c} E <S_b, S_c>^2; a numerator within `CLEAR_OF_NOISE` of its root is no gradient to take a cosine with.
+    2 sum_{b != c} E <S_b, S_c>^2; where the numerator is within `CLEAR_OF_NOISE` of its root, there is
+    no clear gradient and no cosine.
     """
     weight_L = member_LB @ weight_B
     between_L = inner_LL.diagonal() - self_L

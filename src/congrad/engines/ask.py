@@ -38,7 +38,7 @@ def ask(
     row: Callable[[Reply], Row] = vars,
     text: str = "text",
 ) -> Answers:
-    """The replies to requests; goes on with those that are in the log at `path`.
+    """The replies to requests; continues from those that are in the log at `path`.
 
     Args:
         requests: all of them, each with a key of its own.
@@ -50,7 +50,7 @@ def ask(
         text: the row's column that holds the reply's text.
 
     Raises:
-        UserError: the engine refuses a request, or cannot go on; what was answered is kept.
+        UserError: the engine refuses a request, or cannot continue; what was answered is kept.
     """
     with RowLog(path) as log:
         on_progress(len(log.rows))
@@ -68,7 +68,7 @@ def ask(
 def make_request(
     key: str, prompt: str | list[Message], sampling: Sampling, *, chat: bool, system: str | None = None
 ) -> Request:
-    """A request for the model's chat template, or without `chat` for the text that the model goes on with."""
+    """A request for the model's chat template, or without `chat` for the text that the model continues."""
     if chat:
         return Request(key, messages=as_messages(prompt, system), sampling=sampling)
     return Request(key, prompt=str(prompt), sampling=sampling)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 
-CANDIDATES = 1024  # nearly every nucleus lies within them, and a vocabulary of 262144 takes long to sort
+CANDIDATES = 1024  # nearly every nucleus is within them, and a vocabulary of 262144 takes long to sort
 
 
 def uniforms(seeds: Sequence[int], steps: int) -> torch.Tensor:

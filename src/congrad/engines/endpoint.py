@@ -64,7 +64,7 @@ def read_key(name: str) -> str:
     """
     key = os.environ.get(name, "").strip()
     if not (key.isascii() and key.isprintable()):
-        raise UserError(f"the key in the environment variable {name} holds a character that no key has", "set it again")
+        raise UserError(f"the environment variable {name} holds a character that cannot be in a key", "set it again")
     return key or KEYLESS
 
 
@@ -146,7 +146,7 @@ class Endpoint:
     def give_up(self, state: "RetryCallState") -> None:
         raise UserError(
             f"{self.url} is not responding: {failure(state)} ({state.attempt_number} tries)",
-            "what is done is safe: once it answers, give the same command again and it goes on",
+            "nothing is lost: when it responds again, run the same command to continue",
         ) from failure(state)
 
     async def attempt(self, client: "openai.AsyncOpenAI", request: Request) -> Reply:
@@ -182,9 +182,9 @@ class Endpoint:
             raise Passing(self.redacted(cause) or type(cause).__name__) from error
         except openai.APIStatusError as error:
             raise self.refusal(request, error) from error
-        # No JSON, or JSON that is no completion: the client checks neither.
+        # Not JSON, or JSON that is not a completion: the client checks neither.
         except (openai.APIResponseValidationError, ValueError, TypeError, AttributeError, IndexError) as error:
-            raise Passing("an answer that is no completion") from error
+            raise Passing("an answer that is not a completion") from error
 
     def body(self, request: Request) -> dict[str, Any]:
         sampling = request.sampling
@@ -206,14 +206,14 @@ class Endpoint:
             return Passing(f"HTTP {status} ({said})", wait=seconds, busy=status == BUSY)
         if status in (401, 403):
             name = self.engine.api_key_env
-            state = "the key in" if self.key != KEYLESS else "no key, for want of"
+            state = f"refuses the key in {name}" if self.key != KEYLESS else f"needs a key, and {name} is not set"
             return UserError(
-                f"{self.url} refuses {state} the environment variable {name} (HTTP {status})",
-                "set it and give the same command again",
+                f"{self.url} {state} (HTTP {status})",
+                f"set the environment variable {name} and run the same command again",
             )
         if status in (404, 405) or 300 <= status < 400:
             return UserError(
-                f"{self.url} knows no such path, or no model {self.model!r} (HTTP {status}: {said})",
+                f"{self.url} does not have this path, or not the model {self.model!r} (HTTP {status}: {said})",
                 "check engine.url and engine.model",
             )
         return RequestRefused(
@@ -228,7 +228,7 @@ class Endpoint:
 def read_reply(key: str, completion: Any, text: str | None) -> Reply:
     """The first choice of a completion; one without content (a refusal, nothing but reasoning) is an empty reply."""
     if not isinstance(text, str | None):
-        raise TypeError("text is no string")
+        raise TypeError("text is not a string")
     cut = getattr(completion.choices[0], "finish_reason", None) == "length"
     num_tokens = getattr(completion.usage, "completion_tokens", None)  # as the finish reason, not sent by all
     return Reply(key, text or "", "length" if cut else "stop", num_tokens if isinstance(num_tokens, int) else None)
@@ -246,7 +246,7 @@ def told_wait(headers: Any) -> float:
     value = headers.get("retry-after", "")
     for read in (float, lambda date: email.utils.parsedate_to_datetime(date).timestamp() - time.time()):
         try:
-            return max(0.0, read(value))  # in this order: what is no number counts as none
+            return max(0.0, read(value))  # in this order: what is not a number counts as none
         except ValueError:
             continue
     return 0.0

@@ -44,7 +44,7 @@ class Request:
     Attributes:
         key: names the reply.
         messages: a conversation, for the model's chat template; None with a `prompt`.
-        prompt: plain text that the model goes on with; None with `messages`.
+        prompt: plain text that the model continues; None with `messages`.
         sampling: of this reply, with a seed of its own.
     """
 
@@ -94,7 +94,7 @@ class OpenEngine(Protocol):
 
         Raises:
             RequestRefused: the model or the endpoint cannot take one of the requests.
-            UserError: it cannot go on; replies that were yielded are good.
+            UserError: it cannot continue; replies that were yielded are valid.
         """
         ...
 
@@ -129,7 +129,7 @@ def identity(engine: Engine, model: Model) -> dict[str, Any]:
 
 
 def has_chat_template(engine: Engine, model: Model) -> bool:
-    """Whether `model` is to be asked in conversations rather than given text to go on with.
+    """Whether `model` is to be asked in conversations rather than given text to continue.
 
     The tokenizer says so. An endpoint whose model's tokenizer is not at hand is taken to have a template.
     """

@@ -1,7 +1,7 @@
 """Processes that end with the one that started them, even where that is killed.
 
 This file is also a program, `lifeline.py COMMAND...`: it runs the command in a group of its own until its standard
-input closes, which the kernel does when whoever holds the other end is gone.
+input closes, which the kernel does when the process with the other end is gone.
 """
 
 import os

@@ -73,7 +73,7 @@ class LocalEngine:
             try:
                 yield self.answer(batch)
             except torch.OutOfMemoryError as error:
-                fix = "lower engine.batch_size (then with another --output) or max_tokens"
+                fix = "lower max_tokens, or lower engine.batch_size and choose another output directory"
                 raise UserError(f"out of memory with {len(batch)} requests at a time", fix) from error
 
     def tokenise(self, request: Request) -> list[int]:
@@ -160,7 +160,7 @@ def end_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[
 
 
 def batches(tokenised: Sequence[Tokenised], size: int) -> Iterator[list[Tokenised]]:
-    """Requests of alike settings and lengths together, the longest first, so that too little memory shows at once."""
+    """Requests with the same settings and similar lengths together, longest first: too little memory shows at once."""
     ordered = sorted(enumerate(tokenised), key=lambda item: (item[1].sampling, -len(item[1].ids), item[0]))
     for _, group in groupby((each for _, each in ordered), key=lambda each: each.sampling):
         alike = list(group)

@@ -26,7 +26,7 @@ def open_engine(engine: Engine, model: Model, *, log: Path | None = None) -> Abs
 
         return open_local(engine, model)
     if model.adapter is not None:
-        raise UserError(f"an engine of kind {engine.kind} cannot put model.adapter on the model", "merge the two first")
+        raise UserError(f"an engine of kind {engine.kind} cannot apply model.adapter", "merge it into the model first")
     from congrad.engines.endpoint import open_endpoint
 
     return open_endpoint(engine, model, log=log)

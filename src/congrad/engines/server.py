@@ -33,17 +33,19 @@ def serve(engine: Engine, path: str, *, log: Path | None = None) -> Iterator[Non
         log: the command's output is appended here.
 
     Raises:
-        UserError: the command does not start, ends, or does not answer in time; or something else answers already.
+        UserError: the command does not start, ends, or does not answer in time; or another server answers already.
     """
     if sys.platform == "win32":
-        raise UserError("needs Linux or macOS", "start the server yourself, and leave it out", key="engine.command")
+        raise UserError(
+            "needs Linux or macOS", "start the server yourself, and leave engine.command out", key="engine.command"
+        )
     arguments = split_command(engine.command or "", path)
     deadline = time.monotonic() + LEAVE_LIMIT
     while answers(engine.endpoint):
         if time.monotonic() > deadline:
             raise UserError(
-                f"{engine.endpoint} answers already",
-                "end that server or take another port in engine.url and engine.command, or "
+                f"a server already answers at {engine.endpoint}",
+                "stop that server, or choose another port in engine.url and engine.command, or "
                 "leave engine.command out to use it",
             )
         time.sleep(POLL)
@@ -57,7 +59,7 @@ def split_command(command: str, path: str) -> list[str]:
         arguments = [argument.replace("{model}", path) for argument in shlex.split(command)]
     except ValueError as error:
         raise UserError(str(error), key="engine.command", value=quote(command)) from error
-    # Beside the interpreter lie the programs of an environment that is not activated.
+    # The programs of an environment that is not activated are next to the interpreter.
     beside = str(Path(sys.executable).parent)
     program = (shutil.which(arguments[0]) or shutil.which(arguments[0], path=beside)) if arguments else None
     if program is None:
@@ -71,20 +73,20 @@ def wait_until_up(engine: Engine, process: "subprocess.Popen[bytes]", log: Path 
         if process.poll() is not None:
             raise UserError(
                 f"ended with exit code {process.returncode} before {engine.endpoint} answered{last_line(log)}",
-                "fix it and give the same command again",
+                "fix it and run the same command again",
                 key="engine.command",
             )
         if time.monotonic() > deadline:
             raise UserError(
                 f"started, but {engine.endpoint} does not answer after {START_LIMIT:g} seconds{last_line(log)}",
-                "check that it listens there",
+                "check that it listens at that address",
                 key="engine.command",
             )
         time.sleep(POLL)
 
 
 def answers(endpoint: str) -> bool:
-    """Whether a server is there and ready: it lists its models (or wants a key for that), or says that it is well."""
+    """Whether a server is there and ready: it lists its models (or wants a key for that), or reports its health."""
     parts = urlsplit(endpoint)
     for path in (parts.path + "/models", "/health"):
         url = urlunsplit(parts._replace(path=path))

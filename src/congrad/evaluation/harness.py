@@ -1,7 +1,7 @@
 """Tasks of lm-evaluation-harness (extra `eval`), run in process on a loaded model.
 
 The harness measures; what it says of every example is kept, so that intervals and deltas to M0 are paired as elsewhere.
-A metric that is no mean over examples (F1 over a corpus, say) has only the harness's own standard error: its interval
+A metric that is not a mean over examples (say F1 over a corpus) has only the harness's own standard error: its interval
 is normal, and its delta is taken as if the two models had been measured on different examples, which makes it too wide.
 """
 
@@ -25,7 +25,7 @@ from congrad.settings.evaluation import Harness
 from congrad.stage import RowLog, content_key
 from congrad.words import one_line, quote
 
-BOOTSTRAP = 1000  # draws of the harness's own, for metrics that are no means
+BOOTSTRAP = 1000  # draws of the harness's own, for metrics that are not means
 RATIOS: dict[str, Callable[[Any], Any]] = {  # per-example values are (log-likelihood, weight)
     "bits_per_byte": lambda nats: nats / math.log(2),
     "byte_perplexity": np.exp,
@@ -43,12 +43,12 @@ def run_harness(
     seed: int = 0,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, list[dict[str, Any]]]:
-    """What each of `settings.tasks` measures of a model; goes on with the tasks that are in the log at `path`.
+    """What each of `settings.tasks` measures of a model; continues from the tasks that are in the log at `path`.
 
     Args:
         load: gives the model, frozen, where there is anything left to measure.
         seed: of the choice of few-shot examples.
-        on_progress: told of how many tasks are done.
+        on_progress: called with how many tasks are done.
 
     Returns:
         By task, a measure per subtask and metric: `task`, `metric`, `value`, `error`, `higher_is_better`, and `values`,
@@ -150,7 +150,7 @@ def harness_figures(name: str, measures: Sequence[Mapping[str, Any]], *, seed: i
     """By metric: the mean over subtasks of what a model scored.
 
     Args:
-        name: of the model; models that cannot be compared example by example are drawn each by itself.
+        name: of the model; models that cannot be compared example by example are drawn separately.
     """
     by_metric: dict[str, list[Figure]] = {}
     for each in measures:

@@ -2,8 +2,8 @@
 
 A figure is sum(numerator) / sum(denominator) over examples (right ones of all, nats per byte). Its interval comes from
 the cluster bootstrap: the prompts are drawn with replacement, all examples of a prompt together, and the figure is
-computed anew from each draw (percentiles; Efron and Tibshirani 1993, ch. 13). Two models that are measured on the same
-examples with the same seed are drawn alike, so the difference of their draws is the paired bootstrap.
+computed again from each draw (percentiles; Efron and Tibshirani 1993, ch. 13). Two models that are measured on the same
+examples with the same seed have the same draws, so the difference of their draws is the paired bootstrap.
 
 With few examples a bootstrap knows too little: of five right answers out of five it draws nothing but right answers. A
 proportion of one language whose prompts all differ therefore gets Wilson's interval (1927), and a mean of such over
@@ -33,8 +33,8 @@ class Examples:
 
     Attributes:
         numerator_N, denominator_N: of the ratio; the denominator is 1 for a proportion.
-        cluster_N: equal for examples that are no independent evidence: those of one prompt.
-        is_proportion: whether every numerator lies between 0 and its denominator, 1.
+        cluster_N: equal for examples that are not independent evidence: those of one prompt.
+        is_proportion: whether every numerator is between 0 and its denominator, 1.
     """
 
     numerator_N: Floats
@@ -98,7 +98,7 @@ class Figure:
         return float(low), float(high)
 
     def __sub__(self, other: "Figure") -> "Figure":
-        """The difference; paired where both were drawn alike."""
+        """The difference; paired where both have the same draws."""
         value, draw_D = self.value - other.value, self.draw_D - other.draw_D
         if other.exact:
             return Figure(value, draw_D, self.count, self.proportions, self.exact)
@@ -114,7 +114,7 @@ def figure(examples: Examples, *, seed: int, name: str, draws: int) -> Figure:
 
     Args:
         seed: of all draws.
-        name: of the language or data set: figures of one name and equal clusters are drawn alike.
+        name: of the language or data set: figures of one name and equal clusters have the same draws.
     """
     if not len(examples):
         return Figure(math.nan, np.full(draws, np.nan), 0)
@@ -157,7 +157,7 @@ def normal(value: float, error: float, count: int, *, seed: int, name: str, draw
 
 
 def constant(value: float, count: int, draws: int) -> Figure:
-    """A value that no draw changes, of so many examples."""
+    """A value that no draw changes, of this many examples."""
     return Figure(value, np.full(draws, value), count, exact=True)
 
 

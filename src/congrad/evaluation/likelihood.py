@@ -36,12 +36,12 @@ def measure_items(
     max_length: int = 1024,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> list[ItemLogps]:
-    """Log-probabilities for every item; goes on with those that are in the log at `path`.
+    """Log-probabilities for every item; continues from those that are in the log at `path`.
 
     Args:
         load: gives the model, frozen, where there is anything left to compute.
         max_length: tokens of a window, or of prompt and choice.
-        on_progress: told of how many choices and windows are done, as a share of the items.
+        on_progress: called with how many choices and windows are done, as a share of the items.
     """
     parts: list[list[Triple]] = [
         windows(item.options[0], tokenizer, max_length)

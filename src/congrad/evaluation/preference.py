@@ -58,11 +58,11 @@ def measure_pairs(
     max_length: int = 1024,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> PairLogps:
-    """Log-probabilities of both sides of every pair; goes on with the rows that are in the log at `path`.
+    """Log-probabilities of both sides of every pair; continues from the rows that are in the log at `path`.
 
     Args:
         load: gives the model, frozen, where there is anything left to compute.
-        on_progress: told of how many pairs are done.
+        on_progress: called with how many pairs are done.
     """
     pairs = tokenise(preferences, tokenizer, chat=chat, max_length=max_length)
     usable = [position for position, reason in enumerate(pairs.reasons) if not reason]

@@ -204,9 +204,9 @@ def notes(settings: Evaluate, inputs: Inputs, found: Found, contents: Sequence[M
     in_means = {language for each in contents if each["part"] in MEANS_OF for language in each["languages"]}
     for key in ("seen", "unseen"):
         if missing := [language for language in getattr(settings, key) if language not in there]:
-            said.append(f"evaluate.{key} names {', '.join(missing)}, of which there is nothing to measure")
+            said.append(f"evaluate.{key} names {', '.join(missing)}, for which there is nothing to measure")
     if (settings.seen or settings.unseen) and (rest := sorted(in_means - {*settings.seen, *settings.unseen})):
-        said.append(f"{', '.join(rest)}: in no mean, as neither evaluate.seen nor evaluate.unseen names them")
+        said.append(f"{', '.join(rest)}: not in any mean, because neither evaluate.seen nor evaluate.unseen names them")
     if inputs.pairs is not None:
         lost = len(inputs.pairs) - int(scored_by_all(found.pairs).sum())
         if lost:
@@ -216,14 +216,14 @@ def notes(settings: Evaluate, inputs: Inputs, found: Found, contents: Sequence[M
     for part, words in MEANS_OF.items():
         if few := few_examples([each for each in contents if each["part"] == part]):
             said.append(
-                f"fewer than {MIN_EXAMPLES} {words} in {', '.join(few)}: their intervals of differences are too short"
+                f"fewer than {MIN_EXAMPLES} {words} in {', '.join(few)}: their intervals of differences are too narrow"
             )
     for (model, opponent), judged in found.judged.items():
         total = describe_contest(judged)
         if total["missing"]:
             said.append(
-                f"{model} against {opponent}: {total['missing']} of {total['prompts']} prompts are missing, as the "
-                "judge gave no verdict that could be read in both orders"
+                f"{model} against {opponent}: {total['missing']} of {total['prompts']} prompts are missing, "
+                "because the judge gave no readable verdict in one of the two orders"
             )
     return said
 

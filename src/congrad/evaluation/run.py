@@ -1,4 +1,4 @@
-"""The stage `evaluate`: every model of a run measured alike, in one table.
+"""The stage `evaluate`: every model of a run measured in the same way, in one table.
 
 parts/*.jsonl      what each model scored, example by example, appended as it comes
 outputs/*.json     answers to the win rate's prompts, as alpaca_eval reads them
@@ -73,7 +73,7 @@ def run_evaluate(
         settings: what is measured.
         output: the stage's directory.
         against: by name, other rows whose answers a row's are compared with too (`opponents`).
-        listener: told of examples, all models and parts together.
+        listener: notified of examples, all models and parts together.
 
     Raises:
         UserError: there is nothing to measure; whatever is wrong with data, models or endpoints.
@@ -83,7 +83,7 @@ def run_evaluate(
     settings.check()
     for name, others in (against or {}).items():
         for other in (name, *others):
-            assert other in models, f"{other} is none of the models"
+            assert other in models, f"{other} is not one of the models"
     inputs = read_inputs(settings)
     first = settle_stage(next(iter(models.values())), output, listener)
     models = {name: in_dtype_of(first, model) for name, model in models.items()}
@@ -124,7 +124,7 @@ def read_inputs(settings: Evaluate) -> Inputs:
 def decided(
     models: Mapping[str, Model], settings: Evaluate, inputs: Inputs, contests: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
-    """All that decides the result, without paths: what lies there counts."""
+    """All that decides the result, without paths: the content there counts."""
     content = asdict(settings)
     del content["pairs"], content["engine"]
     for task in content["tasks"]:

@@ -119,7 +119,7 @@ def number(content: Mapping[str, Any] | None, unit: Unit) -> Number | None:
 
 
 def means_of(content: Mapping[str, Any]) -> list[str]:
-    """The means that say something: of seen and of unseen languages, else of all where there are several."""
+    """The means that are worth showing: of seen and of unseen languages, else of all where there are several."""
     rows = content["rows"].values()
     kinds = [kind for kind in ("seen", "unseen") if any(row[kind]["value"] is not None for row in rows)]
     return kinds or ["mean"] * (len(content["languages"]) > 1)
@@ -135,7 +135,7 @@ def tax_cells(report: Mapping[str, Any]) -> dict[str, dict[str, Cell]]:
 
 
 def tax_table(report: Mapping[str, Any]) -> Table:
-    """The tax where there is nothing else to stand beside: rows are models."""
+    """The tax in a table of its own, where there is no other: rows are models."""
     tax = tax_cells(report)
     return Table(
         columns("model", *tax), [[name, *(cells[name] for cells in tax.values())] for name in report["models"]]
@@ -176,7 +176,7 @@ def harness_table(metrics: Sequence[Mapping[str, Any]], models: Sequence[str]) -
 
 
 def contest_table(contests: Sequence[Mapping[str, Any]]) -> Table:
-    """What belongs beside win rates: how far the judge can be trusted, and how long the answers are."""
+    """What to read with win rates: how far the judge can be trusted, and how long the answers are."""
     titles = ["prompts", "same answer", "missing", "unparsable", "ties", "position bias", "first place wins"]
     rows: list[list[Cell]] = []
     for each in contests:
@@ -195,12 +195,12 @@ def contest_table(contests: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def headline_of(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The metric that everything else stands below."""
+    """The metric that comes first."""
     return next((each for each in report["metrics"] if each["key"] == report["headline"]), None)
 
 
 def evaluation_markdown(report: Mapping[str, Any]) -> str:
-    """evaluation.md from what evaluation.json holds: the table, then one of every metric, then what stands beside."""
+    """evaluation.md from what evaluation.json holds: one table for all, one per metric, and the win rates."""
     models, metrics = report["models"], report["metrics"]
     percent = f"{report['confidence']:.0%}"
     lines = ["# Evaluation", ""]
@@ -212,8 +212,8 @@ def evaluation_markdown(report: Mapping[str, Any]) -> str:
         lines += ["## Alignment tax", "", to_markdown(tax_table(report))]
     lines += [
         f"Shares are in percent, with {percent} intervals; below each, its difference from "
-        f"{escape(report['initial'])} on the same examples, in points. Bold: the interval of the difference leaves "
-        "zero out. Means weigh languages alike.",
+        f"{escape(report['initial'])} on the same examples, in points. Bold: the interval of the difference "
+        "excludes zero. Means weigh all languages equally.",
         "",
     ]
     lines += [f"- {escape(note, width=None)}" for note in report["notes"]] + [""] * bool(report["notes"])
@@ -227,7 +227,7 @@ def evaluation_markdown(report: Mapping[str, Any]) -> str:
             if part == "win-rate":
                 lines += [to_markdown(contest_table(report["contests"]))]
     if not any(each["part"] == "win-rate" and each is not main for each in metrics) and report["contests"]:
-        lines += ["## Beside the win rates", "", to_markdown(contest_table(report["contests"]))]
+        lines += ["## Details of the win rates", "", to_markdown(contest_table(report["contests"]))]
     harness = [each for each in metrics if each["part"] == "lm-eval"]
     if harness:
         lines += ["## lm-evaluation-harness", "", to_markdown(harness_table(harness, models))]

@@ -54,7 +54,7 @@ class Item:
     Attributes:
         key: made of its place and content.
         where: file and line.
-        prompt: what the model goes on with; empty for a text.
+        prompt: what the model continues; empty for a text.
         options: the text, or the choices with the space before them.
         answer: position of the right choice, or the right answer; None for a text.
     """
@@ -71,7 +71,7 @@ def load_task(task: LocalTask) -> list[Item]:
     """The items of a task, in the order of files and lines.
 
     Raises:
-        UserError: no file, or a row that is none of the task's, by file, line and column.
+        UserError: no file, or a row that does not fit the task, by file, line and column.
     """
     items: list[Item] = []
     taken: Counter[str] = Counter()
@@ -95,7 +95,7 @@ def files_of(task: LocalTask) -> list[Path]:
     else:
         files = [path] if path.is_file() else sorted(map(Path, glob.glob(task.path)))
     if not files:
-        raise UserError(f"no JSON Lines there for the task {task.name}", "check the path", at=task.path)
+        raise UserError(f"no JSON Lines file for the task {task.name}", "check the path", at=task.path)
     return files
 
 
@@ -148,7 +148,7 @@ def xcopa(row: Mapping[str, Any], language: str, where: Spot) -> tuple[str, tupl
     """Premise without its full stop, a connector, and the choices with a small first letter."""
     if language not in CONNECTORS:
         raise UserError(
-            f"the layout xcopa knows no connectors for {quote(language)}, only for {', '.join(CONNECTORS)}",
+            f"the layout xcopa has no connectors for {quote(language)}, only for {', '.join(CONNECTORS)}",
             "write the task with kind, prompt and choices",
             at=where,
         )
@@ -191,8 +191,8 @@ def text_of(row: Mapping[str, Any], column: str, where: Spot) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value.strip():
-        told = "there is none" if value is None else f"it holds {quote(value)}"
-        raise UserError(f"must hold text, and {told}", at=where, column=column)
+        found = "is null or missing" if value is None else f"holds {quote(value)}"
+        raise UserError(f"must hold text, but {found}", at=where, column=column)
     return value
 
 

@@ -35,12 +35,14 @@ def read_template(path: str | None) -> str:
         if f"{{{name}}}" not in template:
             raise UserError(
                 f"has no {{{name}}}",
-                "write {prompt}, {first} and {second} where the request and the two answers are to stand",
+                "write {prompt}, {first} and {second} where the request and the two answers go",
                 key=TEMPLATE,
                 value=path,
             )
     if not re.search(r"verdict\s*[:=]", template, re.IGNORECASE):
-        raise UserError("asks for no line like 'Verdict: A', which is what is read", "add it", key=TEMPLATE, value=path)
+        raise UserError(
+            "does not ask for a line like 'Verdict: A', which is what is read", "add it", key=TEMPLATE, value=path
+        )
     return template
 
 

@@ -1,7 +1,7 @@
 """Win rates: a judge reads a model's answer and an opponent's to the same prompt, twice, each standing first once.
 
 A win counts 1, a tie 1/2, a loss 0; a prompt's value is the mean of its two orders. A judgement that cannot be parsed
-is missing data: its prompt counts in no rate, since with one order left the judge's liking for a place would count as
+is missing data: its prompt counts in no rate, since with one order left the judge's position bias would count as
 the model's merit. Answers that are the same tie without a judge. Beside every rate: how many prompts are missing, how
 often the verdict followed the place and not the answer, and the answers' mean lengths, as judges like long answers.
 """
@@ -77,7 +77,7 @@ def answer_prompts(
     path: Path,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> list[Answer]:
-    """The model's answer to every prompt; goes on with those that are in the log at `path`.
+    """The model's answer to every prompt; continues from those that are in the log at `path`.
 
     Raises:
         UserError: the model needs a chat template that it has not, or the engine cannot answer.
@@ -112,7 +112,7 @@ def judge_answers(
     path: Path,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> dict[tuple[str, str], list[Judged]]:
-    """Verdicts on every contest and prompt, in both orders; goes on with those that are in the log at `path`.
+    """Verdicts on every contest and prompt, in both orders; continues from those that are in the log at `path`.
 
     Args:
         engine: gives the judge's engine, where any verdict is missing.
@@ -180,7 +180,7 @@ def win_examples(judged: Sequence[Judged], *, reverse: bool = False) -> dict[str
 
 
 def describe_contest(judged: Sequence[Judged]) -> dict[str, Any]:
-    """What belongs beside a win rate: counts, bias by place, and mean lengths of the two sides' answers."""
+    """What to read with a win rate: counts, position bias, and mean lengths of the two sides' answers."""
     asked = [each for each in judged if each.texts != (None, None)]
     verdicts = [verdict for each in asked for verdict in each.verdicts]
     both = [each for each in asked if each.value is not None]

@@ -115,18 +115,18 @@ def _conflicts(run: Run) -> str:
         parts.append(f"Language pairs that conflict: {escape(conflicts, width=None)}.\n")
     if compared.too_few:
         parts.append(
-            f"A conflict can be told from noise where both languages have {compared.min_pairs} pairs or more.\n"
+            f"Conflict and noise can be distinguished where both languages have {compared.min_pairs} pairs or more.\n"
         )
     return "\n".join(parts)
 
 
 def _settings(run: Run) -> str:
-    """Every setting that is not a place on somebody's machine, and the versions."""
+    """Every setting that is not a path on a machine, and the versions."""
     rows: list[list[Cell]] = []
     for part, settings in run.settings.items():
         for name, value in settings.items() if isinstance(settings, dict) else ():
             if name != "device" and value is not None:
-                # A path tells of its machine; a hub id holds one slash and is no absolute path.
+                # A path shows its machine; a hub id holds one slash and is not an absolute path.
                 text = PurePath(value).name if isinstance(value, str) and _is_path(value) else str(value)
                 rows.append([f"{part}.{name}", text])
     rows.append(["data fingerprint", str(run.manifest.get("data_fingerprint"))])

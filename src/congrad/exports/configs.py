@@ -57,7 +57,9 @@ def _loss_options(setup: Setup, known: dict[str, dict[str, Any]]) -> tuple[dict[
     """The trainer's options for the loss that was scored, and comments where it has no such loss."""
     if setup.loss in known:
         return known[setup.loss], []
-    remark = "congrad train has it" if setup.loss == "lp-dpo" else "filter with a loss that it has, or train elsewhere"
+    remark = (
+        "train with `congrad train`" if setup.loss == "lp-dpo" else "filter with a loss that it has, or train elsewhere"
+    )
     return known["dpo"], [f"The pairs were scored with the loss {setup.loss}, which this trainer lacks: {remark}."]
 
 

@@ -64,7 +64,7 @@ def export_run(
 
 
 def stale_exports(run: Path) -> list[Path]:
-    """Exports beside a run's files that were made of another selection than the one that lies there now."""
+    """Exports beside a run's files that were made from another selection than the present one."""
     exports = [run / format for format in LAYOUTS if is_finished(run / format, EXPORT)]
     if not exports:
         return []
@@ -81,5 +81,5 @@ def _write_pairs(path: Path, format: str, run: Run) -> tuple[int, bool]:
             conversational = pair.conversational
             file.write(json_line(LAYOUTS[format](pair)))
     if num_pairs == 0:
-        raise UserError(f"{run.directory / KEPT} holds no pair", "filter with a greater selection.keep")
+        raise UserError(f"{run.directory / KEPT} holds no pairs", "raise selection.keep and filter again")
     return num_pairs, conversational

@@ -22,7 +22,7 @@ def push(directory: Path, repository: str, *, public: bool = False, api: Any = N
     Args:
         directory: what `export_run` wrote.
         repository: `user/name`.
-        public: let everybody read it. Without, a repository that is public already is refused.
+        public: make it public. Without, a repository that is public already is refused.
         api: a `huggingface_hub.HfApi`; None for one of the user's own settings.
 
     Raises:
@@ -34,18 +34,20 @@ def push(directory: Path, repository: str, *, public: bool = False, api: Any = N
 
     assert is_finished(directory, EXPORT), "only a whole export is pushed"
     if REPOSITORY.fullmatch(repository) is None:
-        raise UserError(f"--push-to-hub {repository!r}: no name of a repository", "write USER/NAME")
+        raise UserError(f"--push-to-hub {repository!r}: not the name of a repository", "write USER/NAME")
     api = api or HfApi()
     try:
         url = api.create_repo(repository, repo_type="dataset", private=not public, exist_ok=True)
         name = url.repo_id
         found = api.repo_info(name, repo_type="dataset")
         if not public and not found.private:
-            raise UserError(f"--push-to-hub {name}: is there and public", "add --public, or choose another name")
+            raise UserError(
+                f"--push-to-hub {name}: exists already and is public", "add --public, or choose another name"
+            )
         files = set(api.list_repo_files(name, repo_type="dataset"))
         if files - OWN_FILES and EXPORT.last not in files:
             raise UserError(
-                f"--push-to-hub {name}: holds other files and no export of congrad's", "choose another name"
+                f"--push-to-hub {name}: holds files that are not an export of congrad", "choose another name"
             )
         api.upload_folder(
             folder_path=directory,
@@ -57,11 +59,12 @@ def push(directory: Path, repository: str, *, public: bool = False, api: Any = N
         )
     except (HfHubHTTPError, HFValidationError) as error:
         raise UserError(
-            f"--push-to-hub {repository}: the hub refuses ({one_line(error)})", "see `hf auth login` and the name"
+            f"--push-to-hub {repository}: the hub refuses ({one_line(error)})",
+            "run `hf auth login`, and check the name",
         ) from error
     except (OfflineModeIsEnabled, LocalTokenNotFoundError, OSError) as error:
         raise UserError(
-            f"--push-to-hub {repository}: the hub cannot be asked ({one_line(error)})",
-            f"the export lies in {directory}",
+            f"--push-to-hub {repository}: the hub cannot be reached ({one_line(error)})",
+            f"the export is in {directory}",
         ) from error
     return str(url)

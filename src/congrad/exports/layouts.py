@@ -19,7 +19,7 @@ from congrad.preferences.render import Message
 from congrad.words import quote
 
 Row = dict[str, Any]
-ANOTHER = "or use --format trl, which holds all that was scored"
+ANOTHER = "or use --format trl, which holds everything that was scored"
 TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
 AXOLOTL_DUMMY = "[[dummy_message]]"
 
@@ -62,9 +62,9 @@ def axolotl(pair: KeptPair) -> Row:
         text = message["content"]
         # It renders a response after a dummy turn and cuts where the text is first found; most templates strip it.
         if text != text.strip() or text in AXOLOTL_DUMMY:
-            reason = "begins or ends with white space" if text != text.strip() else "is found in its dummy turn"
+            reason = "begins or ends with white space" if text != text.strip() else "is part of its dummy turn"
             raise UserError(
-                f"column {side!r}: {quote(text)} {reason}, where axolotl cannot cut it out again",
+                f"column {side!r}: {quote(text)} {reason}, so axolotl cannot find it in the rendered text",
                 f"change the text, {ANOTHER}",
                 at=pair.place,
             )
@@ -100,7 +100,7 @@ def _refuse_template_columns(pair: KeptPair, trainer: str) -> None:
     for column in TEMPLATE_COLUMNS:
         if pair.conversational and pair.row.get(column):
             raise UserError(
-                f"column {column!r} was part of what was scored, and {trainer} does not read it as such",
+                f"column {column!r} was part of the scored text, but {trainer} does not use it",
                 f"remove the column and filter again, {ANOTHER}",
                 at=pair.place,
             )
@@ -121,15 +121,15 @@ def _single_responses(pair: KeptPair, trainer: str) -> tuple[list[Message], Mess
             if more or message["role"] not in ("system", "user", "assistant"):
                 what = f"the key {quote(more[0])}" if more else f"the role {quote(message['role'])}"
                 raise UserError(
-                    f"column {side!r}: a message has {what}, which {trainer}'s preference layout does not hold",
+                    f"column {side!r}: a message has {what}, which {trainer}'s preference layout does not support",
                     f"remove it, {ANOTHER}",
                     at=pair.place,
                 )
     for side, messages in (("chosen", pair.chosen), ("rejected", pair.rejected)):
         if len(messages) != 1 or messages[0]["role"] != "assistant":
             raise UserError(
-                f"column {side!r} holds {len(messages)} messages, the first by "
-                f"{quote(messages[0]['role'])}, and {trainer} takes one message of the assistant",
+                f"column {side!r} holds {len(messages)} messages, the first from "
+                f"{quote(messages[0]['role'])}, but {trainer} takes one message from the assistant",
                 f"split it, {ANOTHER}",
                 at=pair.place,
             )
@@ -144,8 +144,8 @@ def _check_turns(pair: KeptPair, prompt: list[Message], trainer: str) -> None:
         turns = turns[1:]
     if len(turns) % 2 == 0 or turns != (["user", "assistant"] * len(turns))[: len(turns)]:
         raise UserError(
-            f"column 'prompt': the turns are {', '.join(turns) or 'none'}, and {trainer} takes "
-            "user and assistant in turn, the user first and last",
+            f"column 'prompt': the turns are {', '.join(turns) or 'none'}, but {trainer} takes "
+            "user and assistant in turn, starting and ending with the user",
             f"change the row, {ANOTHER}",
             at=pair.place,
         )

@@ -93,9 +93,7 @@ class Baseline:
         if self.reward is not None and self.method != "reward-margin":
             raise UserError(f"the baseline {self.method} has no reward", "leave it out")
         if self.selection.keep is None:
-            raise UserError(
-                f"the baseline {self.method} has no scores to compare with a minimum", "give a share to keep"
-            )
+            raise UserError(f"the baseline {self.method} has no scores to compare with a minimum", "set selection.keep")
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def filter_baseline(
             index has.
         index: a gradient index of the same pairs, model and reference, whose log-probabilities are taken instead of a
             pass over the model.
-        listener: told of pairs of that pass.
+        listener: notified of pairs of that pass.
 
     Returns:
         What a person should know, a line each.
@@ -211,13 +209,15 @@ def resolve(baseline: Baseline, preferences: Preferences, *, has_reference: bool
         return baseline, []
     there = [column for column in JUDGED if column in preferences.dataset.column_names]
     if len(there) == 1:
-        raise UserError(f"the pairs have a column {there[0]} but not both of {', '.join(JUDGED)}", "add or remove one")
+        raise UserError(
+            f"the pairs have a column {there[0]} but not both of {', '.join(JUDGED)}", "add the other, or remove it"
+        )
     if baseline.reward == "judge" and not there:
         raise UserError(f"the pairs have no columns {', '.join(JUDGED)}", "add them, or choose the reward likelihood")
     if baseline.reward == "implicit" and not has_reference:
         raise UserError(
             "the implicit reward is zero for every pair where the policy is its own reference",
-            "name a --reference, or choose the reward likelihood",
+            "set model.reference, or choose the reward likelihood",
         )
     if baseline.reward is not None:
         return baseline, []
@@ -226,7 +226,7 @@ def resolve(baseline: Baseline, preferences: Preferences, *, has_reference: bool
         "implicit": "DPO's implicit reward, the log-ratio of policy and reference",
         "likelihood": "the mean log-probability per token (SimPO's reward)",
     }
-    said = [] if there else [f"reward-margin: the pairs carry no judge's scores, so the reward is {named[reward]}"]
+    said = [] if there else [f"reward-margin: the pairs have no judge's scores, so the reward is {named[reward]}"]
     return replace(baseline, reward=reward), said
 
 
@@ -238,7 +238,7 @@ def of_index(index: GradientIndex) -> LogProbabilities:
 def by_pass(
     model: Model, pairs: TokenisedPairs, usable: list[int], output: Path, listener: Listener
 ) -> LogProbabilities:
-    """Runs the policy, and the reference where there is one, over the pairs; goes on where an earlier pass stopped."""
+    """Runs the policy, and the reference if there is one, over the pairs; continues where an earlier pass stopped."""
     from congrad.models.load import loaded
 
     wanted, reference = triples(pairs, usable), reference_of(model)
@@ -284,7 +284,7 @@ def judge_margins(preferences: Preferences) -> Floats:
     """chosen_score - rejected_score of every row; NaN where one of them is null.
 
     Raises:
-        UserError: a score is no number.
+        UserError: a score is not a number.
     """
     chosen, rejected = (preferences.dataset[column] for column in JUDGED)
     margins_N = np.full(len(preferences), np.nan)

@@ -1,4 +1,4 @@
-"""How the languages agree, as languages.json says it: what the terminal, the report and the data card print.
+"""How the languages agree, as languages.json holds it: what the terminal, the report and the data card print.
 
 Shapes: L languages.
 """
@@ -38,14 +38,14 @@ class Comparison:
 
     @property
     def too_few(self) -> list[tuple[str, int]]:
-        """The languages with too few pairs to tell a conflict from noise, with their pairs."""
+        """The languages with too few pairs to distinguish a conflict from noise, with their pairs."""
         counts = zip(self.languages, self.num_pairs_L.tolist(), strict=True)
         return [(name, count) for name, count in counts if count < self.min_pairs]
 
 
 @dataclass(frozen=True)
 class LanguagePair:
-    """Two languages and what is known of their gradients; NaN where nothing is, and no word on a conflict."""
+    """Two languages and what is known of their gradients; NaN, and None for a conflict, where nothing is."""
 
     first: str
     second: str

@@ -26,7 +26,7 @@ MUCH_OUTSIDE = 0.1
 
 @dataclass(frozen=True)
 class FilterResult:
-    """What a run found; the files say the same."""
+    """What a run found, as in its files."""
 
     output: Path
     scored: ScoredRows
@@ -68,7 +68,7 @@ def conclude(
     listener.on_stage("writing the pairs")
     own = index.directory.resolve() == (output / "index").resolve()
     source = Path(config.input.source)
-    if source.exists():  # the run can then be filtered anew from any directory
+    if source.exists():  # the run can then be re-filtered from any directory
         config = replace(config, input=replace(config.input, source=str(source.resolve())))
     manifest = {
         "congrad": 1,
@@ -97,6 +97,6 @@ def outside_the_space(plan: Mapping[str, Any]) -> list[str]:
     if share < MUCH_OUTSIDE:
         return []
     return [
-        f"{share:.0%} of the weights in the decoder blocks are outside the gradient space: they are in no linear layer "
-        "and no experts that congrad knows, and the scores know the others only"
+        f"{share:.0%} of the weights in the decoder blocks are outside the gradient space, because they are in "
+        "neither linear layers nor experts that congrad knows; the scores use the other weights only"
     ]

@@ -61,7 +61,7 @@ class Estimate:
         sure = f"between {human_time(self.low)} and {human_time(self.high)}"
         if not self.whole:
             tokens = f"{self.measured_tokens} tokens" if self.measured_tokens else "single matrix products"
-            sure += f": measured on {tokens}, since a whole pack would take too long"
+            sure += f": measured on {tokens}, because a whole pack would take too long"
         at_least = "" if self.whole else "at least "
         return (
             f"{self.num_pairs:,} pairs, {self.num_tokens:,} tokens: about {human_time(self.seconds)} ({sure}), "
@@ -133,7 +133,7 @@ def tokens_of(some: Sequence[Triple]) -> tuple[int, int]:
 
 
 def seconds_of_products(model: "PreTrainedModel") -> Callable[[int, int], float]:
-    """A function that tells the seconds of the matrix products of so many packed and predicted tokens.
+    """A function that gives the seconds of the matrix products of that many packed and predicted tokens.
 
     Each goes through every weight twice: forward, and for the gradient of the input.
     """
@@ -211,7 +211,7 @@ def scaled(
         middle = sum(rates) / len(rates)
         return middle * num_tokens, min(rates) * (1 - NOISE) * num_tokens, max(rates) * (1 + NOISE) * num_tokens
     (tokens, seconds), high = points[-1], rates[-1] * num_tokens
-    if len(points) == 1:  # nobody knows how much of it is fixed: somewhere between
+    if len(points) == 1:  # how much of it is fixed is not known: it is somewhere between
         low = min(floor, high)
         return (low * high) ** 0.5, low * (1 - NOISE), high * (1 + NOISE)
     before, seconds_before = points[-2]

@@ -1,6 +1,6 @@
 """How far the compressed scores can be trusted, measured on the run's own pairs and with no further pass.
 
-Folding a p x p sketch once more, with signs +, + or -, - on its two sides, gives two sketches of half the size. Their
+Folding a p x p sketch again, with signs +, + or -, - on its two sides, gives two sketches of half the size. Their
 inner products are the whole sketch's, plus and minus the same error; that error has the variance of the whole sketch's
 own where gradients are of low rank, and twice that where they are not. Where scores from the two rank alike (Spearman
 r), compression adds little: the variance of its noise is at most (1 - r) / (2 r) of the scores' own, so the whole ranks
@@ -38,7 +38,7 @@ def spearman(first: torch.Tensor, second: torch.Tensor) -> float:
 def estimate_fidelity(index: GradientIndex, loss: Loss, consensus: Consensus) -> dict[str, float | int | None]:
     """Rank agreement of scores from two foldings of the sketches to half their size, and what it says of the whole.
 
-    `estimated_spearman` is None where the size is odd or below 2, or there are too few pairs to tell.
+    `estimated_spearman` is None where the size is odd or below 2, or there are too few pairs to estimate it.
     """
     size = int(index.plan["settings"]["projection_size"])
     nothing: dict[str, float | int | None] = {"pairs": 0, "half_size_spearman": None, "estimated_spearman": None}

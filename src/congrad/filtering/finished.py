@@ -57,7 +57,7 @@ class Run:
         try:
             return read_comparison(read_json(path))
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error})", f"filter {self.directory} once more") from error
+            raise UserError(f"{path} cannot be read ({error})", f"filter {self.directory} again") from error
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,15 @@ class ScoredRun(Run):
 
 def open_run(directory: Path) -> Run:
     """Raises:
-    UserError: there is no finished run here.
+    UserError: this is not a finished run.
     """
     if not (directory / "manifest.json").is_file():
         if is_run(directory):
-            raise UserError(f"{directory} is an unfinished run: give the command that began it once more")
+            raise UserError(f"{directory} is an unfinished run", "run the command that began it again")
         raise UserError(f"{directory} is not a run of congrad", "name the directory of a finished run")
     manifest = read_json(directory / "manifest.json")
     if "congrad" not in manifest or not (directory / KEPT).is_file():
-        raise UserError(f"{directory} is not a run of congrad's filter", f"name the directory that holds its {KEPT}")
+        raise UserError(f"{directory} is not a run of congrad filter", f"name the directory that holds its {KEPT}")
     return Run(directory, manifest)
 
 
@@ -122,7 +122,7 @@ def stored_config(run: Path) -> tuple[FilterConfig, Path, dict[str, Any]]:
 
 
 def read_input(stored: dict[str, Any]) -> Input:
-    """The section `input` of a manifest; before 0.2 the language column lay beside the other keys."""
+    """The section `input` of a manifest; before 0.2 the language column was one of the other keys."""
     stored = dict(stored)
     column = stored.pop("language_column", None)
     return Input(**stored) if column is None else Input(**stored, columns=Columns(column))
@@ -141,9 +141,7 @@ def read_run(directory: Path) -> ScoredRun:
         return _scored(run, compared, pq.read_table(path))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path} or languages.json cannot be read ({reason})", f"filter {directory} once more"
-        ) from error
+        raise UserError(f"{path} or languages.json cannot be read ({reason})", f"filter {directory} again") from error
 
 
 def _scored(run: Run, compared: Comparison, table: pa.Table) -> ScoredRun:
@@ -189,11 +187,13 @@ def rows_at(run: ScoredRun, positions: Sequence[int]) -> list[dict[str, Any]]:
             score = np.float32(np.nan if row.get(SCORE_COLUMN) is None else row[SCORE_COLUMN])
             if not np.array_equal(score, run.score_N[wanted[number]], equal_nan=True):
                 raise UserError(
-                    "not the row of scores.parquet", f"filter {run.directory} once more", at=f"{path}:{number + 1}"
+                    "does not match its row of scores.parquet",
+                    f"filter {run.directory} again",
+                    at=f"{path}:{number + 1}",
                 )
             found[wanted[number]] = row
     if len(found) < len(positions):
-        raise UserError("kept.jsonl or dropped.jsonl lacks rows", "filter it once more", at=run.directory)
+        raise UserError("kept.jsonl and dropped.jsonl do not hold all rows", "filter it again", at=run.directory)
     return [found[int(position)] for position in positions]
 
 
@@ -207,4 +207,4 @@ def _lines(path: Path, wanted: dict[int, int]) -> Iterator[tuple[int, dict[str, 
                         raise ValueError("not a JSON object")
                     yield number, without_nan(row)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error})", f"filter {path.parent} once more") from error
+        raise UserError(f"{path} cannot be read ({error})", f"filter {path.parent} again") from error

@@ -117,5 +117,5 @@ def check_pairs(pairs: TokenisedPairs) -> None:
     if all(pairs.reasons):
         reasons = ", ".join(f"{count} x {reason}" for reason, count in Counter(pairs.reasons).most_common())
         raise UserError(
-            f"none of the {len(pairs)} pairs can be scored ({reasons})", "see input.max_length and the data"
+            f"none of the {len(pairs)} pairs can be scored ({reasons})", "check input.max_length and the data"
         )

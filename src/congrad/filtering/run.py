@@ -34,11 +34,11 @@ def filter_preferences(
     settled: bool = False,
     listener: Listener = SILENT,
 ) -> "FilterResult | None":
-    """Builds the gradient index of a dataset (or goes on with it), scores, selects and writes the run.
+    """Builds the gradient index of a dataset (or continues it), scores, selects and writes the run.
 
     Args:
         dry_run: stop at the estimate, and write nothing.
-        settled: the dtype is that of a whole loop, chosen and said before.
+        settled: the dtype is that of a whole loop, chosen and shown before.
         listener: hears of every stage and count.
 
     Returns:
@@ -98,7 +98,7 @@ def refilter(
     if target.resolve() != run.resolve():
         check_can_be_made(target, RUN)
         if (target / "index").exists():
-            raise UserError(f"{target} is a run with an index of its own", "choose another output directory")
+            raise UserError(f"{target} is another run, with an index of its own", "choose another output directory")
     preferences = read_preferences(config.input, listener)
     if preferences.fingerprint != old["data_fingerprint"]:
         raise UserError(

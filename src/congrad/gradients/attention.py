@@ -92,7 +92,7 @@ def spread(x_GRTD: torch.Tensor, block: Block, multiple: int, scale: float = 1.0
 
 def hide(scores_GRQK: torch.Tensor, block: Block, window: int | None) -> None:
     """Sets the scores of later keys, of keys out of the sliding window, and of padding to -inf in place. A block's last
-    keys are its queries' own positions; the padding's own queries see all keys, and nobody looks at them."""
+    keys are its queries' own positions; the padding's own queries see all keys, and their output is not read."""
     num_queries, num_keys = block.num_queries, block.num_keys
     scores_GRQK[..., num_keys:] = float("-inf")
     scores_GRQK = scores_GRQK[..., :num_queries, :num_keys]

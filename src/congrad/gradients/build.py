@@ -209,7 +209,7 @@ def build_index(
     barrier: Callable[[], None] = lambda: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> GradientIndex:
-    """Sketches every usable pair's gradient into `directory`; goes on where an interrupted call stopped.
+    """Sketches every usable pair's gradient into `directory`; continues where an interrupted call stopped.
 
     What is sketched is the unscaled difference grad log pi(y_w) - grad log pi(y_l): every loss on these
     log-probabilities is a reweighting of it.

@@ -83,7 +83,7 @@ class ExpertSketch:
 
 
 class ExpertsForward:
-    """The forward of a module of experts that tells `on_read` of both parameters, for as long as it is in its place.
+    """The forward of a module of experts that calls `on_read` for both parameters, for as long as it is in its place.
 
     Args:
         on_read: takes the sketched inputs (T x p), the output whose gradient belongs to them, and how that gradient is

@@ -8,7 +8,7 @@
 
 A sketch is stored as float16 of unit root mean square beside its float32 scale, so that no gradient over- or
 underflows. Rows that cannot be scored have a reason in pairs.parquet and no sketch; the others are stored in input
-order, whoever wrote them and however often that was interrupted.
+order, whichever process wrote them and however often it was interrupted.
 
 Shapes: P pairs of the index, D dims of a sketch.
 """
@@ -67,7 +67,7 @@ class GradientIndex:
     """A finished index, and as such the matrix of its unit sketches (float16, P x D), read from disk by slices of rows.
 
     Attributes:
-        directory: where it lies.
+        directory: where it is.
         plan: the content of plan.json.
         pairs: one row per input row, in input order.
         positions_P: the position in `pairs` of each sketched pair, ascending.
@@ -122,7 +122,7 @@ def read_plan(directory: Path, formats: tuple[int, ...] = (FORMAT,)) -> dict[str
     """The plan of an index that was begun here, or None.
 
     Args:
-        formats: that will do. To go on with an index it must be the newest.
+        formats: those that can be read. To continue an index it must be the newest.
 
     Raises:
         UserError: plan.json is damaged, or of another format.
@@ -136,7 +136,7 @@ def read_plan(directory: Path, formats: tuple[int, ...] = (FORMAT,)) -> dict[str
         raise UserError(f"not JSON ({error})", f"delete {directory} and build the index again", at=path) from error
     if plan.get("format") not in formats:
         raise UserError(
-            f"the index is of format {plan.get('format')} and this version writes format {FORMAT}",
+            f"the index has format {plan.get('format')}, and this version reads format {FORMAT}",
             "filter the data again with a new output directory",
             at=path,
         )

@@ -36,7 +36,7 @@ def logged_logps(
     rows: Callable[[int, float, float], Iterable[Row]],
     on_progress: Callable[[int], None] = lambda num_rows: None,
 ) -> dict[str, Row]:
-    """The log of rows at `path`, by key, with the log-probabilities of all triples; goes on with those that are there.
+    """The log of rows at `path`, by key, with the log-probabilities of all triples; continues from those in it.
 
     Args:
         load: gives the model, frozen, where anything is left to compute.

@@ -1,4 +1,4 @@
-"""What the allocators and the kernel caches below PyTorch need to be told.
+"""What the allocators and the kernel caches below PyTorch need to be set to.
 
 Every pack frees what it allocated, a few hundred megabytes in pieces of a few. By default glibc returns them to the
 kernel, which clears every page again for the next pack: 5% of the time of a bfloat16 pass on two cores.

@@ -22,7 +22,7 @@ IntArray = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Segment:
-    """Where one pair lies in the pack: trunk [start, fork), chosen [fork, turn), rejected [turn, end)."""
+    """Where one pair is in the pack: trunk [start, fork), chosen [fork, turn), rejected [turn, end)."""
 
     start: int
     fork: int

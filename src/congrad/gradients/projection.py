@@ -59,7 +59,7 @@ class CountSketch:
         return rotated_TRp.sum(1)
 
     def matrix(self) -> torch.Tensor:
-        """The matrix P^T that the sketch multiplies by, N x p: for tests and for whoever wants to see it."""
+        """The matrix P^T that the sketch multiplies by, N x p: for tests and for a look at it."""
         return self.by_adding(torch.eye(len(self.sign_N), device=self.sign_N.device))
 
 

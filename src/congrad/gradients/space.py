@@ -117,7 +117,7 @@ def expert_space(model: PreTrainedModel, layers: str | None = None) -> list[Expe
 
 
 def count_weights(model: PreTrainedModel, space: list[SpaceLayer], experts: list[Experts]) -> tuple[int, int]:
-    """How many numbers the space has, and how many more are in matrices of its decoder blocks that are no part of it.
+    """How many numbers the space has, and how many more are in matrices of its decoder blocks that are not part of it.
 
     The latter is 0 with a LoRA adapter, whose matrices are all that is trained.
     """

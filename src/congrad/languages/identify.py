@@ -1,7 +1,7 @@
-"""Language identity: is an answer in the language that its prompt's row names? Told by lingua, where it can be told.
+"""Language identity: is an answer in the language that its prompt's row names? Lingua decides, where it can.
 
-Only what is beyond doubt is called off target. An answer too short to tell, a language that lingua does not know, and
-a doubtful case are none of them wrong.
+Only what is beyond doubt is called off target. An answer that is too short, a language that lingua does not
+know, and a doubtful case do not count as wrong.
 """
 
 import re
@@ -20,7 +20,7 @@ from congrad.languages.tags import languages_of, parse
 if TYPE_CHECKING:
     from lingua import Language
 
-# What models answer in although nobody asked for it, beside the languages of the prompts themselves.
+# What models answer in unasked, besides the languages of the prompts themselves.
 COMMON = ("ar", "de", "en", "es", "fr", "hi", "id", "it", "ja", "ko", "pt", "ru", "zh")
 SCRIPTS = {"Latn": "latin", "Cyrl": "cyrillic", "Arab": "arabic", "Deva": "devanagari"}
 
@@ -41,7 +41,7 @@ class Identified:
 
     Attributes:
         detected: the language it is in, or most probably in, as a BCP 47 tag; None where that is in doubt.
-        off_target: it is in another language than its row names; None: that cannot be told.
+        off_target: it is in another language than its row names; None: that is not known.
     """
 
     detected: str | None
@@ -58,7 +58,7 @@ def known() -> "dict[str, Language]":
     try:
         from lingua import Language
     except ImportError as error:
-        raise UserError("telling an answer's language needs lingua: pip install 'congrad[loop]'") from error
+        raise UserError("identifying an answer's language needs lingua: pip install 'congrad[loop]'") from error
     return {str(Tag.get(each.iso_code_639_1.name).language): each for each in Language.all()}
 
 
@@ -91,7 +91,7 @@ def identify_languages(
     Args:
         texts: answers.
         languages: of each, as the data set writes it.
-        on_progress: told how many are done.
+        on_progress: called with how many are done.
 
     Raises:
         UserError: lingua is not installed.
@@ -106,7 +106,7 @@ def identify_languages(
 
 
 def _shares(texts: Sequence[str], choices: set[str]) -> Iterator[dict[str, float]]:
-    """Lingua's confidence in each language, by tag; empty for texts too short to tell."""
+    """Lingua's confidence in each language, by tag; empty for texts that are too short."""
     from lingua import LanguageDetectorBuilder
 
     tags = {known()[tag]: tag for tag in choices}
@@ -126,7 +126,7 @@ def decide(shares: dict[str, float], wanted: frozenset[str]) -> Identified:
     """What is known of an answer's language.
 
     Args:
-        shares: lingua's confidence by tag, which sums to 1; empty or all 0 where it cannot tell.
+        shares: lingua's confidence by tag, which sums to 1; empty or all 0 where it cannot decide.
         wanted: tags of the languages that the answer may be in; none are known where it is empty.
     """
     top = max(shares, key=lambda tag: shares[tag], default=None)

@@ -1,7 +1,7 @@
 """What a data set's name of a language means, as BCP 47 tags.
 
-Languages of one ISO 639-3 macrolanguage that are hardly told apart in writing (Bosnian, Croatian, Serbian; Bokmål,
-Nynorsk; Indonesian, Malay) count as one; Chinese is one in all its scripts.
+Languages of one ISO 639-3 macrolanguage that can hardly be distinguished in writing (Bosnian, Croatian, Serbian;
+Bokmål, Nynorsk; Indonesian, Malay) count as one; Chinese is one in all its scripts.
 """
 
 import re

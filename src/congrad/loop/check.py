@@ -24,17 +24,17 @@ def check(config: RunConfig) -> None:
         raise UserError("is not read by a loop", fix, key="model.reference")
     if config.prompts.source is None and config.rounds.count > 1:
         raise UserError(
-            "must be 1 without prompts.source, which later rounds generate from",
-            "name prompts, or set rounds.count to 1",
+            "must be 1 without prompts.source, because later rounds answer its prompts",
+            "set prompts.source, or set rounds.count to 1",
             key="rounds.count",
             value=config.rounds.count,
         )
     engine = config.generate.engine
     if config.rounds.count > 1 and engine.kind == "openai" and engine.model is not None and engine.command is None:
         raise UserError(
-            "would answer in every round",
-            "leave it out, so that each round's model is asked for by its path, or give generate.engine.command to "
-            "start it",
+            "would answer in every round, but every round has a model of its own",
+            "leave it out to ask for each round's model by its path, or set generate.engine.command, which starts "
+            "the endpoint with it",
             key="generate.engine.model",
             value=engine.model,
         )
@@ -49,7 +49,9 @@ def check(config: RunConfig) -> None:
         filter_config(config, method, Path("pairs.jsonl"), config.model).check()
     if wants_held_out(config) and config.evaluate.pairs is None:
         raise UserError(
-            "has no pairs to evaluate on", "name evaluate.pairs, or leave it out", key="train.eval_strategy"
+            "has no pairs to evaluate on",
+            "set evaluate.pairs, or leave train.eval_strategy out",
+            key="train.eval_strategy",
         )
 
 
@@ -57,7 +59,7 @@ def filter_config(config: RunConfig, method: str, pairs: Path, model: Model) -> 
     """The filter's configuration for a round's pairs.
 
     Args:
-        method: `none` and `random` know no loss.
+        method: `none` and `random` have no loss.
         model: M_t. M_0 is its reference where `rounds.reference` says so and M_t is another.
 
     Raises:

@@ -1,7 +1,7 @@
 """What a run will take, before any model is loaded: its stages, how much each makes at most, and what that costs.
 
 Counts are upper bounds: answers that repeat are dropped, and ties make no pair. Seconds depend on the device and on how
-long answers turn out, so costs are told in what decides them: tokens, passes over the model, and disk.
+long answers turn out, so costs are shown by what decides them: tokens, passes over the model, and disk.
 """
 
 import json
@@ -35,8 +35,8 @@ class Cost:
 
     Attributes:
         makes: what comes out, at most.
-        work: what it takes.
-        disk_bytes: what stays on the disk beside text; None where that cannot be told, 0 where there is only text.
+        work: the computation it needs.
+        disk_bytes: what stays on the disk besides text; None where that is not known, 0 where there is only text.
     """
 
     step: Step
@@ -127,7 +127,7 @@ def train_cost(config: RunConfig, step: Step, kept: int, num_weights: int | None
     work = f"{steps:,} steps of {batch} on {kept:,} pairs"
     if num_weights is not None and config.rounds.lora is None:
         # The checkpoint beside it while it trains: weights and two moments of the optimiser.
-        work += f"; {3 * FLOAT32_BYTES * num_weights / 1e9:.1f} GB more on the disk meanwhile"
+        work += f"; {3 * FLOAT32_BYTES * num_weights / 1e9:.1f} GB more on the disk while it trains"
     return Cost(step, f"M{step.round}", work, weight_bytes)
 
 

@@ -41,15 +41,15 @@ NEEDS_EVALUATION = ("evaluate.*", "rounds.count", "filter.methods")
 
 
 def take_config(config: RunConfig, output: Path) -> list[str]:
-    """Writes the configuration into a new run, or checks that a run that has begun can go on with it.
+    """Writes the configuration into a new run, or checks that a run that has begun can continue with it.
 
     An evaluation that no longer fits is kept under another name.
 
     Returns:
-        What there is to say about changes, a line each.
+        What changes, a line each.
 
     Raises:
-        UserError: something else lies in `output`, or a key has changed that something there was made with.
+        UserError: `output` holds something else, or a key has changed that something there was made with.
     """
     path = output / LOOP.first
     if not is_begun(output, LOOP):
@@ -103,7 +103,7 @@ def changes_since(old: RunConfig, new: RunConfig, output: Path) -> list[tuple[st
             raise UserError(
                 f"{output} was begun with {key} {shown(before.get(key))}, now "
                 f"{shown(after.get(key))}, and holds {made.directory.relative_to(output)}",
-                "restore that, or choose another output directory",
+                "restore the old setting, or choose another output directory",
             )
     return [(key, before.get(key), after.get(key)) for key in keys]
 

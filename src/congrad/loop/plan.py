@@ -49,7 +49,7 @@ class Step:
 
     @property
     def holds_work(self) -> bool:
-        """Whether there is anything of it that took work; a stage that stopped before that can begin anew."""
+        """Whether it holds anything that took work; a stage that stopped before that can begin again."""
         return self.finished or any(holds_work(self.directory / name) for name in WORK.get(self.stage, ()))
 
     @property
@@ -61,7 +61,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where everything of a run lies."""
+    """Where everything of a run is."""
 
     output: Path
     arms: tuple[str, ...]
@@ -112,7 +112,7 @@ def steps_until(steps: Sequence[Step], until: Stage | None) -> list[Step]:
     own = [number for number, step in enumerate(steps) if step.stage == until]
     if not own:
         raise UserError(
-            f"--until {until}: this run has no such stage, as it starts from prompts.pairs and ends with it"
+            f"--until {until}: this run does not have this stage, because its one round starts from prompts.pairs"
         )
     open_rounds = [steps[number].round for number in own if not steps[number].finished]
     if not open_rounds:

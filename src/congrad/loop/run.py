@@ -1,7 +1,7 @@
 """The loop: rounds M0 -> M1 -> M2, each of which generates, judges, pairs, filters and trains; then an evaluation.
 
-Every stage is a function that reads directories and writes one, returns at once where it is finished, and goes on
-where it was killed. So the loop keeps no state: to go on is to call it again.
+Every stage is a function that reads directories and writes one, returns at once where it is finished, and continues
+where it was killed. So the loop keeps no state: to continue is to call it again.
 """
 
 from collections.abc import Callable, Iterator
@@ -40,7 +40,7 @@ INITIAL = "M0"
 
 @dataclass(frozen=True)
 class RunListener:
-    """Who is told of the steps, and of what happens within one; by default nobody."""
+    """What is called for each step, and for what happens within one; by default nothing."""
 
     within: Listener = SILENT
     on_step: Callable[[Step], None] = lambda step: None
@@ -50,12 +50,12 @@ class RunListener:
 def run_loop(
     config: RunConfig, output: str | Path, *, until: Stage | None = None, listener: RunListener | None = None
 ) -> None:
-    """Runs all stages of all rounds, or goes on with them.
+    """Runs all stages of all rounds, or continues them.
 
     Args:
         output: the run's directory.
         until: stop as soon as this stage is finished in the first round in which it is not yet.
-        listener: told of everything.
+        listener: notified of everything.
 
     Raises:
         UserError: whatever stops the run, in one line. What is done stays done.
@@ -93,7 +93,7 @@ def with_dtype(config: RunConfig, output: Path, rank: Rank, listener: Listener) 
     began_in = dtype_of_run(output)
     if began_in == "auto" and config.model.dtype == "auto":
         raise UserError(
-            f"{output} was begun by an older congrad, to which model.dtype auto was the checkpoint's",
+            f"{output} was begun by an older congrad, which read model.dtype auto as the checkpoint's dtype",
             "choose another output directory",
         )
     initial, rounds = config.model, config.rounds
@@ -132,7 +132,7 @@ def only_run(output: Path) -> Iterator[None]:
     """Holds the run's lock. The kernel lets go of it when the process ends, however it ends.
 
     Raises:
-        UserError: another process has it, or something else lies in `output`.
+        UserError: another process has it, or `output` holds something else.
     """
     make(output, LOOP)
     lock = FileLock(output / LOCK)
@@ -140,7 +140,7 @@ def only_run(output: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise UserError(
-            "another congrad is at work there", "wait for it, or choose another output directory", at=output
+            "another congrad is running there", "wait until it ends, or choose another output directory", at=output
         ) from error
     except OSError as error:
         raise cannot_write(output, error) from error

@@ -31,11 +31,11 @@ def settle_dtype(
     Args:
         model: its dtype is auto or what the user asked for, which is then taken, with a warning where it is slow here.
         device: that the model computes on; None for the one that it names.
-        began_in: the dtype in which an earlier process began the same run: `auto` goes on in it.
-        together: other models that are in memory beside it.
+        began_in: the dtype in which an earlier process began the same run: `auto` stays with it.
+        together: other models that are in memory at the same time.
         at_other_times: models that are loaded when this one is not, in the same dtype.
         rank: this process among a launcher's, all of which call this.
-        listener: is told.
+        listener: notified.
 
     Raises:
         UserError: what is wrong with the name or the configuration of a model.
@@ -63,7 +63,7 @@ def settle_stage(
     device: "torch.device | None" = None,
     rank: Rank | None = None,
 ) -> Model:
-    """The same for a single stage that goes on in the dtype in which it began. A loop has settled it before.
+    """The same for a single stage that continues in the dtype in which it began. A loop has settled it before.
 
     Args:
         stage: its directory.

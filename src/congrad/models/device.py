@@ -44,7 +44,7 @@ def pick_device(
             device = of_this_rank(kind)
             if (difference := difference_from_cpu(device, compute)) is None:
                 return device
-            on_note(f"{device} is there but not used: {difference}")
+            on_note(f"{device} is not used, though PyTorch finds it: {difference}")
         return torch.device("cpu")
     if not DEVICE.fullmatch(name):
         raise UserError(f"must be {DEVICES}", key="model.device", value=name)

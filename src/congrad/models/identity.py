@@ -34,17 +34,17 @@ CODE = "*.py"
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors")
 """Names of weights, of which the first kind that is there is loaded; the last is for shards that an index names."""
 SHA256 = re.compile("[0-9a-f]{64}")
-QUICK = 1 << 20  # up to so many bytes reading takes no longer than looking up
+QUICK = 1 << 20  # up to this many bytes reading takes no longer than looking up
 SETTLED = 2.0  # seconds; a younger file may change again within one tick of the file system's clock
 NOT_THE_MODEL = ("_name_or_path", "transformers_version", "dtype", "use_cache", "architectures")
 NOT_THE_ADAPTER = ("base_model_name_or_path", "revision", "inference_mode", "peft_version", "auto_mapping", "task_type")
 
 
 def identity(model: Model, *, in_process: bool = True) -> str:
-    """What tells this model, with its adapter but without its reference, from every other: a sha256 in hex.
+    """What distinguishes this model, with its adapter but without its reference, from every other: a sha256 in hex.
 
     Args:
-        in_process: the model is loaded here. A server loads a model of the hub by itself, and its name and revision
+        in_process: the model is loaded here. A server loads a model of the hub on its own, and its name and revision
             say which it is.
 
     Raises:
@@ -171,7 +171,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def fingerprint(model: "PreTrainedModel") -> str:
-    """What tells a model in memory, which no files stand for, from every other: a sha256 in hex.
+    """What distinguishes a model in memory, which has no files, from every other: a sha256 in hex.
 
     Covered: every bit of every parameter and persistent buffer with its name, shape and dtype (tied ones once, an
     adapter's matrices among them), the config's values that differ from their defaults, and the adapter's config.

@@ -80,7 +80,9 @@ def load_model(
         except LOADING_ERRORS as error:
             raise explained("model", name, error) from error
         if missing := sorted(info["missing_keys"]):
-            raise UserError(f"model {name}: the checkpoint lacks {len(missing)} weights, the first is {missing[0]}")
+            raise UserError(
+                f"model {name}: {len(missing)} weights are missing in the checkpoint, the first is {missing[0]}"
+            )
         if adapter is not None:
             model = with_adapter(model, adapter)
     model.config.get_text_config().use_cache = False
@@ -132,7 +134,7 @@ def load_skeleton(model: Model) -> PreTrainedModel:
     """The model without its weights, on the meta device: layers and their shapes.
 
     Raises:
-        UserError: as `load_model`, as far as the configuration tells.
+        UserError: as `load_model`, as far as the configuration shows.
     """
     with quiet():
         try:
@@ -175,7 +177,7 @@ def load_tokenizer(
         except LOADING_ERRORS as error:
             raise explained("tokenizer of", name, error) from error
     if tokenizer.eos_token is None:
-        raise UserError(f"tokenizer of {name} has no end token: set eos_token in its tokenizer_config.json")
+        raise UserError(f"tokenizer of {name} has no end token", "set eos_token in its tokenizer_config.json")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -210,7 +212,7 @@ def check_adapter(adapter: str) -> None:
 
 
 def with_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
-    """The same model with the LoRA matrices of `adapter` beside its linear layers."""
+    """The same model with the LoRA matrices of `adapter` next to its linear layers."""
     try:
         from peft import PeftConfig, PeftModel, PeftType
     except ImportError as error:
@@ -231,7 +233,7 @@ def explained(kind: str, name: str, error: Exception) -> UserError:
     """The one line a user needs instead of what transformers raised."""
     message = str(error)
     if "trust_remote_code" in message:
-        fix = "read it, then set model.trust_remote_code to run it"
+        fix = "read that code first, then set model.trust_remote_code to run it"
         return UserError(f"{kind} {name} brings its own Python code", fix)
     if isinstance(error, OSError) and not Path(name).exists() and "gated" not in message:
         return UserError(
@@ -243,7 +245,7 @@ def explained(kind: str, name: str, error: Exception) -> UserError:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars and warnings of transformers, no retries of the hub's client told; all as before afterwards."""
+    """No progress bars and warnings of transformers, no news of the hub client's retries; all as before afterwards."""
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     hub_verbosity = hub_logging.get_verbosity()
     logging.set_verbosity_error()

@@ -24,7 +24,7 @@ MANIFEST = "congrad.json"
 
 @dataclass(frozen=True)
 class Package:
-    """One GGUF file in a package: how to install it, where it lies, what it must be."""
+    """One GGUF file in a package: how to install it, where it is, what it must be."""
 
     install: str
     module: str
@@ -77,13 +77,14 @@ def resolve(name: str) -> str:
                     shutil.rmtree(partial, ignore_errors=True)  # gone already if all went well
     except (OSError, SafetensorError) as error:
         raise UserError(
-            f"cannot convert {name} into {cache}: {error}", "make room there or set CONGRAD_CACHE to another directory"
+            f"cannot convert {name} into {cache}: {error}",
+            "free some space there, or set CONGRAD_CACHE to another directory",
         ) from error
     return str(final)
 
 
 def converted(name: str) -> Path:
-    """Where a packaged model lies, or will lie, once it is converted."""
+    """Where a packaged model is, or will be, once it is converted."""
     return cache_directory() / "models" / f"{name}-{PACKAGES[name].sha256[:8]}-v{CONVERTER}"
 
 
@@ -139,7 +140,7 @@ def locate(package: Package, output: Path) -> Path:
             assembled: Path = importlib.import_module(package.module).assemble(output / "assembled.gguf")
         except (ImportError, FileNotFoundError, ValueError) as error:
             raise UserError(
-                f"{package.module} is not whole: {error}", f"install it again: {package.install}"
+                f"{package.module} is incomplete: {error}", f"install it again: {package.install}"
             ) from error
         return assembled
     spec = importlib.util.find_spec(package.module)

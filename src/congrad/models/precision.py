@@ -2,7 +2,7 @@
 
 bfloat16 halves the memory of the weights, and is several times as fast as float32 where the processor has instructions
 for it. Elsewhere its products are emulated: on x86 without AVX-512, A Bᵀ is 5 times and A B 130 times slower than in
-float32 (oneDNN). No name of a processor tells it, so `auto` times a few products of the model's own shapes:
+float32 (oneDNN). The name of a processor does not show it, so `auto` times a few products of the model's own shapes:
 
     bfloat16   where it is at least `WINS` times as fast as float32, or where the weights do not fit in float32
     float32    elsewhere
@@ -24,11 +24,11 @@ from congrad.settings.model import SWITCH, switch
 from congrad.words import human_bytes
 
 WINS = 1.3  # noise of a shared machine is to decide nothing
-SPARE = 1.2  # of free memory, for what a pass needs beside the weights
+SPARE = 1.2  # of free memory, for what a pass needs besides the weights
 TOKENS = 512  # of one pass on a CPU (`congrad.settings.index.default_token_budget`)
 FLOAT32_BYTES = 4
 FIRST_PRODUCTS = 2**21  # multiply-adds of the smallest shape: 8 ms where bfloat16 is emulated
-HOPELESS = 8  # so many times slower than float32 at a small shape, and no larger one is tried
+HOPELESS = 8  # times slower than float32 at a small shape; from there no larger one is tried
 SECONDS = 0.4  # of measuring, all in all
 REPEATS = 3
 
@@ -42,7 +42,7 @@ class Shape:
     tokens: int = TOKENS
 
     def smaller(self, products: int) -> "Shape":
-        """The same in proportion, with about so many multiply-adds."""
+        """The same in proportion, with about this many multiply-adds."""
         share = min(1.0, (products / (self.tokens * self.inputs * self.outputs)) ** (1 / 3))
         tokens, inputs, outputs = (max(8, round(size * share)) for size in (self.tokens, self.inputs, self.outputs))
         return Shape(inputs, outputs, tokens)
@@ -86,7 +86,7 @@ def choose(asked: str, device: torch.device, skeleton: PreTrainedModel, *, num_w
     needed = num_weights * FLOAT32_BYTES * SPARE
     free = free_memory(device)
     if needed > free:
-        why = f"float32 needs {human_bytes(needed)} with a fifth to spare, and {human_bytes(free)} are free"
+        why = f"float32 needs {human_bytes(needed)} including a reserve of a fifth, and {human_bytes(free)} are free"
         return Choice("bfloat16", f"computing in bfloat16 although it is slow: {why} ({speed.words})", is_slow=True)
     return Choice("float32", f"computing in float32: {speed.words}")
 
@@ -200,6 +200,6 @@ def seconds_of(work: Callable[[], None], device: torch.device) -> float:
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
         times.append(time.perf_counter() - started)
-        if len(times) > 1 and times[-1] > SECONDS / 8:  # slow enough to be told from one run
+        if len(times) > 1 and times[-1] > SECONDS / 8:  # slow enough for one run to show it
             break
     return min(times[1:])

@@ -25,7 +25,7 @@ def is_first() -> bool:
 @contextmanager
 def ranks() -> Iterator[Rank]:
     """This process among its launcher's; alone where there is none. An open process group is used and left open:
-    a launcher's processes can join one group only, since its store goes on telling the addresses of the first.
+    a launcher's processes can join one group only, since its store keeps giving the addresses of the first.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1:

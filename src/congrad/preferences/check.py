@@ -51,7 +51,7 @@ def check_columns(dataset: datasets.Dataset, source: Source, language_column: st
 
 
 def check_rows(dataset: datasets.Dataset, where: Where, language_column: str | None) -> list[str] | None:
-    """Check every row and read the languages. An empty response is no mistake: the row gets a reason later.
+    """Check every row and read the languages. An empty response is not a mistake: the row gets a reason later.
 
     Args:
         dataset: Rows whose columns `check_columns` has passed.
@@ -178,7 +178,7 @@ def _is_utf8(value: pa.Scalar) -> bool:
 
 
 def _refuse_type(dataset: datasets.Dataset, column: str, where: Where) -> None:
-    """Raise for the first value that is no text; a column that no row fills counts as null."""
+    """Raise for the first value that is not text; a column that no row fills counts as null."""
     number = 0
     for batch in dataset.select_columns([column]).iter(batch_size=BATCH):
         for value in batch[column]:

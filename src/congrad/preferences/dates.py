@@ -1,7 +1,7 @@
 """JSON has no dates: text that looks like one stays the text that it is, so that what is kept is what was given.
 
 Arrow's JSON reader takes a column whose every value looks like a date for timestamps, and so loses how it was written
-(`2026-11-21`, a time zone). Where it did, the file is read once more with these columns declared as text.
+(`2026-11-21`, a time zone). Where it did, the file is read again with these columns declared as text.
 """
 
 import json

@@ -31,7 +31,7 @@ def glance(source: object, split: str, language_column: str, check_names: CheckN
     """Find what is wrong with a path, with the lines of its files and with their columns.
 
     Args:
-        source: as for `load_preferences`; what is no path is passed over.
+        source: as for `load_preferences`; what is not a path is skipped.
         check_names: given a file's columns, its name and the language column, or None where the file's name is the
             language.
 
@@ -71,7 +71,7 @@ def check_filled(name: str, rows: Sequence[Row], fields: Fields) -> None:
 
 
 def files_for_sure(source: str | Path, split: str) -> list[Path]:
-    """The files that will be read, in their order; none where only `datasets` can tell.
+    """The files that will be read, in their order; none where only `datasets` knows.
 
     Raises:
         UserError: there are none, of several types, or no such split.

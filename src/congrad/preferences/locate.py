@@ -1,4 +1,4 @@
-"""Find a row in a text file, to say where a mistake lies. Runs only when there is one, so it may read slowly."""
+"""Find a row in a text file, to say where a mistake is. Runs only when there is one, so it may read slowly."""
 
 import codecs
 import csv
@@ -17,7 +17,7 @@ COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 
 
 def suffix(name: str) -> str:
-    """The suffix that tells the file's format, a compression's suffix set aside: `de.jsonl.gz` is `.jsonl`."""
+    """The suffix of the file's format, without a compression's suffix: `de.jsonl.gz` is `.jsonl`."""
     path = Path(name)
     return Path(path.stem).suffix.lower() if path.suffix.lower() in COMPRESSIONS else path.suffix.lower()
 
@@ -46,9 +46,9 @@ def explain(name: str, error: BaseException) -> UserError:
     while error.__cause__:
         error = error.__cause__
     complaint = one_line(error) or type(error).__name__
-    fix = "check that the file is what its name says"
+    fix = "check that the file has the format that its name says"
     if isinstance(error, OSError):
-        fix = "check its permissions, and the room left where HF_DATASETS_CACHE lies"
+        fix = "check its permissions, and the free space of HF_DATASETS_CACHE"
     return UserError(f"`datasets` cannot read it ({complaint})", fix, at=name)
 
 

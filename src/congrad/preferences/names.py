@@ -52,7 +52,7 @@ def check_prompt_names(columns: Sequence[str], name: str, language_column: str |
 
 
 def pair_fields(columns: Sequence[str]) -> Fields:
-    """Those of preference pairs. An empty response is no mistake: the row gets a reason later."""
+    """Those of preference pairs. An empty response is not a mistake: the row gets a reason later."""
     return [(column, EMPTY_PROMPT if column == "prompt" else None) for column in TEXT_COLUMNS if column in columns]
 
 

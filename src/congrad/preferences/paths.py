@@ -35,7 +35,7 @@ def check_split_of_file(path: Path, split: str) -> None:
 
 def check_hub_id(source: str | Path) -> None:
     """Raises:
-    UserError: what is no file or folder here is no name of a hub dataset either.
+    UserError: it is neither a file or folder here nor the name of a hub dataset.
     """
     path = Path(source)
     is_hub_id = isinstance(source, str) and HUB_ID.fullmatch(source) is not None
@@ -72,7 +72,7 @@ def stem(name: str) -> str:
 
 
 def column_of_languages(source: object, columns: Mapping[str, Sequence[str]], language_column: str) -> str | None:
-    """The column that groups the rows; None where the files' names do, for want of one.
+    """The column that groups the rows; None where there is none, and the files' names group them.
 
     That is so in a folder of files named like `de` or `zh-Hant`, none of which has a language column.
 

@@ -10,8 +10,8 @@ def split_prompt(chosen: Side, rejected: Side) -> int:
     """How many leading characters or messages are the prompt of a row that has no `prompt` of its own.
 
     This is `trl.extract_prompt` (1.16) to the letter: a space before the first difference belongs to the responses,
-    and where one side begins with the whole of the other, the shorter side's last character or message is no prompt.
-    Where TRL would take a prompt from the end of the text, or fail, this says 0: there is no shared prompt.
+    and where one side begins with the whole of the other, the shorter side's last character or message is not part of
+    the prompt. Where TRL would take a prompt from the end of the text, or fail, this gives 0 (no shared prompt).
     """
     shortest = min(len(chosen), len(rejected))
     if shortest == 0:
@@ -41,14 +41,14 @@ def as_chat(prompt: str, chosen: str, rejected: str) -> tuple[list[Message], lis
 
 
 def is_empty(side: Side) -> bool:
-    """Whether a response says nothing: no character, or only messages without content and tool calls."""
+    """Whether a response is empty: no character, or only messages without content and tool calls."""
     if isinstance(side, str):
         return not side
     return not any(message.get("content") or message.get("tool_calls") for message in side)
 
 
 def is_blank(side: Side) -> bool:
-    """Whether a prompt says nothing but white space."""
+    """Whether a prompt is nothing but white space."""
     if isinstance(side, str):
         return not side.strip()
     return not any((message.get("content") or "").strip() or message.get("tool_calls") for message in side)

@@ -60,7 +60,7 @@ class Preferences:
         for source, end in zip(self.sources, accumulate(source.num_rows for source in self.sources), strict=True):
             if row < end:
                 return source.where(row - end + source.num_rows)
-        raise AssertionError(f"row {row} lies past the last source")
+        raise AssertionError(f"row {row} is after the last source")
 
     @cached_property
     def conversational(self) -> bool:
@@ -141,9 +141,7 @@ def largest_remainder(counts: dict[str, int], total: int) -> dict[str, int]:
     quota = {key: max(floor, int(share)) for key, share in exact.items()}
     while sum(quota.values()) < total:
         quota[max(quota, key=lambda key: exact[key] - quota[key])] += 1
-    while (
-        sum(quota.values()) > total
-    ):  # the floor of 1 gave out too many: take from whoever is furthest above its share
+    while sum(quota.values()) > total:  # the floor of 1 gave out too many: take from the one furthest above its share
         spare = [key for key in quota if quota[key] > floor]
         quota[max(spare, key=lambda key: quota[key] - exact[key])] -= 1
     return quota

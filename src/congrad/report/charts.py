@@ -54,7 +54,7 @@ def heatmap(*, limit: float, step: float, numbers: bool) -> Spec:
                     "type": "quantitative",
                     "scale": {"domain": [-limit, limit], "range": "diverging", "clamp": True, "interpolate": "lab"},
                     "legend": {
-                        "title": "cosine: orange pulls apart, blue together",
+                        "title": "cosine: orange conflicts, blue agrees",
                         "orient": "bottom",
                         "direction": "horizontal",
                         "gradientLength": 240,

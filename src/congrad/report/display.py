@@ -1,7 +1,7 @@
 """What a command shows while it works, on standard error: bars on a terminal, lines with the time elsewhere.
 
 A line is written at the start of every stage and, within a stage, when `INTERVAL` has passed since the last line,
-also while the stage says nothing: a log file always tells a slow run from a dead one. The first line waits a moment,
+also while the stage says nothing: a log file always shows whether a run is slow or dead. The first line waits a moment,
 so that a command that ends at once with a mistake has that mistake as its only line.
 """
 
@@ -30,7 +30,7 @@ console = Console(stderr=True, highlight=False)
 
 
 class Pace:
-    """How fast a stage goes: from its first progress on, so that what an earlier run did is no part of the rate."""
+    """How fast a stage goes: from its first progress on, so that what an earlier run did is not part of the rate."""
 
     def __init__(self, first: Progress) -> None:
         self.first, self.last, self.began = first, first, time.monotonic()
@@ -67,7 +67,7 @@ class Display:
     """What shows nothing; bars and lines are its kinds."""
 
     def stage(self, name: str) -> None:
-        """A stage has begun; one that is named again goes on."""
+        """A stage has begun; one that is named again continues."""
 
     def progress(self, progress: Progress) -> None:
         """A stage that counts has begun or gone on."""
@@ -76,7 +76,7 @@ class Display:
         """A line to be seen once."""
 
     def rest(self) -> None:
-        """The stage has ended, and what follows is shown by somebody else."""
+        """The stage has ended, and what follows is shown elsewhere."""
 
     @property
     def listener(self) -> Listener:
@@ -162,7 +162,7 @@ class Lines(Display):
             if name == self._name:
                 return
             if self._name and "torch" not in sys.modules:
-                self._release()  # the second stage imports it, which takes longer than the moment by itself
+                self._release()  # the second stage imports it, which alone takes longer than the moment
             self._begin(name)
             self._write(name)
 

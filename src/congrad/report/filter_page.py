@@ -85,8 +85,8 @@ def _render(run: ScoredRun, data: dict[str, Any], shown: Shown | None) -> bytes:
         ],
         fidelity=[
             ("pairs compared", fidelity["pairs"]),
-            ("halves alike", _known(fidelity["half_size_spearman"])),
-            ("the whole, estimated", _known(fidelity["estimated_spearman"])),
+            ("half sketches, Spearman", _known(fidelity["half_size_spearman"])),
+            ("full sketches, estimated", _known(fidelity["estimated_spearman"])),
         ],
         settings=[
             (f"{part}.{name}", _known(value)) for part, values in settings.items() for name, value in values.items()
@@ -190,9 +190,9 @@ def _fidelity_note(fidelity: dict[str, Any]) -> str:
     if fidelity["estimated_spearman"] is None:
         return "There are too few pairs to estimate how much the compression of gradients blurs the ranking."
     return (
-        f"Gradients are compressed, which blurs the ranking. Two independent halves of the sketches rank "
-        f"{counted(fidelity['pairs'], 'pair')} alike with a Spearman correlation of {fidelity['half_size_spearman']}; "
-        f"the whole then ranks them as uncompressed gradients do with about {fidelity['estimated_spearman']:.2f}."
+        "Gradients are compressed, which blurs the ranking. Two independent halves of the sketches rank "
+        f"{counted(fidelity['pairs'], 'pair')} with a Spearman correlation of {fidelity['half_size_spearman']}. For "
+        f"the full sketches and uncompressed gradients that gives an estimate of {fidelity['estimated_spearman']:.2f}."
     )
 
 

@@ -30,7 +30,7 @@ def loop_listener(showing: Display, *, quiet: bool) -> RunListener:
 
     def on_finished(step: Step) -> None:
         showing.rest()
-        if step.stage == "evaluate":  # which ends a run, and is worth what the judge is
+        if step.stage == "evaluate":  # which ends a run, and depends on the judge
             for judged in last_judged(step.directory.parent):
                 show_stage("judge", judged, f"judge, {judged.parent.relative_to(step.directory.parent)}", out)
         if not quiet or step.stage == "evaluate":
@@ -40,7 +40,7 @@ def loop_listener(showing: Display, *, quiet: bool) -> RunListener:
 
 
 def last_judged(output: Path) -> list[Path]:
-    """The directories of a run's last round of judging; several where filters have gone their own ways."""
+    """The directories of a run's last round of judging; several where there are several filters."""
     rounds = [
         (int(path.parent.name.removeprefix("round-")), path)
         for path in sorted(output.glob("**/round-*/judge"))
@@ -50,7 +50,7 @@ def last_judged(output: Path) -> list[Path]:
 
 
 def show_stage(stage: str, directory: Path, title: str, out: Console) -> None:
-    """What a finished stage has to say: a table on standard output, its warnings on standard error."""
+    """What a finished stage shows: a table on standard output, its warnings on standard error."""
     manifest = read_json(directory / MANIFEST)
     shown = TABLES[stage](directory, manifest)
     if isinstance(shown, str):
@@ -132,8 +132,8 @@ def evaluation_tables(directory: Path, manifest: Mapping[str, Any]) -> Renderabl
     return Group(
         *shown,
         "",
-        escape(f"{metric['title'] if metric else 'Alignment tax'}. Beside or below a figure its difference from ")
-        + escape(f"{report['initial']}, bold where its {report['confidence']:.0%} interval leaves zero out."),
+        escape(f"{metric['title'] if metric else 'Alignment tax'}. Beside or below each figure: its difference from ")
+        + escape(f"{report['initial']}, bold where its {report['confidence']:.0%} interval excludes zero."),
         escape(f"All figures with their intervals: {directory / 'evaluation.md'}"),
     )
 

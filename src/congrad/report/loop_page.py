@@ -25,7 +25,7 @@ def loop_page(loop: Loop, place: Path) -> bytes:
     """The page.
 
     Args:
-        place: the directory that the page will lie in; links to the filters' reports start there.
+        place: the directory that the page will be in; links to the filters' reports start there.
     """
     evaluation = loop.evaluation
     rows = [] if evaluation is None else interval_rows(evaluation)
@@ -78,8 +78,8 @@ def measures(loop: Loop, place: Path) -> Table:
     measured: list[tuple[str, Callable[[Round], Cell]]] = [
         ("prompts", lambda each: _count(each, "generate", "prompts")),
         ("answers", lambda each: _count(each, "generate", "responses")),
-        ("judgements that parse", lambda each: _judge(each, "parse_rate")),
-        ("prompts whose best answers tie", lambda each: _judge(each, "tie_rate")),
+        ("judgements that can be read", lambda each: _judge(each, "parse_rate")),
+        ("prompts with tied best answers", lambda each: _judge(each, "tie_rate")),
         ("answers in another language", _off_target),
         ("pairs", lambda each: _count(each, "pair", "pairs")),
         ("filter", _method),

@@ -1,4 +1,4 @@
-"""An order of the languages that puts like beside like.
+"""An order of the languages that puts similar ones side by side.
 
 Shapes: L languages.
 """

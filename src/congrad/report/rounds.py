@@ -1,4 +1,4 @@
-"""What a loop's directory says, round by round, for as far as it has come.
+"""What a loop's directory says, round by round, as far as it has come.
 
     [ARM/]round-N/generate/manifest.json   prompts, answers
     [ARM/]round-N/judge/hygiene.json       the judge's figures by language
@@ -35,7 +35,7 @@ class Round:
         arm: the filter's name; "" where there is one filter only, or all arms share the round's stages.
         manifests: of the finished stages, by name.
         hygiene: of the judge; None where it has not judged.
-        off_target: by language, the share of the answers in another language; None where that cannot be told.
+        off_target: by language, the share of the answers in another language; None where that is not known.
         language_pairs: lowest cosine first; empty where the filter is not ConGrad's.
     """
 
@@ -84,7 +84,7 @@ def round_directories(directory: Path) -> list[tuple[int, str, Path]]:
 
 
 def is_loop(directory: Path) -> bool:
-    """Whether the directory is a loop's: it has rounds, and is no run of the filter."""
+    """Whether the directory is a loop's: it has rounds, and is not a run of the filter."""
     return not (directory / MANIFEST).is_file() and bool(round_directories(directory))
 
 

@@ -48,7 +48,7 @@ def _mean(score_N: np.ndarray) -> Number | None:
 
 
 def conflict_lines(compared: Comparison, pairs: list[LanguagePair]) -> list[str]:
-    """Every clear conflict, how many there would be by chance, and the languages of which none can be told."""
+    """Every clear conflict, how many there would be by chance, and the languages that have too few pairs for that."""
     lines = []
     if conflicts := conflicts_in_words(pairs):
         lines.append(f"conflicts (the whole interval lies below zero): {conflicts}")
@@ -91,7 +91,7 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
 
 
 def show_report(directory: Path, *, quiet: bool) -> None:
-    """Writes the page on a finished run and names it on standard error; the run is whole if that fails."""
+    """Writes the page on a finished run and names it on standard error; the run is complete even if that fails."""
     from congrad.report.write import write_report
 
     try:
@@ -100,7 +100,8 @@ def show_report(directory: Path, *, quiet: bool) -> None:
         if not isinstance(error, UserError):
             traceback.print_exc()
         console.print(
-            f"[yellow]warning:[/yellow] no report ({escape(str(error))}); the run itself is whole", soft_wrap=True
+            f"[yellow]warning:[/yellow] the report was not written ({escape(str(error))}); the run itself is complete",
+            soft_wrap=True,
         )
         return
     if not quiet:

@@ -15,10 +15,10 @@ from congrad.filtering.finished import ScoredRun, read_input, rows_at
 from congrad.preferences.render import explicit
 
 MAX_ALL = 3000  # pairs: up to here a page shows all
-SAMPLE = 1500  # about so many of more
+SAMPLE = 1500  # about this many pairs are shown, where there are more
 LONGEST = 20_000  # characters of a text; the longest answer of 1024 tokens is a quarter of it
 LONGEST_OTHER = 500  # of a column that the filter does not read
-ROW_BYTES, COSINE_BYTES = 24, 6  # of a row beside its texts, in base64
+ROW_BYTES, COSINE_BYTES = 24, 6  # of a row without its texts, in base64
 MOST, LEAST, RANDOM = 0, 1, 2
 NO_TEXT = {"prompt", "chosen", "rejected"}
 

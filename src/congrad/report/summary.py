@@ -90,9 +90,9 @@ def summarise(run: ScoredRun, pairs: Sequence[LanguagePair]) -> Summary:
         ("Pairs kept", f"{kept:,} of {total:,}", f"{percent(kept / total)}; the rule: {rule}"),
         ("Conflicts beyond noise", *_conflict_fact(run, conflicts, few)),
         (
-            "Pull away",
+            "Against consensus",
             percent(negative / max(1, int(scored_N.sum()))),
-            f"{counted(negative, 'pair')} with a score below zero: they pull away from where the languages agree",
+            f"{counted(negative, 'pair')} with a score below zero: they point away from where the languages agree",
         ),
         ("Fidelity", *_fidelity_fact(fidelity)),
     ]
@@ -106,7 +106,7 @@ def unscored(run: ScoredRun) -> list[tuple[str, int]]:
 
 def _conflict_fact(run: ScoredRun, conflicts: Sequence[LanguagePair], few: Sequence[str]) -> tuple[str, str]:
     if len(run.languages) == 1:
-        return "–", "one language only: there is nothing to conflict with"
+        return "–", "there is only one language"
     if conflicts:
         first = conflicts[0]
         figures = first.figures.replace("-", MINUS)
@@ -115,8 +115,8 @@ def _conflict_fact(run: ScoredRun, conflicts: Sequence[LanguagePair], few: Seque
         ), f"strongest: {first.first} and {first.second}, cosine {figures}"
     if len(few) >= len(run.languages) - 1:
         least = run.compared.min_pairs
-        return "can’t tell", f"fewer than {least} pairs in {listed(few)}: too few to tell a conflict from noise"
-    return "none", "no two languages pull apart by more than sampling noise explains"
+        return "can’t tell", f"fewer than {least} pairs in {listed(few)}: too few to distinguish a conflict from noise"
+    return "none", "no two languages conflict by more than sampling noise explains"
 
 
 def _fidelity_fact(fidelity: float | None) -> tuple[str, str]:
@@ -150,15 +150,15 @@ def _steps(
         names = Counter(name for pair in conflicts for name in (pair.first, pair.second))
         steps.append(
             Advice(
-                f"Read some dropped pairs of {listed([name for name, _ in names.most_common()], 3)} below: what pulls "
-                "against the others is either mislabelled or right in that language alone. Only you can tell."
+                f"Read some dropped pairs of {listed([name for name, _ in names.most_common()], 3)} below: a pair that "
+                "points away is either mislabelled, or right in that language alone. Only a reader can decide."
             )
         )
     elif len(run.languages) > 1 and len(few) < len(run.languages) - 1:
         steps.append(
             Advice(
-                "The languages do not conflict beyond noise, so the filter works as a noise filter here. A larger "
-                "share is the careful choice:",
+                "The languages do not conflict beyond noise, so here the filter only removes noise. To be "
+                "careful, keep a larger share:",
                 f"{refilter} --keep 0.8",
             )
         )
@@ -167,7 +167,7 @@ def _steps(
         steps.append(
             Advice(
                 f"{counted(agreeing, 'dropped pair')} still point{'s' if agreeing == 1 else ''} where the languages "
-                "agree. To drop only what pulls away:",
+                "agree. To drop only pairs that point away:",
                 f"{refilter} --min-score 0",
             )
         )

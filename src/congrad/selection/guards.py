@@ -28,13 +28,13 @@ def guards(
         score_P: alignment, NaN where there is none.
         kept_P: what `select` gave.
         group_P: the same number for the pairs of one prompt; None if all prompts differ. A prompt that has one pair and
-            loses it is no news: no line is given for those.
+            loses it is expected: there is no warning of those.
         row_P: input row of the pair, for examples; None for its position.
     """
     warnings: list[str] = []
     few: list[tuple[str, int]] = []
     if len(languages) == 1:
-        warnings.append(f"{languages[0]} is the only language: there is nothing to de-conflict")
+        warnings.append(f"{languages[0]} is the only language, so there is no conflict to remove")
     for code, language in enumerate(languages):
         own_P = language_P == code
         num_pairs = int(own_P.sum())
@@ -70,8 +70,8 @@ def _lost_prompts(
     first = own[first_U[lost_U].sort().values]
     rows = (first if row_P is None else row_P[first]).tolist()
     examples = ", ".join(map(str, rows[:NUM_EXAMPLES])) + (", ..." if len(rows) > NUM_EXAMPLES else "")
-    prompts = "1 prompt loses" if len(rows) == 1 else f"{len(rows)} prompts lose"
-    return [f"{language}: {prompts} all of several pairs (first at row {examples})"]
+    prompts = "1 prompt with several pairs loses" if len(rows) == 1 else f"{len(rows)} prompts with several pairs lose"
+    return [f"{language}: {prompts} all of them (first at row {examples})"]
 
 
 def _pairs(count: int) -> str:

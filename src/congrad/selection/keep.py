@@ -38,7 +38,7 @@ def select(
         UserError: the rule is none, two in one, or out of range.
     """
     if keep is None and min_score is None:
-        raise UserError("nothing says what to keep", "give keep, a share, or min_score")
+        raise UserError("neither keep nor min_score is given", "give one of them")
     Selection(keep, min_score, scope)
     if min_score is not None:
         return score_P >= min_score

@@ -3,7 +3,7 @@
 stage.json        what the stage was begun with
 samples.jsonl     every answer as it came, by key
 responses.jsonl   prompts with their answers, in the order of the prompts, without empty and repeated ones
-server.log        what a process that the engine started had to say
+server.log        output of a process that the engine started
 manifest.json     written last: counts of every language, and whether the model was asked in conversations (`chat`)
 """
 

@@ -45,8 +45,8 @@ def implicit_rewards(
     reference = reference_of(model) if reference is None else in_dtype_of(model, reference)
     if reference is None:
         raise UserError(
-            "measures the model against a reference and there is none",
-            "name one as model.reference",
+            "measures the model against a reference, but there is none",
+            "set model.reference",
             key="judge.kind",
             value="implicit-reward",
         )

@@ -5,7 +5,7 @@ raw.jsonl          every reply of the judge (or log-probability) as it came, by 
 judgements.jsonl   every judgement with its text and its score, in the order of the responses; null where there is none
 scores.jsonl       every response's score: the mean over its judgements that gave one; null where none did
 hygiene.json       parse rate, ties, entropy, agreement and length, by language
-server.log         what a process that the engine started had to say
+server.log         output of a process that the engine started
 manifest.json      written last
 
 A judgement that cannot be read is missing data, never a score: a score of 0 would make its response the rejected one.
@@ -132,7 +132,7 @@ def who_judges(settings: Judge, engine: Engine, model: Model) -> tuple[Engine, M
         UserError: both the settings and their engine name a model.
     """
     own = settings.engine or engine
-    named = own.model if own.command is None else None  # beside a command it is the name of whatever that serves
+    named = own.model if own.command is None else None  # with a command it is the name of what that serves
     if settings.model is not None:
         if named is not None:
             raise UserError(

@@ -44,9 +44,9 @@ PAIRED, SINGLE, MISSING, DROPPED, TIE, MARGIN = OUTCOMES = (
 IN_WORDS = {
     SINGLE: "have a single response",
     MISSING: "lack scores",
-    DROPPED: "lost their responses for their language",
+    DROPPED: "lost their responses because of their language",
     TIE: "are ties",
-    MARGIN: "lie within pair.min_margin",
+    MARGIN: "differ by pair.min_margin or less",
 }
 
 
@@ -67,7 +67,7 @@ def run_pair(generated: Path, judged: Path, settings: Pair, output: Path, *, lis
         judged: directory of `judge`.
         settings: how.
         output: the stage's directory.
-        listener: told of responses whose language is known.
+        listener: notified of responses whose language is known.
 
     Raises:
         UserError: no pair is left, or an input is unfinished.
@@ -140,14 +140,14 @@ def choose(candidates: Sequence[Candidate], settings: Pair) -> tuple[list[tuple[
     if margin(best, worst) <= settings.min_margin:
         return [], TIE if margin(best, worst) == 0 else MARGIN
     if settings.method == "best-worst":
-        couples = [(best, worst)]
+        ordered = [(best, worst)]
     elif settings.method == "all":
-        couples = [(one, other) for one in left for other in left if margin(one, other) > settings.min_margin]
+        ordered = [(one, other) for one in left for other in left if margin(one, other) > settings.min_margin]
     else:
         below = [each for each in left if margin(best, each) > settings.min_margin]
         draw = random.Random(f"{settings.seed} {best.row['prompt_key']}")
-        couples = [(best, draw.choice(below))]
-    return [(better, worse, margin(better, worse)) for better, worse in couples], PAIRED
+        ordered = [(best, draw.choice(below))]
+    return [(better, worse, margin(better, worse)) for better, worse in ordered], PAIRED
 
 
 def ranking_scores(candidates: Sequence[Candidate], settings: Pair) -> list[float]:
@@ -196,16 +196,16 @@ def pair_row(better: Candidate, worse: Candidate, margin: float, responses: Resp
 
 def in_words(outcome: Counter[str]) -> str:
     """What became of the prompts, and the fix."""
-    told = ", ".join(f"{outcome[name]} {words}" for name, words in IN_WORDS.items() if outcome[name])
-    mends = {
+    counts = ", ".join(f"{outcome[name]} {words}" for name, words in IN_WORDS.items() if outcome[name])
+    fixes = {
         SINGLE: "raise generate.samples or generate.temperature",
         MISSING: "see the judge's hygiene.json",
         DROPPED: f"see {LANGUAGE} and set pair.language to penalise or off",
-        TIE: "raise judge.samples or name a judge that tells responses apart",
+        TIE: "raise judge.samples or name a judge that distinguishes responses better",
         MARGIN: "lower pair.min_margin",
     }
-    worst = max(mends, key=lambda name: outcome[name])
-    return f"of {outcome.total()} prompts {told}; {mends[worst]}"
+    worst = max(fixes, key=lambda name: outcome[name])
+    return f"of {outcome.total()} prompts {counts}; {fixes[worst]}"
 
 
 def warnings(outcomes: dict[str, Counter[str]], settings: Pair, report: dict[str, Any]) -> list[str]:
@@ -217,7 +217,9 @@ def warnings(outcomes: dict[str, Counter[str]], settings: Pair, report: dict[str
     ]
     if report["unknown"]:
         names = ", ".join(report["unknown"])
-        found.append(f"the language of responses cannot be checked in {names}: lingua knows no language of that name")
+        found.append(
+            f"the language of responses cannot be checked in {names}: lingua does not know a language of that name"
+        )
     if settings.language == "off":
         off = {
             language: row["off_target_rate"]

@@ -67,7 +67,7 @@ def finished(directory: Path, name: str) -> dict[str, Any]:
         UserError: it is not finished, or another one.
     """
     if not is_finished(directory):
-        raise UserError(f"{directory} holds no finished stage {name}", "give the command that makes it first")
+        raise UserError(f"{directory} does not hold a finished stage {name}", "run the command that makes it first")
     manifest = read_json(directory / MANIFEST)
     if manifest.get("stage") != name:
         raise UserError(f"{directory} holds the stage {manifest.get('stage')!r}, not {name!r}", "name the right one")

@@ -2,7 +2,7 @@
 
 The packaged templates are an additive five-point rubric after Self-Rewarding Language Models (Yuan et al. 2024, arXiv
 2401.10020), in our own words and for answers in any language: `rubric.txt` to instruct a chat model, `rubric_plain.txt`
-with examples for a base model to go on from.
+with examples for a base model to continue.
 """
 
 import re
@@ -32,11 +32,11 @@ VALUE = re.compile(r"(\d(?:[.,]\d)?)(?:\s*(?:/|out of|of)\s*5(?:[.,]0)?)?(?:\s*p
 def read_template(path: str | None, *, chat: bool = True) -> str:
     """The judge's template: a file of the user's, or a packaged one.
 
-    White space after a `Score:` at its end is taken off: a base model would go on after the line end of the file.
+    White space after a `Score:` at its end is taken off: a base model would continue after the line end of the file.
 
     Args:
         path: of the user's.
-        chat: the judge is asked in a conversation, so that it can be told what to do; a base model is shown examples.
+        chat: the judge is asked in a conversation, so that it gets instructions; a base model is shown examples.
 
     Raises:
         UserError: it cannot be read, lacks `{prompt}` or `{response}`, or asks for no score.
@@ -53,9 +53,11 @@ def read_template(path: str | None, *, chat: bool = True) -> str:
         raise UserError("not UTF-8", "convert it: iconv -f ITS-ENCODING -t UTF-8", key=TEMPLATE, value=path) from error
     for name in ("prompt", "response"):
         if f"{{{name}}}" not in template:
-            raise UserError(f"has no {{{name}}}", f"write it where the {name} is to stand", key=TEMPLATE, value=path)
+            raise UserError(f"has no {{{name}}}", f"write it where the {name} goes", key=TEMPLATE, value=path)
     if not re.search(r"(?<!\w)score\s*[:：=]", template, re.IGNORECASE):
-        raise UserError("asks for no line like 'Score: N', which is what is read", "add it", key=TEMPLATE, value=path)
+        raise UserError(
+            "does not ask for a line like 'Score: N', which is what is read", "add it", key=TEMPLATE, value=path
+        )
     return template.rstrip() if ends_open(template) else template
 
 

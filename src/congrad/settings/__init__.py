@@ -1,1 +1,1 @@
-"""All settings: one typed tree, read from YAML files, from KEY=VALUE and from Python alike."""
+"""All settings: one typed tree, read from YAML files, from KEY=VALUE and from Python."""

@@ -26,11 +26,11 @@ class Loss:
     name: LossName = "dpo"
     """dpo, lp-dpo, hinge, robust on summed log-probabilities; ipo, simpo per token."""
     beta: Annotated[float, Gt(0)] = 0.1
-    """Of the loss; TRL's default is 0.1."""
+    """Beta of the loss; TRL's default is 0.1."""
     length_penalty: float | None = None
     """Alpha of lp-dpo, per token. Above 0, a longer chosen response counts as already preferred."""
     label_smoothing: Annotated[float, Ge(0), Lt(0.5)] | None = None
-    """Of robust: the share of labels taken to be flipped."""
+    """The share of labels that robust takes to be flipped."""
     target_margin: float | None = None
     """Gamma of simpo; null for TRL's default, 0.5."""
 
@@ -47,12 +47,12 @@ class Loss:
         if self.name == "simpo" and self.target_margin is None:
             object.__setattr__(self, "target_margin", 0.5)
         if self.name == "lp-dpo" and self.length_penalty is None:
-            raise refused("length_penalty", "is missing: lp-dpo needs it", "R-DPO uses 0.005 to 0.05")
+            raise refused("length_penalty", "is missing: lp-dpo needs it", "set it; R-DPO uses 0.005 to 0.05")
         if self.name == "robust" and self.label_smoothing is None:
-            raise refused("label_smoothing", "is missing: robust needs it", "give the share of flipped labels")
+            raise refused("label_smoothing", "is missing: robust needs it", "set it to the share of flipped labels")
 
     def check_index(self, *, per_token: bool) -> None:
-        """Refuse an index of the other kind: its differences are no multiple of this loss's gradients.
+        """Refuse an index of the other kind: its differences are not multiples of this loss's gradients.
 
         Args:
             per_token: the index holds differences of per-token means, not of sums.
@@ -65,7 +65,7 @@ class Loss:
         wanted, there = ("per-token means", "sums") if self.name in PER_TOKEN else ("sums", "per-token means")
         normalise, others = ("mean", SUMMED) if self.name in PER_TOKEN else ("sum", PER_TOKEN)
         raise UserError(
-            f"needs gradients of {wanted} and the index holds {there}",
+            f"needs gradients of {wanted}, but the index holds {there}",
             f"build one with index.normalise={normalise}, or choose from {', '.join(others)}",
             key="loss.name",
             value=self.name,
@@ -80,19 +80,19 @@ class Consensus:
     aggregator: Aggregator = "pcgrad"
     """pcgrad or mean; upgrad, mgda, cagrad, gradvac, aligned-mtl with the extra torchjd."""
     accumulate: Literal["mean", "ema"] = "mean"
-    """A language gradient is the mean of its pairs', or the paper's ema over its mini-batches."""
+    """A language gradient is the mean of its pairs' gradients, or the paper's EMA over its mini-batches."""
     ema_decay: Annotated[float, Ge(0), Lt(1)] | None = None
     """EMA decay; null for 0.9 with ema."""
     ema_batch: Count | None = None
     """Pairs of a mini-batch of the EMA; null for 8 with ema."""
     cross_fit: Annotated[int, Ge(0)] = 5
-    """Folds; 0: a pair takes part in its own consensus."""
+    """Folds of cross-fitting; 0: a pair takes part in its own consensus."""
     num_orders: Count = 64
     """Random orders that PCGrad and GradVac are averaged over."""
     num_resamples: Count = 1000
-    """Of the bootstrap."""
+    """Draws of the bootstrap."""
     seed: int = 0
-    """Of the folds, the orders and the bootstrap."""
+    """Seed of the folds, the orders and the bootstrap."""
 
     def __post_init__(self) -> None:
         if self.aggregator in TORCHJD and importlib.util.find_spec("torchjd") is None:
@@ -101,12 +101,14 @@ class Consensus:
             given = getattr(self, parameter)
             if self.accumulate == "mean" and given is not None:
                 raise refused(
-                    parameter, "would be ignored by a mean", "leave it out, or set consensus.accumulate to ema"
+                    parameter,
+                    "would be ignored where consensus.accumulate is mean",
+                    "leave it out, or set consensus.accumulate to ema",
                 )
             if self.accumulate == "ema" and given is None:  # what is written down as the run's settings names it
                 object.__setattr__(self, parameter, default)
         if self.cross_fit == 1:
-            raise refused("cross_fit", "leaves no other fold to score with", "give 2 or more, or 0 for none", value=1)
+            raise refused("cross_fit", "leaves no other fold to score by", "give 2 or more, or 0 for none", value=1)
 
 
 def needs_torchjd() -> tuple[str, str]:

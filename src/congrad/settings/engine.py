@@ -26,28 +26,28 @@ class Engine:
     batch_size: Count = 8
     """Requests that transformers computes together."""
     url: str | None = None
-    """Of the endpoint; `/v1` is added where it has no path."""
+    """Address of the endpoint; `/v1` is added where it has no path."""
     model: str | None = None
     """The name by which the endpoint knows the model; null for the path or the name of the model itself."""
     api_key_env: str = "OPENAI_API_KEY"
-    """The environment variable that holds the endpoint's key. The key is written nowhere."""
+    """The environment variable that holds the endpoint's key. The key is never written to a file."""
     concurrency: Count = 16
-    """Requests that are under way at a time."""
+    """Requests that are open at a time."""
     timeout: Annotated[float, Gt(0)] = 120.0
     """Seconds until a request counts as failed."""
     retries: Annotated[int, Ge(0)] = 6
-    """Of a failed request, after 1, 2, 4, ... seconds, or when the endpoint says (Retry-After). The six of the default
-    take more than a minute."""
+    """Tries again of a failed request, after 1, 2, 4, ... seconds, or when the endpoint says (Retry-After). The default
+    six take more than a minute."""
     command: str | None = None
-    """Starts the endpoint for as long as it is needed: `vllm serve {model} --port 8000`. No shell reads it; `{model}`
-    is the model's path."""
+    """Command that starts the endpoint, which is stopped after use: `vllm serve {model} --port 8000`. It does not run
+    in a shell; `{model}` is the model's path."""
     options: dict[str, Any] = field(default_factory=dict)
-    """More fields of a request's body: `{top_k: 40}`; null leaves one of ours out."""
+    """More fields of a request's body: `{top_k: 40}`; null leaves out a field that congrad sends."""
 
     def __post_init__(self) -> None:
         if self.kind == "vllm":  # of earlier versions
             fix = "set kind to openai, url to http://localhost:8000/v1 and command to vllm serve {model} --port 8000"
-            raise refused("kind", "is served now", fix, value="vllm")
+            raise refused("kind", "is not an engine of its own any more", fix, value="vllm")
         for name, each in fields_of(type(self)).items():
             default = each.get_default(call_default_factory=True)
             if name not in ("kind", *OWN_FIELDS[self.kind]) and getattr(self, name) != default:
@@ -58,7 +58,7 @@ class Engine:
     def _check_url(self) -> None:
         like = "write it like http://localhost:8000/v1"
         if self.url is None:
-            raise refused("url", "is missing", "give the endpoint's, for instance http://localhost:8000/v1")
+            raise refused("url", "is missing", "give the endpoint's address, for instance http://localhost:8000/v1")
         try:
             parts = urlsplit(self.url)
             valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -69,7 +69,7 @@ class Engine:
         if parts.username or parts.password or parts.query or parts.fragment:
             raise refused(
                 "url",
-                "holds a name, a key or a query",
+                "must not hold a user name, a key or a query",
                 "put the key into the environment variable that api_key_env names",
             )
 

@@ -28,7 +28,7 @@ class LocalTask:
     """A task of the alignment tax that reads JSON Lines and needs no hub."""
 
     name: str
-    """In the table."""
+    """Its name in the table."""
     path: PathText
     """A file, a folder of them, or a pattern with `*` (`tasks/xcopa_*.jsonl`)."""
     kind: Kind | None = None
@@ -37,33 +37,33 @@ class LocalTask:
     layout: Literal["xcopa", "mgsm"] | None = None
     """All columns as those datasets have them, instead of naming them."""
     language_column: str = "language"
-    """Groups the rows. Rows without it are of the language that the file is named by: `sw.jsonl`, or what follows the
-    last underscore, `xcopa_sw.jsonl`."""
+    """Column of a row's language. Rows without it take the language from the file's name: `sw.jsonl`, or what follows
+    the last underscore, `xcopa_sw.jsonl`."""
     text_column: str = "text"
-    """Of perplexity."""
+    """Column of the text; for perplexity."""
     prompt: str | None = None
-    """What the model goes on with; `{column}` stands for a column's text."""
+    """The prompt; `{column}` stands for a column's text."""
     choices: tuple[str, ...] = ()
     """Columns that hold a choice each, or one column that holds a list of them."""
     label_column: str = "label"
-    """Position (from 0) of the right choice."""
+    """Column of the right choice's position, from 0."""
     answer_column: str = "answer"
-    """Of exact match."""
+    """Column of the right answer; for exact match."""
     rule: Literal["last-number", "text"] = "last-number"
     """Compare the last number that the model wrote, or all of its text without the white space around it."""
     max_tokens: Count = 256
-    """Of an answer."""
+    """Longest answer, in tokens."""
     stop: tuple[str, ...] = ()
     """An answer ends before any of these."""
     chat: Chat = "auto"
-    """Put prompts through the chat template; auto: where there is one. Of exact match only: likelihoods are of plain
+    """Put prompts through the chat template; auto: where there is one. For exact match only: likelihoods are of plain
     text."""
     limit: Count | None = None
     """Rows of each language, the first ones; null for all."""
 
     def __post_init__(self) -> None:
         if not self.name.strip():
-            raise refused("name", "is empty", "the table needs one")
+            raise refused("name", "is empty", "give it a name")
         if self.layout is not None:
             self._settle_kind(self.layout)
         kind = self.kind
@@ -72,13 +72,15 @@ class LocalTask:
         for other, columns in COLUMNS_OF_KIND.items():
             for name in columns:
                 if name not in COLUMNS_OF_KIND[kind] and getattr(self, name) != self._default(name):
-                    raise refused(name, f"would be ignored by a task of kind {kind}", f"{other} has it; leave it out")
+                    raise refused(
+                        name, f"would be ignored by a task of kind {kind}", f"leave it out; it belongs to {other}"
+                    )
         if kind != "exact-match" and self.chat != "auto":
             raise refused("chat", f"would be ignored: a task of kind {kind} measures plain text", "leave it out")
         if kind != "perplexity" and self.layout is None and not PLACEHOLDER.search(self.prompt or ""):
             raise refused("prompt", "is missing or names no column", "write for instance '{question}\\nAnswer:'")
         if kind == "multiple-choice" and self.layout is None and not self.choices:
-            raise refused("choices", "is missing", "name a column for each choice, or one that lists them")
+            raise refused("choices", "is missing", "name a column for each choice, or one column that lists them")
 
     def _settle_kind(self, layout: str) -> None:
         kind = KIND_OF_LAYOUT[layout]
@@ -87,7 +89,9 @@ class LocalTask:
         object.__setattr__(self, "kind", kind)
         for name in ("choices", "label_column", "answer_column", "text_column", *(["prompt"] * (layout == "xcopa"))):
             if getattr(self, name) != self._default(name):
-                raise refused(name, f"would be ignored: the layout {layout} knows its columns", "leave one of them out")
+                raise refused(
+                    name, f"would be ignored: the layout {layout} sets its columns", "leave one of the two out"
+                )
 
     @classmethod
     def _default(cls, name: str) -> Any:
@@ -97,12 +101,12 @@ class LocalTask:
 @section("evaluate.lm_eval")
 @dataclass(frozen=True)
 class Harness:
-    """Tasks of lm-evaluation-harness (extra `eval`), each by the settings that it brings but for these."""
+    """Tasks of lm-evaluation-harness (extra `eval`), each with its own settings except for these."""
 
     tasks: tuple[str, ...]
     """Names of tasks, groups or tags. Their data come from the hub unless their YAML says otherwise."""
     num_fewshot: Annotated[int, Ge(0)] | None = None
-    """Examples in the prompt; null is the task's own."""
+    """Examples in the prompt; null: the task's own number."""
     limit: Count | None = None
     """Rows of each task; null for all."""
     batch_size: Count = 8
@@ -123,25 +127,25 @@ class WinRate:
     """Answers to held-out prompts, compared by a judge in both orders."""
 
     prompts: Prompts
-    """As in the section of that name; limit is how many are answered."""
+    """Keys as in the section prompts; limit is how many prompts are answered."""
     temperature: Temperature = 0.0
-    """Of the answers; 0 takes the most probable token every time."""
+    """Sampling temperature of the answers; 0 takes the most probable token every time."""
     top_p: TopP = 1.0
-    """Of the answers."""
+    """Sample the answers from the most probable tokens that together have this probability."""
     max_tokens: Count = 512
-    """Of an answer."""
+    """Longest answer, in tokens."""
     seed: int = 0
-    """Of the answers and the verdicts."""
+    """Seed of the answers and the verdicts."""
     chat: Chat = "auto"
     """Put prompts through the chat template; auto: where there is one."""
     system: str | None = None
-    """A system message for prompts that bring none."""
+    """A system message for prompts that have none."""
     judge: Engine | None = None
-    """The engine of the judge; null is evaluate.engine."""
+    """The engine of the judge; null: evaluate.engine."""
     judge_model: PathText | None = None
-    """A directory, hub id or short name; null is M0. One judge compares all models."""
+    """A directory, hub id or short name; null: M0. One judge compares all models."""
     judge_max_tokens: Count = 512
-    """Of a verdict with its reasons."""
+    """Longest verdict with its reasons, in tokens."""
     template: PathText | None = None
     """A file that replaces the judge's prompt; see `congrad/evaluation/judge_pair.txt`."""
 
@@ -162,17 +166,17 @@ class Evaluate:
     pairs: PathText | None = None
     """Held-out preference pairs, for preference accuracy; anything that `congrad filter` reads."""
     split: str = "train"
-    """Of pairs, as input.split."""
+    """Split of evaluate.pairs, as input.split."""
     columns: Columns = field(default_factory=Columns)
-    """Of pairs, as input.columns."""
+    """Columns of evaluate.pairs, as input.columns."""
     chat: bool = False
-    """Of pairs, as input.chat."""
+    """Chat template for evaluate.pairs, as input.chat."""
     max_length: Annotated[int, Ge(2)] = 1024
-    """Of pairs, as input.max_length."""
+    """Longest pair of evaluate.pairs, as input.max_length."""
     limit: Count | None = None
-    """A sample of so many pairs, stratified by language; null for all."""
+    """Sample this many pairs, stratified by language; null for all."""
     win_rate: WinRate | None = None
-    """null for no win rate."""
+    """Answers to held-out prompts, compared by a judge; null for none."""
     tasks: tuple[LocalTask, ...] = ()
     """Local tasks, for the alignment tax."""
     lm_eval: Harness | None = None
@@ -180,21 +184,23 @@ class Evaluate:
     engine: Engine = field(default_factory=Engine)
     """Writes the answers for win rates and exact match."""
     seed: int = 0
-    """Of samples and bootstrap draws."""
+    """Seed of samples and bootstrap draws."""
     draws: Annotated[int, Ge(100)] = 2000
-    """How often the examples are drawn again for an interval."""
+    """Bootstrap draws of the examples for an interval."""
     confidence: Annotated[float, Ge(0.5), Lt(1)] = 0.95
-    """Of the intervals."""
+    """Confidence of the intervals."""
 
     def __post_init__(self) -> None:
         if both := sorted({*self.seen} & {*self.unseen}):
-            raise refused("unseen", f"names {both[0]!r}, which evaluate.seen names too", "take it out of one")
+            raise refused(
+                "unseen", f"names {both[0]!r}, which evaluate.seen names too", "remove it from one of the two"
+            )
         names = [task.name for task in self.tasks]
         if self.lm_eval is not None:
             names += self.lm_eval.tasks
         for number, name in enumerate(names):
             if name in names[:number]:
-                raise refused("tasks", f"has two that are named {name!r}", "give each a name of its own")
+                raise refused("tasks", f"holds two tasks that are named {name!r}", "give each a name of its own")
 
     @property
     def held_out(self) -> Input:

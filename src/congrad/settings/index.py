@@ -1,4 +1,4 @@
-"""What decides a gradient pass and its index, beside the model and the pairs."""
+"""What decides a gradient pass and its index, besides the model and the pairs."""
 
 import re
 from dataclasses import dataclass, replace
@@ -22,9 +22,9 @@ class PassSettings:
     projection_size: Count | None = None
     """A pair's gradient becomes size x size numbers, whatever the model; null for 256, or 128 from 20,000 pairs."""
     seed: int = 0
-    """Of the projections."""
+    """Seed of the projections."""
     layers: str | None = None
-    """Decoder blocks that count: upper, or a slice such as `12:` or `4:10`; null for all."""
+    """Decoder blocks that count: upper (the upper half), or a slice such as `12:` or `4:10`; null for all."""
     normalise: Normalise = "sum"
     """sum for losses on summed log-probabilities; mean for the length-normalised ones, ipo and simpo."""
     token_budget: Count | None = None
@@ -52,10 +52,10 @@ def layer_slice(layers: str) -> slice:
 
 
 def default_projection_size(num_pairs: int) -> int:
-    """Wide sketches for few pairs, whose scores lie close together; 32 KB a pair for many (docs/performance.md)."""
+    """Wide sketches for few pairs, whose scores are close together; 32 KB a pair for many (docs/performance.md)."""
     return 256 if num_pairs < MANY_PAIRS else 128
 
 
 def default_token_budget(device: "torch.device") -> int:
-    """Tokens in one pass: larger packs are no faster on a CPU and leave its cache; small ones leave a GPU idle."""
+    """Tokens in one pass: larger packs do not fit a CPU's cache and are not faster; small ones leave a GPU idle."""
     return 512 if device.type == "cpu" else 16384

@@ -16,7 +16,7 @@ class Columns:
     """The names of a data set's columns."""
 
     language: str = DEFAULT_LANGUAGE_COLUMN
-    """Groups the pairs. A folder of `de.jsonl`, `en.jsonl` without such a column: the language is the file's name."""
+    """Column of a pair's language. In a folder of `de.jsonl`, `en.jsonl` without it: the file's name."""
 
 
 @section("input")
@@ -33,8 +33,8 @@ class Input:
     chat: bool = False
     """Put plain rows through the model's chat template."""
     max_length: Annotated[int, Ge(2)] = 1024
-    """Tokens of prompt and response together; what is longer loses its end."""
+    """Tokens of prompt and response together; longer ones lose their end."""
     limit: Count | None = None
-    """A sample of so many pairs, stratified by language; null for all."""
+    """Sample this many pairs, stratified by language; null for all."""
     seed: int = 0
-    """Of the sample."""
+    """Seed of the sample."""

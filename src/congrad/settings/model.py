@@ -16,10 +16,10 @@ DEVICES = "auto, cpu, cuda, cuda:1, xpu or mps"
 
 
 def switch() -> str:
-    """Where $CONGRAD_BFLOAT16 stands.
+    """What $CONGRAD_BFLOAT16 is set to.
 
     Raises:
-        UserError: nowhere.
+        UserError: an unknown word.
     """
     position = os.environ.get(SWITCH) or "measure"
     if position not in POSITIONS:
@@ -37,15 +37,15 @@ class Model:
     dtype: DType = "auto"
     """What it computes in; auto: the faster of float32 and bfloat16 on this machine, as measured."""
     device: str = "auto"
-    """auto (an accelerator where there is one that computes rightly), cpu, cuda, cuda:1, xpu or mps."""
+    """auto (an accelerator, where there is one whose results agree with the CPU's), cpu, cuda, cuda:1, xpu or mps."""
     adapter: PathText | None = None
     """A LoRA adapter on the model. The filter takes its matrices for the gradient space; training merges it."""
     reference: PathText | None = None
-    """Reference model of the filter, where the policy is not its own; of a loop, `rounds.reference` says it."""
+    """Reference model of the filter; null: the policy itself. A loop takes `rounds.reference` instead."""
     revision: str | None = None
-    """Of a hub id."""
+    """Revision of a hub id."""
     trust_remote_code: bool = False
-    """Run Python that comes with the model."""
+    """Run the Python code that comes with the model."""
 
     def __post_init__(self) -> None:
         if not DEVICE.fullmatch(self.device):

@@ -86,12 +86,12 @@ class Given:
         )
 
     def section_values(self, name: str) -> dict[str, Any]:
-        """What the reader said of a section, as it stands there."""
+        """What the user gave for a section, as it was written."""
         found: dict[str, Any] = self.values.get(name, {})
         return found
 
     def check(self) -> None:
-        """Checks every section that is there, whoever reads it.
+        """Checks every section that is there, whether it is used or not.
 
         Raises:
             UserError: by key, what is wrong.
@@ -107,7 +107,7 @@ class Given:
                     raise UserError("must be a mapping of keys", key=name, value=shown(values))
                 if name == "train":
                     check_dpo_config(values, self.section(Rounds))
-                else:  # what is missing of a section is said by whoever reads it
+                else:  # what a section lacks is reported where it is used
                     self.section(SECTIONS[name], complete=False)
 
     def check_for_loop(self) -> None:
@@ -219,7 +219,9 @@ def put(values: dict[str, Any], path: KeyPath, value: Any, word: str) -> None:
             inner[name] = {}
         inner = inner[name]
         if not isinstance(inner, dict):
-            raise UserError(f"{word!r}: {'.'.join(path[:number])} is {shown(inner)} and has no keys", "set it whole")
+            raise UserError(
+                f"{word!r}: {'.'.join(path[:number])} is {shown(inner)} and has no keys", "set the whole of it"
+            )
     inner[path[-1]] = value
 
 

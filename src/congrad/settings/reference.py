@@ -24,9 +24,9 @@ KEY=VALUE on the command line of every command, with the value as YAML 1.2 write
 This page is made of the settings themselves (`python -m congrad.settings.reference`), and a test compares the two.
 """
 TRAIN = """Names and values of TRL's `DPOConfig`, which gets them as they are; TRL's documentation lists them. Where
-nothing is said, the defaults are TRL's but for these: no tracker (`report_to: none`), `logging_steps: 1`,
+nothing is given, the defaults are TRL's except for these: no tracker (`report_to: none`), `logging_steps: 1`,
 and checkpoints every tenth of the steps, of which the last is kept until the stage is finished. The loop
-chooses the directory and resumes by itself. With `eval_strategy` the trainer evaluates on `evaluate.pairs`,
+chooses the directory and resumes automatically. With `eval_strategy` the trainer evaluates on `evaluate.pairs`,
 per language.
 """
 TOLD_ONCE = {Engine: "generate.engine", Prompts: "prompts"}  # the same keys wherever there is another

@@ -27,7 +27,7 @@ BOUNDS = (("ge", "{} or more"), ("gt", "above {}"), ("le", "at most {}"), ("lt",
 
 Count = Annotated[int, Ge(1)]
 PathText = Annotated[str, BeforeValidator(lambda value: os.fspath(value) if isinstance(value, os.PathLike) else value)]
-"""Where something lies: a path of `pathlib` becomes its text."""
+"""A path: one of `pathlib` becomes its text."""
 
 
 class Refused(ValueError):
@@ -71,7 +71,7 @@ def section(name: str) -> Callable[[type[T]], type[T]]:
 
 
 def _strict(hint: Any) -> Any:
-    """The same type, of which nothing else is made: `5` is no text, "5" no number, true no number."""
+    """The same type without coercion: `5` is not text, and "5" and true are not numbers."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint in LEAVES:
         return Annotated[hint, Strict()]

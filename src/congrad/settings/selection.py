@@ -17,11 +17,11 @@ class Selection:
     """Which pairs stay: the best-aligned share of every language or of all, or all from a score on."""
 
     keep: Annotated[float, Gt(0), Le(1)] | None = None
-    """Share of the pairs to keep, best first; null for 0.5, unless there is a min_score."""
+    """Share of the pairs to keep, best first; null for 0.5, unless min_score is set."""
     min_score: Annotated[float, Ge(-1), Le(1)] | None = None
     """Keep every pair from this score on, instead of a share."""
     scope: Scope | None = None
-    """The share of every language (null is this), or of all: global."""
+    """language: keep the share of every language. global: of all pairs together. null is language."""
 
     def __post_init__(self) -> None:
         if self.min_score is None:
@@ -29,4 +29,4 @@ class Selection:
         elif self.keep is not None:
             raise refused("min_score", "excludes selection.keep", "give one of them")
         elif self.scope is not None:
-            raise refused("scope", "would be ignored by a minimum score", "leave it out, or give a share to keep")
+            raise refused("scope", "would be ignored by a minimum score", "leave it out, or set selection.keep instead")

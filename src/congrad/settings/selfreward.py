@@ -20,9 +20,9 @@ class PromptColumns:
     """The names of the columns of prompts."""
 
     language: str = DEFAULT_LANGUAGE_COLUMN
-    """Groups the prompts, as input.columns.language."""
+    """Column of a prompt's language, as input.columns.language."""
     prompt: str = "prompt"
-    """Holds text, or conversations that the model is to answer."""
+    """Column of the prompts: text, or conversations that the model is to answer."""
 
 
 @section("prompts")
@@ -37,9 +37,9 @@ class Prompts:
     columns: PromptColumns = field(default_factory=PromptColumns)
     """The names of its columns."""
     limit: Count | None = None
-    """A sample of so many prompts, stratified by language; null for all."""
+    """Sample this many prompts, stratified by language; null for all."""
     seed: int = 0
-    """Of the sample."""
+    """Seed of the sample."""
     pairs: PathText | None = None
     """A preference dataset, for a run whose first round starts from pairs."""
 
@@ -56,20 +56,20 @@ class Generate:
     samples: Count = 4
     """Answers to each prompt."""
     temperature: Temperature = 0.8
-    """0 for the most probable token every time."""
+    """Sampling temperature; 0 takes the most probable token every time."""
     top_p: TopP = 0.95
     """Sample from the most probable tokens that together have this probability."""
     max_tokens: Count = 512
-    """Of an answer."""
+    """Longest answer, in tokens."""
     seed: int = 0
-    """Of all samples; each has one of its own that follows from it."""
+    """Seed of all samples; each sample's own seed follows from it."""
     chat: Chat = "auto"
-    """Put prompts through the model's chat template; auto: where there is one. Without, the model goes on with the
+    """Put prompts through the model's chat template; auto: where there is one. Without it, the model continues the
     prompt as plain text."""
     system: str | None = None
-    """A system message for prompts that bring none."""
+    """A system message for prompts that have none."""
     engine: Engine = field(default_factory=Engine)
-    """What answers."""
+    """The engine that answers."""
 
     def __post_init__(self) -> None:
         if self.temperature == 0 and self.samples > 1:
@@ -88,31 +88,30 @@ class Judge:
     """How responses get their scores."""
 
     kind: Literal["llm", "implicit-reward"] = "llm"
-    """llm asks a model with a rubric. implicit-reward asks nobody: it is what DPO has taught the round's model,
+    """llm asks a model with a rubric. implicit-reward asks no judge: it is the reward that DPO gave the round's model,
     beta (log pi(y|x) - log ref(y|x)) against the reference (arXiv 2305.18290, eq. 5)."""
     samples: Count = 3
-    """Judgements of each response, whose mean is its score."""
+    """Judgements of each response; its score is their mean."""
     temperature: Temperature = 0.7
-    """0 for the most probable token every time."""
+    """Sampling temperature; 0 takes the most probable token every time."""
     top_p: TopP = 0.95
     """Sample from the most probable tokens that together have this probability."""
     max_tokens: Count = 512
-    """Of a judgement."""
+    """Longest judgement, in tokens."""
     seed: int = 0
-    """Of all judgements; each has one of its own that follows from it."""
+    """Seed of all judgements; each judgement's own seed follows from it."""
     chat: Chat = "auto"
     """Put the template through the judge's chat template; auto: where there is one."""
     template: PathText | None = None
-    """A file of yours with `{prompt}`, `{response}` and perhaps `{language}`, that asks for a line `Score: N`, 0 to 5.
-    Where it ends with `Score:` the judge writes nothing but the number, and a max_tokens of 8 will do. null: the
-    packaged rubric, which asks a model with a chat template for reasons first, and shows one without examples that it
-    goes on from."""
+    """A file of yours with `{prompt}`, `{response}` and perhaps `{language}`, which asks for a line `Score: N`, 0 to 5.
+    Where it ends with `Score:` the judge only writes the number, and a max_tokens of 8 is enough. null: the packaged
+    rubric. It asks a model with a chat template for its reasons first; to a model without one it shows examples."""
     engine: Engine | None = None
-    """What judges; null: what generates."""
+    """The engine that judges; null: generate.engine."""
     model: PathText | None = None
-    """The judge; null: the round's own model, or the one that an endpoint in engine names."""
+    """The model that judges; null: the round's own model, or the one that judge.engine.model names."""
     beta: Annotated[float, Gt(0)] = 0.1
-    """Of the implicit reward."""
+    """Beta of the implicit reward."""
 
     def __post_init__(self) -> None:
         for name, each in fields_of(type(self)).items():
@@ -131,19 +130,19 @@ class Pair:
     """How scored responses become pairs. Ties never do, and a response without a score is in no pair."""
 
     method: Literal["best-worst", "all", "best-random"] = "best-worst"
-    """best-worst: the best response against the worst. all: every two. best-random: the best against one of those that
-    lie more than min_margin below it, at random. Of several best (or worst) the earliest sample is taken."""
+    """best-worst: the best response against the worst. all: every two responses. best-random: the best against a random
+    one of those that score more than min_margin below it. Of several best (or worst) the earliest sample is taken."""
     min_margin: Annotated[float, Ge(0)] = 0.0
     """Pairs whose ranking scores differ by this or less are left out."""
     language: Literal["off", "penalise", "drop"] = "off"
-    """What becomes of a response in another language than its prompt's row names: off nothing, penalise its ranking
-    score is lowered, drop it is in no pair."""
+    """For a response in another language than its prompt's. off: do nothing. penalise: lower its ranking score. drop:
+    leave it out of all pairs."""
     language_penalty: Annotated[float, Ge(0)] = 1.0
-    """Of penalise, in points."""
+    """Points that penalise takes off."""
     length_control: Annotated[float, Ge(0)] = 0.0
-    """What a length of one standard deviation above the mean of the prompt's responses costs, in points."""
+    """Points that a response loses for each standard deviation that it is longer than the prompt's mean."""
     seed: int = 0
-    """Of best-random."""
+    """Seed of best-random."""
 
     def __post_init__(self) -> None:
         if self.language != "penalise" and self.language_penalty != 1:

@@ -1,4 +1,4 @@
-"""What cannot be meant in the section `train`, found before anything heavy is imported.
+"""Mistakes in the section `train`, found before anything heavy is imported.
 
 Names are those of TRL's `DPOConfig`. To import it takes seconds, so its source is read instead.
 """
@@ -20,19 +20,19 @@ LOADED_HERE = "the section `model` says how the model is loaded"
 NOTHING_LEAVES = "nothing is uploaded; push the model yourself when the run is done"
 OWNED = {
     "output_dir": "the stage has a directory of its own, which the command names",
-    "resume_from_checkpoint": "the stage goes on from its last checkpoint by itself",
-    "save_only_model": "without the optimiser's state a stopped stage would not go on to the same end",
-    "do_train": "the stage trains, whatever it says",
+    "resume_from_checkpoint": "the stage resumes from its last checkpoint automatically",
+    "save_only_model": "without the optimiser's state a stopped stage would not continue to the same result",
+    "do_train": "the stage always trains",
     "do_eval": "the stage evaluates when it is given pairs to evaluate on",
     "do_predict": "the stage predicts nothing",
     "use_cpu": "set model.device to cpu",
     "trust_remote_code": LOADED_HERE,
     "push_to_hub": NOTHING_LEAVES,
     "hub_model_id": NOTHING_LEAVES,
-    "hub_token": "no key belongs in a file, and " + NOTHING_LEAVES,
+    "hub_token": "a key does not belong in a file, and " + NOTHING_LEAVES,
     "hub_strategy": NOTHING_LEAVES,
 }
-# What may stand in `model_init_kwargs`; the rest is the section `model`'s.
+# What may be in `model_init_kwargs`; the rest is the section `model`'s.
 INIT_KWARGS = ("attn_implementation", "dtype")
 
 MARGIN_LOSSES = ("sigmoid", "hinge", "robust", "exo_pair", "discopop")  # functions of the margin m alone
@@ -42,7 +42,7 @@ LOSS_TYPES = (*MARGIN_LOSSES, *OTHER_LOSSES, "sigmoid_norm", "sft")
 
 
 def check_dpo_config(values: Mapping[str, Any], rounds: Rounds) -> None:
-    """Finds, before any model is loaded, what cannot be meant.
+    """Finds mistakes before any model is loaded.
 
     Raises:
         UserError: a name that `DPOConfig` does not have (with the nearest), one that the stage owns (with the reason),
@@ -52,7 +52,7 @@ def check_dpo_config(values: Mapping[str, Any], rounds: Rounds) -> None:
     fields = dpo_fields()
     for name, value in values.items():
         if name in OWNED:
-            raise UserError("is not yours to set", OWNED[name], key=f"train.{name}")
+            raise UserError("cannot be set here", OWNED[name], key=f"train.{name}")
         if fields and name not in fields:
             near = difflib.get_close_matches(str(name), fields, n=1)
             fix = f"did you mean {near[0]}?" if near else "see TRL's documentation for its names"
@@ -78,7 +78,7 @@ def check_loss(values: Mapping[str, Any], length_penalty: float) -> None:
     """Refuses a length penalty where adding alpha (|y_w| - |y_l|) to the margin would not be what the loss sees.
 
     The penalty is put on the reference log-probabilities. Losses of the margin alone see it as it is written. The
-    others score each response by itself, per token, or sort the batch, so that the shift would mean something else.
+    others score each response separately, per token, or sort the batch, so that the shift would mean something else.
 
     Raises:
         UserError: an unknown loss, or one that does not go with the penalty.
@@ -101,9 +101,9 @@ def check_loss(values: Mapping[str, Any], length_penalty: float) -> None:
     if set(loss_types) == {"sft"}:
         _no_penalty("train.loss_type sft, which has no margin", "add sigmoid")
     if values.get("ld_alpha") is not None:
-        _no_penalty("train.ld_alpha, which weighs lengths in another way", "leave that out")
+        _no_penalty("train.ld_alpha, which weighs lengths in another way", "leave train.ld_alpha out")
     if values.get("f_divergence_type", "reverse_kl") != "reverse_kl":
-        _no_penalty(f"train.f_divergence_type {values['f_divergence_type']}", "leave that out")
+        _no_penalty(f"train.f_divergence_type {values['f_divergence_type']}", "leave it out")
     beta = values.get("beta", 0.1)
     if not (isinstance(beta, int | float) and math.isfinite(beta) and beta > 0):
         raise UserError("must be above 0 where rounds.length_penalty is not 0", key="train.beta", value=shown(beta))

@@ -32,7 +32,7 @@ class Lora:
     alpha: Annotated[float, Gt(0)] = 32.0
     """The update is scaled by alpha / r (alpha / sqrt(r) with rslora)."""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """On the adapter's input. TRL switches all dropout off unless `train.disable_dropout` is false."""
+    """Dropout on the adapter's input. TRL switches all dropout off unless `train.disable_dropout` is false."""
     target_modules: str | tuple[str, ...] = "all-linear"
     """Names of layers as PEFT takes them; all-linear is every linear layer but the LM head."""
     rslora: bool = False
@@ -50,14 +50,14 @@ class Rounds:
 
     With full weights M_{t+1} is M_t after training: the weights are held in float32 while they are trained, whatever
     the model's dtype (TRL's default; a step of 1e-6 is lost in bfloat16), and cast to the model's dtype when saved.
-    With `lora`, see there. Either way M_{t+1} is a plain checkpoint, and the optimiser starts anew every round.
+    With `lora`, see there. Either way M_{t+1} is a plain checkpoint, and the optimiser starts fresh every round.
     """
 
     count: Count = 2
-    """Rounds in all."""
+    """Number of rounds."""
     reference: Literal["previous", "initial"] = "previous"
     """previous: the round's reference is M_t, from which it starts (its margins are then 0 but for the length term).
-    initial: it is M_0 in every round, so that no round drifts from M_0 unpenalised."""
+    initial: it is M_0 in every round, so that every round is penalised for drifting from M_0."""
     data: Literal["latest", "accumulated"] = "latest"
     """latest: a round trains on its own pairs. accumulated: on those of all rounds so far, each as its round's filter
     kept it."""

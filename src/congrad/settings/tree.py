@@ -29,7 +29,7 @@ class Filter:
     """Which filters a run compares."""
 
     methods: tuple[Method, ...] = ("congrad",)
-    """Of none, random, reward-margin, loss, congrad. Each is an arm of its own, whose rounds go on from its own
+    """Any of none, random, reward-margin, loss, congrad. Each is an arm of its own, whose rounds continue from its own
     models."""
 
     def __post_init__(self) -> None:
@@ -37,7 +37,7 @@ class Filter:
             raise refused("methods", "is empty", f"choose from {', '.join(METHODS)}")
         for number, method in enumerate(self.methods):
             if method in self.methods[:number]:
-                raise refused("methods", f"names {method} twice", "once is enough")
+                raise refused("methods", f"names {method} twice", "name it once")
 
 
 @section("report")
@@ -110,7 +110,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.selection.min_score is not None and self.filter.methods != ("congrad",):
-            raise refused("selection.min_score", "is a score of congrad's", "with other methods give selection.keep")
+            raise refused(
+                "selection.min_score", "is for the scores of congrad only", "with other methods give selection.keep"
+            )
 
 
 SECTIONS: Mapping[str, Any] = {

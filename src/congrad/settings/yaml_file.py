@@ -77,7 +77,7 @@ def parse_yaml(text: str, name: str, lines: dict[KeyPath, int] | None = None) ->
 def _plain(node: yaml.Node, path: KeyPath, name: str, lines: dict[KeyPath, int], within: list[yaml.Node]) -> Any:
     line = node.start_mark.line + 1
     if any(node is outer for outer in within):
-        raise UserError("an alias of what it lies in", "write the value out", at=f"{name}:{line}")
+        raise UserError("an alias that refers to itself", "write the value out", at=f"{name}:{line}")
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node, f"{name}:{line}")
     if isinstance(node, yaml.SequenceNode):
@@ -93,7 +93,7 @@ def _plain(node: yaml.Node, path: KeyPath, name: str, lines: dict[KeyPath, int],
         key = key_node.value
         if key in found:
             first = lines[(*path, key)]
-            raise UserError(f"{'.'.join((*path, key))} is there already, in line {first}", "keep one", at=where)
+            raise UserError(f"{'.'.join((*path, key))} is given twice, first in line {first}", "keep one", at=where)
         lines[(*path, key)] = key_node.start_mark.line + 1
         found[key] = _plain(value_node, (*path, key), name, lines, [*within, node])
     return found
@@ -105,7 +105,7 @@ def _scalar(node: yaml.ScalarNode, where: str) -> Any:
         return text
     # An explicit tag that resolution would not have given is one of the user's: `!!python/...`, `!secret`.
     if not node.tag.startswith(STANDARD_TAG) or node.tag.startswith(STANDARD_TAG + "python"):
-        raise UserError(f"the tag {node.tag!r} has no meaning here", "write a plain value", at=where)
+        raise UserError(f"the tag {node.tag!r} is not supported here", "write a plain value", at=where)
     return resolve_scalar(text)
 
 

@@ -1,4 +1,4 @@
-"""What is alike in every directory that is written: how it begins, is filled and ends (`directory`), and rows (`rows`).
+"""What all directories that are written share: how they begin, are filled and end (`directory`), and rows (`rows`).
 
 A filter's run, a gradient index, an export and the stages and the run of a loop all keep to it.
 """

@@ -128,7 +128,7 @@ def sweep(directory: Path) -> None:
 
 
 def check_same(directory: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuses to go on with what other settings began.
+    """Refuses to continue what other settings began.
 
     Raises:
         UserError: names the first difference, in the order of `wanted`.
@@ -136,7 +136,7 @@ def check_same(directory: Path, found: Mapping[str, Any], wanted: Mapping[str, A
     if found != wanted:
         raise UserError(
             f"{directory} was begun with {_difference(found, wanted)}",
-            "restore that, or choose another output directory",
+            "restore the old setting, or choose another output directory",
         )
 
 
@@ -152,7 +152,7 @@ def _difference(found: Any, wanted: Any, where: str = "") -> str:
 
 
 def begin(directory: Path, name: str, settings: Mapping[str, Any]) -> bool:
-    """Makes a stage's directory, or goes on with one that the same settings began.
+    """Makes a stage's directory, or continues one that the same settings began.
 
     Args:
         name: of the stage.
@@ -163,7 +163,7 @@ def begin(directory: Path, name: str, settings: Mapping[str, Any]) -> bool:
         Whether the stage is finished already.
 
     Raises:
-        UserError: something else lies there, or the settings were others.
+        UserError: the directory holds something else, or the settings were others.
     """
     wanted = json.loads(json.dumps({"stage": name, "settings": settings}))
     if is_begun(directory):
@@ -180,7 +180,7 @@ def begin(directory: Path, name: str, settings: Mapping[str, Any]) -> bool:
     return is_finished(directory)
 
 
-# To begin anew
+# To begin again
 
 
 def holds_work(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """TRL's `DPOConfig` from the user's own dictionary: every name TRL's, every value as given.
 
-What the user leaves out has TRL's default, but for the few names in `defaults`. What cannot be meant has been refused
+What the user leaves out has TRL's default, but for the few names in `defaults`. Mistakes have been refused
 before (`congrad.settings.train`).
 """
 
@@ -28,7 +28,7 @@ def defaults(*, max_length: int, cpu: bool, lora: bool, evaluates: bool) -> dict
         "max_length": max_length,  # the filter's: it scores what is trained
         "report_to": "none",  # a tracker is the user's choice
         "logging_steps": 1,  # log.jsonl has every step
-        "disable_tqdm": True,  # the listener is told instead
+        "disable_tqdm": True,  # the listener shows progress instead
         "save_strategy": "steps",
         "save_steps": 0.1,  # of all steps: so much is repeated, at most, after a kill
         "save_total_limit": 1,
@@ -77,7 +77,7 @@ def make_dpo_config(values: Mapping[str, Any], output_dir: str, table: Mapping[s
 
 
 def refused(error: Exception) -> UserError:
-    """What TRL says against a configuration, in one line."""
+    """TRL's complaint about a configuration, in one line."""
     return UserError(f"is refused by TRL ({' '.join(str(error).split())[:300]})", "fix the section", key="train")
 
 

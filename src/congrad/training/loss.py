@@ -11,13 +11,13 @@ from congrad.settings.training import Rounds
 DEFAULT_MAX_LENGTH = 1024  # TRL's
 NO_LIMIT = 2**31
 LOSS_OF = {"sigmoid": "dpo", "hinge": "hinge", "robust": "robust", "ipo": "ipo"}  # TRL's names and the filter's
-UNSCORED = ("sft",)  # terms beside the preference loss, which say nothing about a preference
+UNSCORED = ("sft",)  # terms besides the preference loss, which say nothing about a preference
 OTHER_LOSSES = {"ld_alpha": None, "use_weighting": False, "f_divergence_type": "reverse_kl"}
 FIX = "choose another, or use other filter.methods"
 
 
 def preference_loss(train: Mapping[str, Any], rounds: Rounds) -> Loss:
-    """The loss that `train` and `rounds` say.
+    """The loss that `train` and `rounds` give.
 
     Raises:
         UserError: the filter does not know it.

@@ -31,7 +31,7 @@ class LPDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL has no type informa
         super().__init__(*args, **options)
 
     def _compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], return_outputs: bool) -> Any:
-        """TRL's loss, told that the reference is precomputed: then it takes what stands in the batch.
+        """TRL's loss, with the reference marked as precomputed: then it takes what is in the batch.
 
         The shift is made here and not where TRL precomputes, since what it precomputes goes into a cache on disk whose
         key does not know alpha.
@@ -67,4 +67,4 @@ class LPDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL has no type informa
         super().log(logs, start_time)
 
     def _send_telemetry(self) -> None:
-        """Nothing: TRL would tell the hub what is trained on what."""
+        """Nothing: TRL would send the hub what is trained on what."""

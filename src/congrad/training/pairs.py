@@ -30,7 +30,7 @@ def read_pairs(paths: Sequence[Path], language_column: str) -> tuple[Dataset, li
         names = ", ".join(str(path) for path in paths)
         raise UserError(
             f"{names or 'train'}: no pairs to train on",
-            "keep more of them (filter.keep), ask for less of a margin (pair.min_margin) or give more prompts",
+            "raise selection.keep, lower pair.min_margin or give more prompts",
         )
     parts = [load_preferences(path, language_column=language_column) for path in filled]
     dataset = concatenate([(part.sources[0], in_trl_columns(part.dataset)) for part in parts])
@@ -53,8 +53,8 @@ def in_trl_columns(dataset: Dataset) -> Dataset:
 def check_template(dataset: Dataset, tokenizer: Any, name: str) -> None:
     if not isinstance(dataset[0]["chosen"], str) and tokenizer.chat_template is None:
         raise UserError(
-            f"the pairs are conversations and the tokenizer of {name} has no chat template: set chat_template in its "
-            "tokenizer_config.json, use a model tuned for chat, or give plain text"
+            f"the pairs are conversations and the tokenizer of {name} has no chat template",
+            "set chat_template in its tokenizer_config.json, use a model tuned for chat, or give plain text",
         )
 
 

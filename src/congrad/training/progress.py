@@ -1,4 +1,4 @@
-"""What the trainer tells on its way: the log on the disk, and the listener."""
+"""What the trainer reports on its way: the log on the disk, and the listener."""
 
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,7 @@
 """The stage `train`: preference pairs and M_t in, M_{t+1} out.
 
     stage.json       what the stage was begun with
-    checkpoints/     TRL's, to go on from after a kill; removed in the end unless the user asked for them
+    checkpoints/     TRL's, to continue from after a kill; removed in the end unless the user asked for them
     log.jsonl        a line per log of the trainer: loss, rewards, per-language evaluation
     model/           M_{t+1}: a plain checkpoint with its tokenizer
     adapter/         with LoRA, what was added to M_t
@@ -68,7 +68,7 @@ def train(
         eval_path: held-out pairs, evaluated per language on the way: `eval_de_loss`, `eval_de_rewards/accuracies`.
         language_column: of both.
         max_length: prompt and response in tokens, where `dpo_config` has none: the filter's.
-        listener: told of every step.
+        listener: notified of every step.
 
     Raises:
         UserError: whatever is wrong with the pairs, the models or the settings, or too little memory.
@@ -80,7 +80,7 @@ def train(
     check_dpo_config(dpo_config, rounds)
     if model.reference is not None:
         raise UserError(
-            "is for the filter alone",
+            "is for the filter only",
             "set rounds.reference to previous or initial to train against it",
             key="model.reference",
         )
@@ -206,7 +206,7 @@ def run(
 
 
 def tidy(output: Path, dpo_config: Mapping[str, Any]) -> None:
-    """Removes what a finished stage needs no more. Checkpoints that the user asked for in `dpo_config` stay."""
+    """Removes what a finished stage no longer needs. Checkpoints that the user asked for in `dpo_config` stay."""
     shutil.rmtree(output / TRAINED, ignore_errors=True)
     if {"save_strategy", "save_steps", "save_total_limit"} & set(dpo_config):
         return
@@ -236,8 +236,8 @@ def processes(cpu: bool) -> Iterator[None]:
 
     if not cpu and torch.cuda.device_count() > 1 and "LOCAL_RANK" not in os.environ:
         raise UserError(
-            f"{torch.cuda.device_count()} GPUs and one process: start with `accelerate launch -m congrad ...` to use "
-            "them all, or set CUDA_VISIBLE_DEVICES to one"
+            f"{torch.cuda.device_count()} GPUs and one process",
+            "start with `accelerate launch -m congrad ...` to use them all, or set CUDA_VISIBLE_DEVICES to one",
         )
     began = not dist.is_initialized()
     try:
@@ -251,7 +251,7 @@ def processes(cpu: bool) -> Iterator[None]:
 
 @contextmanager
 def taken_back_if_refused(output: Path, *, writes: bool) -> Iterator[None]:
-    """A stage refused before its first checkpoint is as if it had not begun, since the mended settings will differ."""
+    """A stage refused before its first checkpoint is undone, because the corrected settings will differ."""
     try:
         yield
     except UserError:
@@ -281,7 +281,8 @@ def explained_memory(args: Any) -> Iterator[None]:
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
             raise
         raise UserError(
-            f"out of memory: lower train.per_device_train_batch_size ({args.per_device_train_batch_size}) and raise "
+            "out of memory",
+            f"lower train.per_device_train_batch_size ({args.per_device_train_batch_size}) and raise "
             f"train.gradient_accumulation_steps ({args.gradient_accumulation_steps}) by the same factor, lower "
-            f"train.max_length ({args.max_length}), set train.precompute_ref_log_probs, or use rounds.lora"
+            f"train.max_length ({args.max_length}), set train.precompute_ref_log_probs, or use rounds.lora",
         ) from error

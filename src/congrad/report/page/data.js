@@ -3,11 +3,11 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
 
-/** Text for the eye: control characters as their pictures, so that none is missed or changes what stands beside it. */
+/** Text for the eye: control characters as their pictures, so that none is missed or changes what is next to it. */
 const visible = (text) =>
   String(text).replace(/[\u0000-\u0008\u000b-\u001f]/g, (c) => String.fromCharCode(0x2400 + c.charCodeAt(0))).replace(/\u007f/g, "\u2421");
 
-/** An element; children that are no elements become text, never markup. */
+/** An element; children that are not elements become text, never markup. */
 function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {

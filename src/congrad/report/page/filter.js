@@ -1,4 +1,4 @@
-// The filter's page: heatmap, slider, distributions, and what the filter changes that nobody asked for.
+// The filter's page: heatmap, slider, distributions, and the filter's side effects.
 
 const decimal = (value, digits) => (Number.isFinite(value) ? value.toFixed(digits) : "–");
 const signed = (value, digits = 3) => (value === null || !Number.isFinite(value) ? "–" : (value < 0 ? "−" : "+") + Math.abs(value).toFixed(digits));
@@ -11,7 +11,7 @@ const plural = (number, name) => `${whole(number)} ${name}${number === 1 ? "" : 
 const agreement = data.agreement;
 const HINTS = {
   cosine: "As measured, sampling noise included: it pulls cosines towards zero. The 95% interval of a cell is in its tooltip and in the table.",
-  corrected: "An estimate of what infinitely many pairs would give. Grey: the language’s gradient does not stand clear of its noise.",
+  corrected: "An estimate of what infinitely many pairs would give. Grey: the language’s gradient is not clear of its noise.",
   after: "Of the gradients that surgery leaves: the consensus is their mean.",
 };
 

@@ -88,7 +88,7 @@ function showPairs() {
   const numPages = Math.max(1, Math.ceil(rows.length / PAGE));
   page = Math.max(0, Math.min(page, numPages - 1));
   const start = page * PAGE, end = Math.min(rows.length, start + PAGE);
-  byId("table").tBodies[0].replaceChildren(...(rows.length ? rows.slice(start, end).map(pairRows) : [element("tr", {}, element("td", { colspan: 5, class: "nothing" }, "No pair fits."))]));
+  byId("table").tBodies[0].replaceChildren(...(rows.length ? rows.slice(start, end).map(pairRows) : [element("tr", {}, element("td", { colspan: 5, class: "nothing" }, "No pairs match."))]));
   byId("shown").textContent = rows.length ? `${whole(start + 1)}–${whole(end)} of ${plural(rows.length, "pair")}` : "0 pairs";
   for (const id of ["first", "previous"]) byId(id).disabled = page === 0;
   for (const id of ["next", "last"]) byId(id).disabled = page === numPages - 1;

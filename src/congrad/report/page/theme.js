@@ -2,7 +2,7 @@
 
 const systemDark = matchMedia("(prefers-color-scheme: dark)");
 const isDark = () => (document.documentElement.dataset.theme ?? (systemDark.matches ? "dark" : "light")) === "dark";
-const redraws = []; // functions that draw a chart anew, for another theme or width
+const redraws = []; // functions that redraw a chart, for another theme or width
 
 function showTheme() {
   byId("theme").textContent = isDark() ? "Light" : "Dark";
