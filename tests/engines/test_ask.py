@@ -1,11 +1,12 @@
-"""Asking: rows by key in the order of the requests, asked for once, what is missing counted, and refusals placed."""
+"""Asking: rows by key in the order of the requests, asked for once, and refusals placed."""
 
 import json
 from collections.abc import Iterator, Sequence
 
 import pytest
 
-from congrad.engines import Reply, Request, RequestRefused, Sampling, as_messages, ask, make_request, seeded
+from congrad.engines.ask import as_messages, ask, make_request, seeded
+from congrad.engines.interface import Reply, Request, RequestRefused, Sampling
 from congrad.errors import UserError
 
 REQUESTS = [Request(key, prompt=key.upper()) for key in "abcd"]
@@ -35,9 +36,8 @@ def test_rows_come_in_the_order_of_the_requests_and_are_asked_for_once(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         ask(REQUESTS, path, lambda: Backwards(1), str)
     answers = ask(REQUESTS, path, lambda: Backwards(), str, told.append)
-    assert [row["text"] for row in answers.rows.values()] == ["A", " ", "C", "D"]
-    assert list(answers.rows) == list("abcd")
-    assert answers.missing == 1
+    assert [row["text"] for row in answers.values()] == ["A", " ", "C", "D"]
+    assert list(answers) == list("abcd")
     assert told == [2, 4]
     assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == list("dcba")
     assert ask(REQUESTS, path, never, str) == answers
@@ -45,11 +45,8 @@ def test_rows_come_in_the_order_of_the_requests_and_are_asked_for_once(tmp_path)
 
 def test_a_row_is_what_the_caller_keeps_of_a_reply(tmp_path):
     path = tmp_path / "rows.jsonl"
-    answers = ask(
-        REQUESTS, path, lambda: Backwards(), str, row=lambda reply: {"key": reply.key, "said": reply.text}, text="said"
-    )
-    assert answers.rows["a"] == {"key": "a", "said": "A"}
-    assert answers.missing == 1
+    answers = ask(REQUESTS, path, lambda: Backwards(), str, row=lambda reply: {"key": reply.key, "said": reply.text})
+    assert answers["a"] == {"key": "a", "said": "A"}
     assert path.read_text().splitlines()[0] == '{"key":"d","said":"D"}'
 
 

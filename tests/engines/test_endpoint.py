@@ -8,7 +8,8 @@ import time
 import pytest
 
 import congrad.engines.endpoint as module
-from congrad.engines import Reply, Request, RequestRefused, Sampling, open_engine
+from congrad.engines.interface import Reply, Request, RequestRefused, Sampling
+from congrad.engines.open import open_engine
 from congrad.errors import UserError
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model

@@ -16,8 +16,9 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from congrad.engines import Request, RequestRefused, Sampling, open_engine
+from congrad.engines.interface import Request, RequestRefused, Sampling
 from congrad.engines.local import LocalEngine, Tokenised
+from congrad.engines.open import open_engine
 from congrad.errors import UserError
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model

@@ -2,7 +2,8 @@
 
 import pytest
 
-from congrad.engines import identity, open_engine
+from congrad.engines.interface import identity
+from congrad.engines.open import open_engine
 from congrad.errors import UserError
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model

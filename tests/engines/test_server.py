@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 import congrad.engines.server as module
-from congrad.engines import Request, lifeline, open_engine
+from congrad.engines import lifeline
+from congrad.engines.interface import Request
+from congrad.engines.open import open_engine
 from congrad.errors import UserError
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model
@@ -130,7 +132,7 @@ def test_a_server_that_never_answers_is_ended(tmp_path, free_port, monkeypatch):
 def test_another_server_at_the_same_place_is_not_taken_for_it(engine, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "LEAVE_LIMIT", 0.1)
     monkeypatch.setattr(module, "answers", lambda endpoint: True)
-    with pytest.raises(UserError, match="answers already"):
+    with pytest.raises(UserError, match="already answers"):
         open_engine(engine, Model("m")).__enter__()
     assert not (tmp_path / "pids").exists()
 

@@ -3,7 +3,8 @@
 import pytest
 
 from congrad.errors import UserError
-from congrad.evaluation.verdict import PLAIN_ENDING, ends_open, fill, read_template, read_verdict
+from congrad.evaluation.verdict import PLAIN_ENDING, ends_open, read_template, read_verdict
+from congrad.selfreward.rubric import fill
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 
 import pytest
 
-from congrad.engines import Reply, Request, RequestRefused
+from congrad.engines.interface import Reply, Request, RequestRefused
 from congrad.errors import UserError
 from congrad.evaluation.winrate import (
     Answer,

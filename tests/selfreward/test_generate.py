@@ -10,7 +10,7 @@ import pytest
 from tests.listening import counting
 
 import congrad.engines.endpoint as endpoint_module
-from congrad.engines import Reply, Sampling
+from congrad.engines.interface import Reply, Sampling
 from congrad.engines.local import LocalEngine
 from congrad.errors import UserError
 from congrad.selfreward.generate import collect, make_requests, run_generate, warnings

@@ -10,7 +10,7 @@ import pytest
 from tests.listening import counting
 
 import congrad.selfreward.judge as judge_module
-from congrad.engines import Reply, Request
+from congrad.engines.interface import Reply, Request
 from congrad.engines.local import LocalEngine
 from congrad.errors import UserError
 from congrad.selfreward.judge import run_judge, who_judges

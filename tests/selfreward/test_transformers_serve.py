@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from congrad.engines import Request, Sampling, open_engine
+from congrad.engines.interface import Request, Sampling
+from congrad.engines.open import open_engine
 from congrad.engines.server import answers, serve
 from congrad.models.packaged import resolve
 from congrad.selfreward.generate import run_generate

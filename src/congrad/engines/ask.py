@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,6 @@ from congrad.stage import RowLog, content_key
 Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What was answered.
-
-    Attributes:
-        rows: of the requests, by key, in the order of the requests.
-        missing: how many of them have no text but white space.
-    """
-
-    rows: dict[str, Row]
-    missing: int
-
-
 def ask(
     requests: Sequence[Request],
     path: Path,
@@ -36,18 +23,15 @@ def ask(
     on_progress: Callable[[int], None] = lambda done: None,
     *,
     row: Callable[[Reply], Row] = vars,
-    text: str = "text",
-) -> Answers:
-    """The replies to requests; continues from those that are in the log at `path`.
+) -> dict[str, Row]:
+    """A row of every reply by key, in the order of the requests; continues from those in the log at `path`.
 
     Args:
         requests: all of them, each with a key of its own.
-        path: of the log of rows.
         engine: gives the open engine, where any reply is missing (`opened_when_asked`).
         where: names what a request came from, by its key, for errors.
         on_progress: called with how many rows are there.
         row: what is kept of a reply, with its `key`.
-        text: the row's column that holds the reply's text.
 
     Raises:
         UserError: the engine refuses a request, or cannot continue; what was answered is kept.
@@ -61,8 +45,7 @@ def ask(
                     on_progress(len(log.rows))
             except RequestRefused as error:
                 raise UserError(error.problem, error.fix, at=where(error.request_key)) from error
-        rows = {request.key: log.rows[request.key] for request in requests}
-    return Answers(rows, sum(not each[text].strip() for each in rows.values()))
+        return {request.key: log.rows[request.key] for request in requests}
 
 
 def make_request(

@@ -33,16 +33,13 @@ def draw(logits_BV: torch.Tensor, uniform_B: torch.Tensor, *, temperature: float
         return _invert(p_BV.double().cumsum(dim=-1), uniform_B)
     size = min(CANDIDATES, p_BV.shape[1])
     p_BK, id_BK = p_BV.topk(size)
+    token_B = _from_nucleus(p_BK, id_BK, uniform_B, top_p)
     # Of equally probable tokens topk takes any, so the nucleus must end above the last one's probability.
-    above_B = p_BK.double().where(p_BK > p_BK[:, -1:], 0).sum(dim=-1)
-    if size < p_BV.shape[1] and bool((above_B < top_p).any()):
-        short_B = above_B < top_p
-        token_B = torch.empty_like(id_BK[:, 0])
-        token_B[~short_B] = _from_nucleus(p_BK[~short_B], id_BK[~short_B], uniform_B[~short_B], top_p)
+    short_B = p_BK.double().where(p_BK > p_BK[:, -1:], 0).sum(dim=-1) < top_p
+    if size < p_BV.shape[1] and bool(short_B.any()):
         everything = torch.arange(p_BV.shape[1], device=p_BV.device).expand(int(short_B.sum()), -1)
         token_B[short_B] = _from_nucleus(p_BV[short_B], everything, uniform_B[short_B], top_p)
-        return token_B
-    return _from_nucleus(p_BK, id_BK, uniform_B, top_p)
+    return token_B
 
 
 def _from_nucleus(p_BK: torch.Tensor, id_BK: torch.Tensor, uniform_B: torch.Tensor, top_p: float) -> torch.Tensor:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,13 +58,9 @@ def open_endpoint(engine: Engine, model: Model, *, log: Path | None = None) -> I
 
 
 def read_key(name: str) -> str:
-    """The key in an environment variable; KEYLESS where there is none.
-
-    Raises:
-        UserError: no header can hold it. Libraries would say so by quoting it.
-    """
+    """The key in an environment variable; KEYLESS where there is none."""
     key = os.environ.get(name, "").strip()
-    if not (key.isascii() and key.isprintable()):
+    if not (key.isascii() and key.isprintable()):  # no header can hold it, and libraries would say so by quoting it
         raise UserError(f"the environment variable {name} holds a character that cannot be in a key", "set it again")
     return key or KEYLESS
 
@@ -80,8 +77,7 @@ class Endpoint:
     """An endpoint, and how it fares: what one request learns of it helps the others."""
 
     def __init__(self, engine: Engine, model: str, key: str) -> None:
-        self.engine, self.model, self.key = engine, model, key
-        self.url = engine.endpoint
+        self.engine, self.model, self.key, self.url = engine, model, key, engine.endpoint
         self.answered = 0
         self.open_at = 0.0  # on the monotonic clock
         self.jitter = random.Random()  # from the system: no result depends on it, and processes must differ
@@ -112,12 +108,7 @@ class Endpoint:
                     future.cancel()
 
     async def ask(self, client: "openai.AsyncOpenAI", request: Request) -> Reply:
-        """One reply, however many tries it takes.
-
-        Raises:
-            RequestRefused: the endpoint cannot take this request.
-            UserError: it refuses all of them, or is not responding.
-        """
+        """One reply, however many tries it takes."""
         import anyio
         import tenacity
 
@@ -150,33 +141,24 @@ class Endpoint:
         ) from failure(state)
 
     async def attempt(self, client: "openai.AsyncOpenAI", request: Request) -> Reply:
-        """One try.
-
-        Raises:
-            Passing: it may go well another time.
-            RequestRefused, UserError: as `ask`.
-        """
+        """One try; raises `Passing` where it may go well another time."""
         import anyio
         import openai
 
         while (seconds := self.open_at - time.monotonic()) > 0:
             await anyio.sleep(seconds)
+        own = {**asdict(request.sampling), "stop": list(request.sampling.stop) or None}  # the API's own names
+        body = {name: value for name, value in (own | self.engine.options).items() if value is not None}
         try:
             with anyio.fail_after(self.engine.timeout):  # the client's own starts again with every byte
                 if request.messages is None:
-                    completion = await client.completions.create(
-                        model=self.model, prompt=request.prompt, extra_body=self.body(request)
-                    )
-                    return read_reply(request.key, completion, completion.choices[0].text)
-                chat = await client.chat.completions.create(
-                    model=self.model,
-                    messages=request.messages,  # type: ignore[arg-type]
-                    extra_body=self.body(request),
-                )
+                    plain = await client.completions.create(model=self.model, prompt=request.prompt, extra_body=body)
+                    return read_reply(request.key, plain, plain.choices[0].text)
+                messages: Any = request.messages
+                chat = await client.chat.completions.create(model=self.model, messages=messages, extra_body=body)
                 return read_reply(request.key, chat, chat.choices[0].message.content)
         except (TimeoutError, openai.APITimeoutError) as error:
-            what = f"no answer within {self.engine.timeout:g} seconds (engine.timeout)"
-            raise Passing(what) from error
+            raise Passing(f"no answer within {self.engine.timeout:g} seconds (engine.timeout)") from error
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
             raise Passing(self.redacted(cause) or type(cause).__name__) from error
@@ -185,17 +167,6 @@ class Endpoint:
         # Not JSON, or JSON that is not a completion: the client checks neither.
         except (openai.APIResponseValidationError, ValueError, TypeError, AttributeError, IndexError) as error:
             raise Passing("an answer that is not a completion") from error
-
-    def body(self, request: Request) -> dict[str, Any]:
-        sampling = request.sampling
-        own = {
-            "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": sampling.seed,
-            "stop": list(sampling.stop) or None,
-        }
-        return {name: value for name, value in (own | self.engine.options).items() if value is not None}
 
     def refusal(self, request: Request, error: "openai.APIStatusError") -> Exception:
         """What an HTTP status means. Of 401 and 403 nothing is quoted: some endpoints repeat the key."""

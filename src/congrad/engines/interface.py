@@ -14,44 +14,23 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How text is drawn.
+    """How text is drawn."""
 
-    Attributes:
-        temperature: 0 takes the most probable token every time.
-        top_p: sample from the most probable tokens that together have this probability.
-        max_tokens: at most.
-        stop: the text ends before the first of these.
-        seed: of the draws.
-    """
-
-    temperature: float = 1.0
-    top_p: float = 1.0
+    temperature: float = 1.0  # 0 takes the most probable token every time
+    top_p: float = 1.0  # sample from the most probable tokens that together have this probability
     max_tokens: int = 512
-    stop: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()  # the text ends before the first of these
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        assert self.temperature >= 0
-        assert 0 < self.top_p <= 1
-        assert self.max_tokens >= 1
-        assert "" not in self.stop
 
 
 @dataclass(frozen=True)
 class Request:
-    """One text to be written.
+    """One text to be written: the reply to a conversation, or the continuation of a prompt."""
 
-    Attributes:
-        key: names the reply.
-        messages: a conversation, for the model's chat template; None with a `prompt`.
-        prompt: plain text that the model continues; None with `messages`.
-        sampling: of this reply, with a seed of its own.
-    """
-
-    key: str
-    messages: list[Message] | None = None
-    prompt: str | None = None
-    sampling: Sampling = field(default_factory=Sampling)
+    key: str  # names the reply
+    messages: list[Message] | None = None  # for the model's chat template
+    prompt: str | None = None  # plain text
+    sampling: Sampling = field(default_factory=Sampling)  # with a seed of this reply's own
 
     def __post_init__(self) -> None:
         assert (self.messages is None) != (self.prompt is None), "messages or a prompt, not both"
@@ -62,16 +41,14 @@ class Reply:
     """What was written.
 
     Attributes:
-        key: of the request.
         text: without the prompt and without special tokens.
-        finish_reason: the model or a mark of `stop` ended it (`stop`), or `max_tokens` did (`length`).
         num_tokens: that were written, the end token and what follows a mark of `stop` among them; None where an
             endpoint does not say.
     """
 
-    key: str
+    key: str  # of the request
     text: str
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length"]  # `stop`: the model or a mark of `stop` ended it; `length`: max_tokens
     num_tokens: int | None
 
     def cut(self, stop: tuple[str, ...]) -> "Reply":
@@ -100,11 +77,7 @@ class OpenEngine(Protocol):
 
 
 class RequestRefused(UserError):
-    """One request is at fault. The stage that made it from a row can name the row.
-
-    Attributes:
-        request_key: of the request.
-    """
+    """One request is at fault. The stage that made it from a row can name the row."""
 
     def __init__(self, request_key: str, problem: str, fix: str = "") -> None:
         super().__init__(problem, fix)
@@ -117,10 +90,7 @@ def cut(text: str, stop: tuple[str, ...]) -> str:
 
 
 def identity(engine: Engine, model: Model) -> dict[str, Any]:
-    """What decides the replies of an engine with a model, in values that JSON takes and that hold no path.
-
-    For the settings that a stage is begun with.
-    """
+    """What decides the replies of an engine with a model, without paths: for the settings that a stage begins with."""
     from congrad.models.identity import identity
 
     in_process = engine.kind != "openai"
@@ -129,10 +99,7 @@ def identity(engine: Engine, model: Model) -> dict[str, Any]:
 
 
 def has_chat_template(engine: Engine, model: Model) -> bool:
-    """Whether `model` is to be asked in conversations rather than given text to continue.
-
-    The tokenizer says so. An endpoint whose model's tokenizer is not at hand is taken to have a template.
-    """
+    """Whether `model` is to be asked in conversations. A tokenizer that only the endpoint has is taken to say so."""
     from congrad.models.load import tokenizer_of
 
     try:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 GRACE = 10.0  # seconds between asking a group to end and killing it
@@ -18,10 +18,7 @@ GRACE = 10.0  # seconds between asking a group to end and killing it
 
 @contextmanager
 def held(arguments: Sequence[str], *, log: Path | None = None) -> Iterator["subprocess.Popen[bytes]"]:
-    """Runs a command until the end of the context.
-
-    Args:
-        log: what it says is appended here; None: it is not kept.
+    """Runs a command until the end of the context; what it says is appended to `log`.
 
     Yields:
         The process that holds the command. It ends when the command does, with its exit code.
@@ -61,10 +58,8 @@ def end_with_input(child: "subprocess.Popen[bytes]") -> None:
 
 
 def end_group(group: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(group, number)
-    except ProcessLookupError:
-        return
 
 
 if __name__ == "__main__":

@@ -62,11 +62,9 @@ class LocalEngine:
         for each in tokenised:
             max_tokens = each.request.sampling.max_tokens
             if limit is not None and len(each.ids) + max_tokens > limit:
-                raise RequestRefused(
-                    each.request.key,
-                    f"a prompt of {len(each.ids)} tokens and max_tokens {max_tokens} exceed the model's "
-                    f"{limit} positions; lower max_tokens or remove the row",
-                )
+                lengths = f"a prompt of {len(each.ids)} tokens and max_tokens {max_tokens}"
+                problem = f"{lengths} exceed the model's {limit} positions; lower max_tokens or remove the row"
+                raise RequestRefused(each.request.key, problem)
         for batch in batches(tokenised, self.batch_size):
             if all(each.request.key in done for each in batch):
                 continue
@@ -77,13 +75,13 @@ class LocalEngine:
                 raise UserError(f"out of memory with {len(batch)} requests at a time", fix) from error
 
     def tokenise(self, request: Request) -> list[int]:
+        ids: list[int]
         if request.messages is None:
-            ids: list[int] = self.tokenizer(request.prompt, verbose=False)["input_ids"]
+            ids = self.tokenizer(request.prompt, verbose=False)["input_ids"]
             return ids
+        options = {"add_generation_prompt": True, "tokenize": True, "return_dict": True}
         try:
-            ids = self.tokenizer.apply_chat_template(
-                request.messages, add_generation_prompt=True, tokenize=True, return_dict=True
-            )["input_ids"]
+            ids = self.tokenizer.apply_chat_template(request.messages, **options)["input_ids"]
         except TEMPLATE_ERRORS as error:
             complaint = f"the model's chat template refuses the conversation ({one_line(error)})"
             raise RequestRefused(request.key, f"{complaint}; fix its messages or remove the row") from error
@@ -144,9 +142,8 @@ class Take(LogitsProcessor):  # type: ignore[misc]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if bool(scores.isnan().any()):
-            raise UserError(
-                "the model's logits are not numbers", "load it with another model.dtype, or fix its weights"
-            )
+            fix = "load it with another model.dtype, or fix its weights"
+            raise UserError("the model's logits are not numbers", fix)
         uniform_B = self.uniform_BT[:, input_ids.shape[1] - self.width]
         token_B = draw(scores, uniform_B, temperature=self.temperature, top_p=self.top_p)
         return torch.full_like(scores, -torch.inf).scatter_(1, token_B[:, None], 0.0)

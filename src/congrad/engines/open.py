@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 from congrad.engines.interface import OpenEngine
@@ -14,8 +15,6 @@ def open_engine(engine: Engine, model: Model, *, log: Path | None = None) -> Abs
     """The engine, ready to answer with `model`; on exit its memory is free and its processes have ended.
 
     Args:
-        engine: which, and how.
-        model: the round's.
         log: where a process that the engine starts writes its output; None: nowhere.
 
     Raises:
@@ -36,11 +35,4 @@ def open_engine(engine: Engine, model: Model, *, log: Path | None = None) -> Abs
 def opened_when_asked(engine: Engine, model: Model, *, log: Path | None = None) -> Iterator[Callable[[], OpenEngine]]:
     """A function that gives the open engine, opened the first time: nothing is loaded where nothing is missing."""
     with ExitStack() as stack:
-        held: list[OpenEngine] = []
-
-        def get() -> OpenEngine:
-            if not held:
-                held.append(stack.enter_context(open_engine(engine, model, log=log)))
-            return held[0]
-
-        yield get
+        yield cache(lambda: stack.enter_context(open_engine(engine, model, log=log)))

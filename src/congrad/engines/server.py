@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 import urllib.error
@@ -26,14 +25,8 @@ POLL = 0.5
 def serve(engine: Engine, path: str, *, log: Path | None = None) -> Iterator[None]:
     """Runs `engine.command` until the end of the context, once the endpoint answers.
 
-    The command and all that it starts are in a process group of their own, held by a lifeline (`lifeline.py`).
-
-    Args:
-        path: of the model, in place of `{model}`.
-        log: the command's output is appended here.
-
-    Raises:
-        UserError: the command does not start, ends, or does not answer in time; or another server answers already.
+    The command and all that it starts are in a process group of their own, held by a lifeline (`lifeline.py`). What
+    it says is appended to `log`. In the command, `{model}` stands for `path`.
     """
     if sys.platform == "win32":
         raise UserError(
@@ -50,7 +43,15 @@ def serve(engine: Engine, path: str, *, log: Path | None = None) -> Iterator[Non
             )
         time.sleep(POLL)
     with lifeline.held(arguments, log=log) as process:
-        wait_until_up(engine, process, log)
+        deadline = time.monotonic() + START_LIMIT
+        while not answers(engine.endpoint):
+            if process.poll() is not None:
+                problem = f"ended with exit code {process.returncode} before {engine.endpoint} answered"
+                raise UserError(problem + last_line(log), "fix it and run the same command again", key="engine.command")
+            if time.monotonic() > deadline:
+                problem = f"started, but {engine.endpoint} does not answer after {START_LIMIT:g} seconds"
+                raise UserError(problem + last_line(log), "check that it listens at that address", key="engine.command")
+            time.sleep(POLL)
         yield
 
 
@@ -65,24 +66,6 @@ def split_command(command: str, path: str) -> list[str]:
     if program is None:
         raise UserError("no such program", "install it, or give its path", key="engine.command", value=quote(command))
     return [program, *arguments[1:]]
-
-
-def wait_until_up(engine: Engine, process: "subprocess.Popen[bytes]", log: Path | None) -> None:
-    deadline = time.monotonic() + START_LIMIT
-    while not answers(engine.endpoint):
-        if process.poll() is not None:
-            raise UserError(
-                f"ended with exit code {process.returncode} before {engine.endpoint} answered{last_line(log)}",
-                "fix it and run the same command again",
-                key="engine.command",
-            )
-        if time.monotonic() > deadline:
-            raise UserError(
-                f"started, but {engine.endpoint} does not answer after {START_LIMIT:g} seconds{last_line(log)}",
-                "check that it listens at that address",
-                key="engine.command",
-            )
-        time.sleep(POLL)
 
 
 def answers(endpoint: str) -> bool:

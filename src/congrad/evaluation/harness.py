@@ -48,14 +48,10 @@ def run_harness(
     Args:
         load: gives the model, frozen, where there is anything left to measure.
         seed: of the choice of few-shot examples.
-        on_progress: called with how many tasks are done.
 
     Returns:
         By task, a measure per subtask and metric: `task`, `metric`, `value`, `error`, `higher_is_better`, and `values`,
         pairs of numerator and denominator for every example, or null.
-
-    Raises:
-        UserError: the extra is not installed, there is no such task, or its data cannot be loaded.
     """
     with RowLog(path) as log:
         keys = {task: content_key(task) for task in settings.tasks}
@@ -94,13 +90,9 @@ def run_task(
                 fewshot_random_seed=seed,
             )
         except ERRORS as error:
-            complaint = one_line(error) or type(error).__name__
-            raise UserError(
-                f"cannot be run ({complaint})",
-                "check its name, its data and the network, or leave it out",
-                key="evaluate.lm_eval.tasks",
-                value=quote(task),
-            ) from error
+            problem = f"cannot be run ({one_line(error) or type(error).__name__})"
+            fix = "check its name, its data and the network, or leave it out"
+            raise UserError(problem, fix, key="evaluate.lm_eval.tasks", value=quote(task)) from error
     assert found is not None
     return read_results(found)
 
@@ -147,16 +139,13 @@ def is_number(value: object) -> bool:
 
 
 def harness_figures(name: str, measures: Sequence[Mapping[str, Any]], *, seed: int, draws: int) -> dict[str, Figure]:
-    """By metric: the mean over subtasks of what a model scored.
-
-    Args:
-        name: of the model; models that cannot be compared example by example are drawn separately.
-    """
+    """By metric: the mean over subtasks of what the model of this name scored."""
     by_metric: dict[str, list[Figure]] = {}
     for each in measures:
         if each["values"] is None:
             error = each["error"] if each["error"] is not None else math.nan
-            own = normal(each["value"], error, 0, seed=seed, name=f"{name} {each['task']}", draws=draws)
+            apart = f"{name} {each['task']}"  # models that cannot be compared example by example are drawn separately
+            own = normal(each["value"], error, 0, seed=seed, name=apart, draws=draws)
         else:
             pairs = np.array(each["values"], dtype=float)
             alone = np.arange(len(pairs))

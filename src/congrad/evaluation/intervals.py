@@ -29,18 +29,12 @@ BLOCK = 2**22  # numbers drawn at a time: 32 MiB
 
 @dataclass(frozen=True)
 class Examples:
-    """What one model scored on the examples of one language.
-
-    Attributes:
-        numerator_N, denominator_N: of the ratio; the denominator is 1 for a proportion.
-        cluster_N: equal for examples that are not independent evidence: those of one prompt.
-        is_proportion: whether every numerator is between 0 and its denominator, 1.
-    """
+    """What one model scored on the examples of one language."""
 
     numerator_N: Floats
     denominator_N: Floats
-    cluster_N: npt.NDArray[np.int64]
-    is_proportion: bool = True
+    cluster_N: npt.NDArray[np.int64]  # equal for examples that are not independent evidence: those of one prompt
+    is_proportion: bool = True  # every numerator is between 0 and its denominator, 1
 
     def __len__(self) -> int:
         return len(self.numerator_N)
@@ -70,19 +64,15 @@ class Figure:
     """A value with its bootstrap draws.
 
     Attributes:
-        value: NaN where there is no example.
-        draw_D: what it would have been on other draws of the prompts.
-        count: examples.
         proportions: where the value is a mean of proportions whose clusters all differ (and a shift), each of them with
             its number of examples; else empty.
-        exact: whether no draw changes the value.
     """
 
-    value: float
-    draw_D: Floats
-    count: int
+    value: float  # NaN where there is no example
+    draw_D: Floats  # what it would have been on other draws of the prompts
+    count: int  # examples
     proportions: tuple[tuple[float, int], ...] = ()
-    exact: bool = False
+    exact: bool = False  # no draw changes the value
 
     def interval(self, confidence: float) -> tuple[float, float]:
         """The bounds; NaN where there is no value."""
@@ -110,12 +100,7 @@ class Figure:
 
 
 def figure(examples: Examples, *, seed: int, name: str, draws: int) -> Figure:
-    """The ratio over examples with its draws.
-
-    Args:
-        seed: of all draws.
-        name: of the language or data set: figures of one name and equal clusters have the same draws.
-    """
+    """The ratio over examples with its draws, which are the same for figures of one name, seed and clusters."""
     if not len(examples):
         return Figure(math.nan, np.full(draws, np.nan), 0)
     num_clusters = int(examples.cluster_N.max()) + 1

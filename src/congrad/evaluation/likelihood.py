@@ -21,10 +21,6 @@ class ItemLogps:
     logps: list[float]
     tokens: list[int]
 
-    @property
-    def finite(self) -> bool:
-        return all(map(math.isfinite, self.logps))
-
 
 def measure_items(
     load: Callable[[], PreTrainedModel],
@@ -41,7 +37,6 @@ def measure_items(
     Args:
         load: gives the model, frozen, where there is anything left to compute.
         max_length: tokens of a window, or of prompt and choice.
-        on_progress: called with how many choices and windows are done, as a share of the items.
     """
     parts: list[list[Triple]] = [
         windows(item.options[0], tokenizer, max_length)
@@ -71,10 +66,9 @@ def likelihood_examples(
 ) -> dict[str, dict[str, dict[str, Examples]]]:
     """By measure, model and language: `bits-per-byte` and `per-token` (nats; of a text), or `accuracy` and
     `accuracy-normalised`. Items that any model gives no finite log-probability are left out for all."""
-    there = [all(own[number].finite for own in found.values()) for number in range(len(items))]
     numbers: dict[str, list[int]] = {}
     for number, item in enumerate(items):
-        if there[number]:
+        if all(math.isfinite(logp) for own in found.values() for logp in own[number].logps):
             numbers.setdefault(item.language, []).append(number)
     measures: dict[str, dict[str, dict[str, Examples]]] = {}
     for name, own in found.items():

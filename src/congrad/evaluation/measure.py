@@ -3,10 +3,13 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from congrad.engines import OpenEngine, Sampling, ask, has_chat_template, make_request, opened_when_asked
+from congrad.engines.ask import ask, make_request
+from congrad.engines.interface import OpenEngine, Sampling, has_chat_template
+from congrad.engines.open import opened_when_asked
 from congrad.evaluation.harness import run_harness
 from congrad.evaluation.likelihood import ItemLogps, measure_items
 from congrad.evaluation.preference import PairLogps, measure_pairs
@@ -44,19 +47,18 @@ class Found:
     judged: dict[tuple[str, str], list[Judged]] = field(default_factory=dict)
 
 
-class Counter:
-    """Adds up what the parts have done."""
+Counted = Callable[[Path], Callable[[int], None]]
 
-    def __init__(self, listener: Listener, total: int) -> None:
-        self.listener, self.total = listener, total
-        self.done: dict[str, int] = {}
 
-    def of(self, *part: str) -> Callable[[int], None]:
-        def tell(done: int) -> None:
-            self.done["/".join(part)] = done
-            self.listener.on_progress(Progress("evaluating", sum(self.done.values()), self.total, "examples"))
+def counter(listener: Listener, total: int) -> Counted:
+    """Adds up what the parts have done, each known by the path of its log."""
+    all_done: dict[Path, int] = {}
 
-        return tell
+    def tell(part: Path, done: int) -> None:
+        all_done[part] = done
+        listener.on_progress(Progress("evaluating", sum(all_done.values()), total, "examples"))
+
+    return lambda part: partial(tell, part)
 
 
 def file_name(name: str) -> str:
@@ -78,7 +80,7 @@ def the_judge(models: Mapping[str, Model], settings: Evaluate) -> tuple[Model, E
 
 
 def measure_model(
-    name: str, model: Model, settings: Evaluate, inputs: Inputs, output: Path, found: Found, counter: Counter
+    name: str, model: Model, settings: Evaluate, inputs: Inputs, output: Path, found: Found, counted: Counted
 ) -> None:
     """All parts of one model: first those that look at its probabilities, then those in which it writes."""
     from congrad.models.load import loaded, tokenizer_of
@@ -86,36 +88,32 @@ def measure_model(
     tokenizer = tokenizer_of(model)
     found.items[name], found.matches[name] = {}, {}
     with loaded(model) as load:
+        longest = settings.max_length
         if inputs.pairs is not None:
+            path = part_path(output, "pairs", name)
             found.pairs[name] = measure_pairs(
-                load,
-                tokenizer,
-                inputs.pairs,
-                part_path(output, "pairs", name),
-                chat=settings.chat,
-                max_length=settings.max_length,
-                on_progress=counter.of("pairs", name),
+                load, tokenizer, inputs.pairs, path, chat=settings.chat, max_length=longest, on_progress=counted(path)
             )
         for title, (task, items) in inputs.tasks.items():
             if task.kind != "exact-match":
-                path, tell = part_path(output, "task", title, name), counter.of("task", title, name)
+                path = part_path(output, "task", title, name)
                 found.items[name][title] = measure_items(
-                    load, tokenizer, task, items, path, max_length=settings.max_length, on_progress=tell
+                    load, tokenizer, task, items, path, max_length=longest, on_progress=counted(path)
                 )
         if settings.lm_eval is not None:
-            path, tell = part_path(output, "lm-eval", name), counter.of("lm-eval", name)
+            path, seed = part_path(output, "lm-eval", name), settings.seed
             found.harness[name] = run_harness(
-                load, tokenizer, settings.lm_eval, path, seed=settings.seed, on_progress=tell
+                load, tokenizer, settings.lm_eval, path, seed=seed, on_progress=counted(path)
             )
     with opened_when_asked(settings.engine, model, log=output / "server.log") as engine:
         for title, (task, items) in inputs.tasks.items():
             if task.kind == "exact-match":
-                path, tell = part_path(output, "task", title, name), counter.of("task", title, name)
-                found.matches[name][title] = match_items(engine, model, settings, task, items, path, tell)
+                path = part_path(output, "task", title, name)
+                found.matches[name][title] = match_items(engine, model, settings, task, items, path, counted(path))
         if settings.win_rate is not None:
-            path, tell = part_path(output, "answers", name), counter.of("answers", name)
+            path = part_path(output, "answers", name)
             found.answers[name] = answer_prompts(
-                engine, inputs.prompts, model, settings.win_rate, settings.engine, path, tell
+                engine, inputs.prompts, model, settings.win_rate, settings.engine, path, counted(path)
             )
 
 
@@ -133,7 +131,7 @@ def match_items(
     where = {item.key: item.where for item in items}
     sampling = Sampling(temperature=0.0, max_tokens=task.max_tokens)
     requests = [make_request(item.key, item.prompt, sampling, chat=chat) for item in items]
-    rows = ask(requests, path, engine, where.__getitem__, tell).rows
+    rows = ask(requests, path, engine, where.__getitem__, tell)
     return [is_match(task, item, rows[item.key]["text"]) for item in items]
 
 
@@ -144,19 +142,10 @@ def judge_contests(
     contests: Sequence[tuple[str, str]],
     output: Path,
     found: Found,
-    counter: Counter,
+    counted: Counted,
 ) -> None:
     assert settings.win_rate is not None
     judge, engine_settings = the_judge(models, settings)
+    path, asked = part_path(output, "verdicts"), (inputs.prompts, found.answers, contests)
     with opened_when_asked(engine_settings, judge, log=output / "judge-server.log") as engine:
-        found.judged = judge_answers(
-            engine,
-            judge,
-            engine_settings,
-            inputs.prompts,
-            found.answers,
-            contests,
-            settings.win_rate,
-            part_path(output, "verdicts"),
-            counter.of("verdicts"),
-        )
+        found.judged = judge_answers(engine, judge, engine_settings, *asked, settings.win_rate, path, counted(path))

@@ -37,15 +37,10 @@ METRICS = {
 
 @dataclass(frozen=True)
 class PairLogps:
-    """What a model says of N pairs, NaN where it cannot score one.
+    """What a model says of N pairs, NaN where it cannot score one."""
 
-    Attributes:
-        logps_N2: of (chosen, rejected), summed over tokens.
-        tokens_N2: how many they are.
-    """
-
-    logps_N2: Floats
-    tokens_N2: Floats
+    logps_N2: Floats  # of (chosen, rejected), summed over tokens
+    tokens_N2: Floats  # how many they are
 
 
 def measure_pairs(
@@ -60,9 +55,7 @@ def measure_pairs(
 ) -> PairLogps:
     """Log-probabilities of both sides of every pair; continues from the rows that are in the log at `path`.
 
-    Args:
-        load: gives the model, frozen, where there is anything left to compute.
-        on_progress: called with how many pairs are done.
+    `load` gives the model, frozen, where there is anything left to compute.
     """
     pairs = tokenise(preferences, tokenizer, chat=chat, max_length=max_length)
     usable = [position for position, reason in enumerate(pairs.reasons) if not reason]
@@ -81,21 +74,12 @@ def measure_pairs(
     return PairLogps(logps_N2, np.array(tokens, dtype=float).reshape(-1, 2))
 
 
-def prompt_clusters(preferences: Preferences) -> list[str]:
-    """The same text for the pairs of one prompt."""
-    return [content_key(explicit(row)[0]) for row in iterate(preferences.dataset)]
-
-
 def accuracies(
     found: Mapping[str, PairLogps], initial: str, preferences: Preferences
 ) -> dict[str, dict[str, dict[str, Examples]]]:
-    """What `METRICS` names, by metric, model and language.
-
-    Args:
-        found: by model.
-        initial: M0's name in `found`.
-    """
-    clusters, languages = prompt_clusters(preferences), np.array(preferences.languages)
+    """What `METRICS` names, by metric, model and language; `initial` is M0's name."""
+    clusters = [content_key(explicit(row)[0]) for row in iterate(preferences.dataset)]  # the prompts
+    languages = np.array(preferences.languages)
     there_N = scored_by_all(found)
     reference = found[initial]
     result: dict[str, dict[str, dict[str, Examples]]] = {metric: {} for metric in METRICS}
@@ -116,7 +100,6 @@ def accuracies(
 
 def scored_by_all(found: Mapping[str, PairLogps]) -> npt.NDArray[np.bool_]:
     """Which pairs every model can score (N)."""
-    there_N: npt.NDArray[np.bool_] = np.logical_and.reduce(
-        [np.isfinite(model.logps_N2).all(axis=1) for model in found.values()]
-    )
+    finite = [np.isfinite(model.logps_N2).all(axis=1) for model in found.values()]
+    there_N: npt.NDArray[np.bool_] = np.logical_and.reduce(finite)
     return there_N

@@ -43,18 +43,14 @@ def make_report(models: Mapping[str, Model], settings: Evaluate, inputs: Inputs,
                 figures[initial] = half(figures[initial], draws)
             metrics.append(Metric(key, METRICS[key], "preference", "percent", True, figures))
     metrics += win_metrics(found, initial, settings, drawn)
-    accuracy: dict[str, list[Figure]] = {name: [] for name in models}
-    bits: dict[str, list[Figure]] = {name: [] for name in models}
-    for metric, tax in task_metrics(inputs, found, drawn):
+    taxes: dict[str, dict[str, list[Figure]]]
+    taxes = {kind: {name: [] for name in models} for kind in ("accuracy", "bits_per_byte")}
+    for metric, tax in task_metrics(inputs, found, drawn) + harness_metrics(found, settings):
         metrics.append(metric)
         if tax is not None:
             for name, own in metric.figures.items():
-                (accuracy if tax == "accuracy" else bits)[name].append(mean(list(own.values()), draws))
-    for metric, in_tax in harness_metrics(found, settings):
-        metrics.append(metric)
-        if in_tax:
-            for name, own in metric.figures.items():
-                accuracy[name].append(mean(list(own.values()), draws))
+                taxes[tax][name].append(mean(list(own.values()), draws))
+    keys = [metric.key for metric in metrics]
     contents = [metric_content(each, languages, initial, confidence=confidence, draws=draws) for each in metrics]
     return {
         "congrad": 1,
@@ -64,12 +60,9 @@ def make_report(models: Mapping[str, Model], settings: Evaluate, inputs: Inputs,
         "unseen": list(settings.unseen),
         "confidence": confidence,
         "draws": draws,
-        "headline": headline(metrics, initial),
+        "headline": next((key for key in (IMPLICIT, f"win-rate/{initial}") if key in keys), None),  # the first table
         "metrics": contents,
-        "tax": {
-            "accuracy": tax_content(accuracy, initial, confidence, draws),
-            "bits_per_byte": tax_content(bits, initial, confidence, draws),
-        },
+        "tax": {kind: tax_content(own, initial, confidence, draws) for kind, own in taxes.items()},
         "contests": contest_content(found),
         "notes": notes(settings, inputs, found, contents),
     }
@@ -80,22 +73,7 @@ def half(figures: Mapping[str, Figure], draws: int) -> dict[str, Figure]:
     return {language: constant(0.5, each.count, draws) for language, each in figures.items()}
 
 
-def headline(metrics: Sequence[Metric], initial: str) -> str | None:
-    """The metric of the first table: preferences, else the win rate against M0."""
-    keys = [metric.key for metric in metrics]
-    return next((key for key in (IMPLICIT, win_key(initial)) if key in keys), None)
-
-
-def win_key(opponent: str) -> str:
-    return f"win-rate/{opponent}"
-
-
-def win_metrics(
-    found: Found,
-    initial: str,
-    settings: Evaluate,
-    drawn: Drawn,
-) -> list[Metric]:
+def win_metrics(found: Found, initial: str, settings: Evaluate, drawn: Drawn) -> list[Metric]:
     """A win rate for every opponent. M0's own row is 1/2 against itself, and what is left of the other's against M0."""
     metrics = []
     for opponent in dict.fromkeys(other for _, other in found.judged):
@@ -108,36 +86,28 @@ def win_metrics(
             reverse = win_examples(found.judged[(opponent, initial)], reverse=True)
             figures = {**drawn({initial: reverse}), **figures}
         title = f"Win rate against {opponent}"
-        metrics.append(Metric(win_key(opponent), title, "win-rate", "percent", True, figures))
+        metrics.append(Metric(f"win-rate/{opponent}", title, "win-rate", "percent", True, figures))
     return metrics
 
 
-def task_metrics(
-    inputs: Inputs,
-    found: Found,
-    drawn: Drawn,
-) -> list[tuple[Metric, str | None]]:
+def task_metrics(inputs: Inputs, found: Found, drawn: Drawn) -> list[tuple[Metric, str | None]]:
     """Metrics of the local tasks, each with the tax that it enters."""
     result: list[tuple[Metric, str | None]] = []
     for title, (task, items) in inputs.tasks.items():
         key = f"task/{title}"
         if task.kind == "exact-match":
-            examples = {
-                name: {
-                    language: Examples.of(
-                        [float(own[title][n]) for n, item in enumerate(items) if item.language == language]
-                    )
-                    for language in sorted({item.language for item in items})
-                }
-                for name, own in found.matches.items()
-            }
+            examples: dict[str, dict[str, Examples]] = {name: {} for name in found.matches}
+            for language in sorted({item.language for item in items}):
+                numbers = [number for number, item in enumerate(items) if item.language == language]
+                for name, matches in found.matches.items():
+                    examples[name][language] = Examples.of([float(matches[title][number]) for number in numbers])
             metric = Metric(f"{key}/exact-match", f"{title}, exact match", "task", "percent", True, drawn(examples))
             result.append((metric, "accuracy"))
             continue
         measures = likelihood_examples(task, items, {name: own[title] for name, own in found.items.items()})
         figures = {measure: drawn(examples) for measure, examples in measures.items()}
         kinds: list[tuple[str, str, Unit, bool, str | None]] = [
-            ("bits-per-byte", "bits per byte", "bits", False, "bits"),
+            ("bits-per-byte", "bits per byte", "bits", False, "bits_per_byte"),
             ("per-token", "perplexity per token", "plain", False, None),
             ("accuracy", "accuracy", "percent", True, "accuracy"),
             ("accuracy-normalised", "accuracy per character", "percent", True, None),
@@ -151,26 +121,24 @@ def task_metrics(
     return result
 
 
-def harness_metrics(found: Found, settings: Evaluate) -> list[tuple[Metric, bool]]:
+def harness_metrics(found: Found, settings: Evaluate) -> list[tuple[Metric, str | None]]:
     """Metrics of the harness; of every task the first accuracy enters the tax."""
-    result: list[tuple[Metric, bool]] = []
+    result: list[tuple[Metric, str | None]] = []
     for task in settings.lm_eval.tasks if settings.lm_eval is not None else ():
         figures = {
             name: harness_figures(name, own[task], seed=settings.seed, draws=settings.draws)
             for name, own in found.harness.items()
         }
         first = next(iter(found.harness.values()))[task]
-        taken = False
+        tax: str | None = "accuracy"
         for metric in dict.fromkeys(each["metric"] for each in first):
             share = all(is_accuracy(own[task], metric) for own in found.harness.values())
             higher = next(each["higher_is_better"] for each in first if each["metric"] == metric)
             own = {name: {task: by[metric]} for name, by in figures.items() if metric in by}
             unit: Unit = "percent" if share else "plain"
-            shown = f"{task}, {metric}"
-            result.append(
-                (Metric(f"lm-eval/{task}/{metric}", shown, "lm-eval", unit, higher, own), share and not taken)
-            )
-            taken = taken or share
+            shown = Metric(f"lm-eval/{task}/{metric}", f"{task}, {metric}", "lm-eval", unit, higher, own)
+            result.append((shown, tax if share else None))
+            tax = None if share else tax
     return result
 
 
@@ -179,22 +147,17 @@ def tax_content(
 ) -> dict[str, dict[str, Any]]:
     """The mean over tasks of every model; its delta is the tax."""
     means = {name: mean(own, draws) for name, own in figures.items() if own}
-    return {
-        name: figure_content(own, None if name == initial else means.get(initial), confidence)
-        for name, own in means.items()
-    }
+    others = {name: None if name == initial else means.get(initial) for name in means}
+    return {name: figure_content(own, others[name], confidence) for name, own in means.items()}
 
 
 def contest_content(found: Found) -> list[dict[str, Any]]:
-    return [
-        {
-            "model": model,
-            "opponent": opponent,
-            "total": describe_contest(judged),
-            "languages": {language: describe_contest(own) for language, own in by_language(judged).items()},
-        }
-        for (model, opponent), judged in found.judged.items()
-    ]
+    contents = []
+    for (model, opponent), judged in found.judged.items():
+        languages = {language: describe_contest(own) for language, own in by_language(judged).items()}
+        total = describe_contest(judged)
+        contents.append({"model": model, "opponent": opponent, "total": total, "languages": languages})
+    return contents
 
 
 def notes(settings: Evaluate, inputs: Inputs, found: Found, contents: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -208,34 +171,22 @@ def notes(settings: Evaluate, inputs: Inputs, found: Found, contents: Sequence[M
     if (settings.seen or settings.unseen) and (rest := sorted(in_means - {*settings.seen, *settings.unseen})):
         said.append(f"{', '.join(rest)}: not in any mean, because neither evaluate.seen nor evaluate.unseen names them")
     if inputs.pairs is not None:
-        lost = len(inputs.pairs) - int(scored_by_all(found.pairs).sum())
-        if lost:
-            said.append(
-                f"{lost} of {len(inputs.pairs)} held-out pairs cannot be scored by every model and are left out"
-            )
+        total = len(inputs.pairs)
+        if lost := total - int(scored_by_all(found.pairs).sum()):
+            said.append(f"{lost} of {total} held-out pairs cannot be scored by every model and are left out")
     for part, words in MEANS_OF.items():
         if few := few_examples([each for each in contents if each["part"] == part]):
-            said.append(
-                f"fewer than {MIN_EXAMPLES} {words} in {', '.join(few)}: their intervals of differences are too narrow"
-            )
+            where = f"fewer than {MIN_EXAMPLES} {words} in {', '.join(few)}"
+            said.append(f"{where}: their intervals of differences are too narrow")
     for (model, opponent), judged in found.judged.items():
-        total = describe_contest(judged)
-        if total["missing"]:
-            said.append(
-                f"{model} against {opponent}: {total['missing']} of {total['prompts']} prompts are missing, "
-                "because the judge gave no readable verdict in one of the two orders"
-            )
+        contest = describe_contest(judged)
+        if contest["missing"]:
+            what = f"{model} against {opponent}: {contest['missing']} of {contest['prompts']} prompts are missing"
+            said.append(f"{what}, because the judge gave no readable verdict in one of the two orders")
     return said
 
 
 def few_examples(contents: Sequence[Mapping[str, Any]]) -> list[str]:
     """Languages with fewer than `MIN_EXAMPLES` examples for some model."""
-    return sorted(
-        {
-            language
-            for each in contents
-            for row in each["rows"].values()
-            for language, own in row["languages"].items()
-            if own["count"] < MIN_EXAMPLES
-        }
-    )
+    rows = [row["languages"] for each in contents for row in each["rows"].values()]
+    return sorted({language for row in rows for language, own in row.items() if own["count"] < MIN_EXAMPLES})

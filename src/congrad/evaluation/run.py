@@ -14,13 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from congrad.engines import identity
+from congrad.engines.interface import identity
 from congrad.errors import UserError
 from congrad.evaluation.measure import (
     PARTS,
-    Counter,
     Found,
     Inputs,
+    counter,
     file_name,
     judge_contests,
     measure_model,
@@ -70,10 +70,7 @@ def run_evaluate(
     Args:
         models: by the name of the row, in the order of the table. The first is M0, whatever its name: deltas, implicit
             rewards and win rates are taken against it, and it is the judge where none is named.
-        settings: what is measured.
-        output: the stage's directory.
         against: by name, other rows whose answers a row's are compared with too (`opponents`).
-        listener: notified of examples, all models and parts together.
 
     Raises:
         UserError: there is nothing to measure; whatever is wrong with data, models or endpoints.
@@ -92,12 +89,12 @@ def run_evaluate(
         return
     (output / PARTS).mkdir(exist_ok=True)
     (output / OUTPUTS).mkdir(exist_ok=True)
-    counter = Counter(listener, count_all(models, settings, inputs, contests))
+    counted = counter(listener, count_all(models, settings, inputs, contests))
     found = Found()
     for name, model in models.items():
-        measure_model(name, model, settings, inputs, output, found, counter)
+        measure_model(name, model, settings, inputs, output, found, counted)
     if settings.win_rate is not None:
-        judge_contests(models, settings, inputs, contests, output, found, counter)
+        judge_contests(models, settings, inputs, contests, output, found, counted)
     report = make_report(models, settings, inputs, found)
     for name, answers in found.answers.items():
         content = alpaca_outputs(name, inputs.prompts, answers)

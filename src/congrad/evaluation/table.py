@@ -20,25 +20,14 @@ TAXES: tuple[tuple[str, str, Unit], ...] = (
 
 @dataclass(frozen=True)
 class Metric:
-    """One measure of all models.
+    """One measure of all models."""
 
-    Attributes:
-        key: in the JSON.
-        title: for a person.
-        part: of the evaluation that it belongs to.
-        figures: by model and language.
-    """
-
-    key: str
-    title: str
-    part: str
+    key: str  # in the JSON
+    title: str  # for a person
+    part: str  # of the evaluation that it belongs to
     unit: Unit
     higher_is_better: bool
-    figures: Mapping[str, Mapping[str, Figure]]
-
-    @property
-    def languages(self) -> list[str]:
-        return sorted({language for own in self.figures.values() for language in own})
+    figures: Mapping[str, Mapping[str, Figure]]  # by model and language
 
 
 @dataclass(frozen=True)
@@ -75,35 +64,21 @@ def metric_content(
     metric: Metric, languages: Languages, initial: str, *, confidence: float, draws: int
 ) -> dict[str, Any]:
     """A metric for the JSON: every model's figures by language, and their means."""
-    ordered = languages.ordered(metric.languages)
+    ordered = languages.ordered(language for own in metric.figures.values() for language in own)
     means = {
         name: {kind: mean([own[each] for each in languages.of(kind, ordered) if each in own], draws) for kind in MEANS}
         for name, own in metric.figures.items()
     }
     rows = {}
     for name, own in metric.figures.items():
-        is_initial, first = name == initial, metric.figures.get(initial, {})
+        first, first_means = ({}, {}) if name == initial else (metric.figures.get(initial, {}), means.get(initial, {}))
+        there = [each for each in ordered if each in own]
         rows[name] = {
-            "languages": {
-                each: figure_content(own[each], None if is_initial else first.get(each), confidence)
-                for each in ordered
-                if each in own
-            }
-        } | {
-            kind: figure_content(
-                means[name][kind], None if is_initial or initial not in means else means[initial][kind], confidence
-            )
-            for kind in MEANS
+            "languages": {each: figure_content(own[each], first.get(each), confidence) for each in there},
+            **{kind: figure_content(means[name][kind], first_means.get(kind), confidence) for kind in MEANS},
         }
-    return {
-        "key": metric.key,
-        "title": metric.title,
-        "part": metric.part,
-        "unit": metric.unit,
-        "higher_is_better": metric.higher_is_better,
-        "languages": ordered,
-        "rows": rows,
-    }
+    named = {key: getattr(metric, key) for key in ("key", "title", "part", "unit", "higher_is_better")}
+    return {**named, "languages": ordered, "rows": rows}
 
 
 # What is printed
@@ -137,9 +112,8 @@ def tax_cells(report: Mapping[str, Any]) -> dict[str, dict[str, Cell]]:
 def tax_table(report: Mapping[str, Any]) -> Table:
     """The tax in a table of its own, where there is no other: rows are models."""
     tax = tax_cells(report)
-    return Table(
-        columns("model", *tax), [[name, *(cells[name] for cells in tax.values())] for name in report["models"]]
-    )
+    rows = [[name, *(cells[name] for cells in tax.values())] for name in report["models"]]
+    return Table(columns("model", *tax), rows)
 
 
 def metric_table(
@@ -201,9 +175,7 @@ def headline_of(report: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def evaluation_markdown(report: Mapping[str, Any]) -> str:
     """evaluation.md from what evaluation.json holds: one table for all, one per metric, and the win rates."""
-    models, metrics = report["models"], report["metrics"]
-    percent = f"{report['confidence']:.0%}"
-    lines = ["# Evaluation", ""]
+    models, metrics, lines = report["models"], report["metrics"], ["# Evaluation", ""]
     tax, main = tax_cells(report), headline_of(report)
     if main is not None:
         lines += [f"## {escape(main['title'])}{', and the alignment tax' if tax else ''}", ""]
@@ -211,7 +183,7 @@ def evaluation_markdown(report: Mapping[str, Any]) -> str:
     elif tax:
         lines += ["## Alignment tax", "", to_markdown(tax_table(report))]
     lines += [
-        f"Shares are in percent, with {percent} intervals; below each, its difference from "
+        f"Shares are in percent, with {report['confidence']:.0%} intervals; below each, its difference from "
         f"{escape(report['initial'])} on the same examples, in points. Bold: the interval of the difference "
         "excludes zero. Means weigh all languages equally.",
         "",

@@ -49,30 +49,18 @@ MGSM_PROMPT, MGSM_STOP = "Question: {question}\nAnswer:", ("\nQuestion:",)
 
 @dataclass(frozen=True)
 class Item:
-    """One thing to measure.
+    """One thing to measure."""
 
-    Attributes:
-        key: made of its place and content.
-        where: file and line.
-        prompt: what the model continues; empty for a text.
-        options: the text, or the choices with the space before them.
-        answer: position of the right choice, or the right answer; None for a text.
-    """
-
-    key: str
+    key: str  # made of its place and content
     where: Spot
     language: str
-    prompt: str
-    options: tuple[str, ...]
-    answer: int | str | None
+    prompt: str  # what the model continues; empty for a text
+    options: tuple[str, ...]  # the text, or the choices with the space before them
+    answer: int | str | None  # position of the right choice, or the right answer; None for a text
 
 
 def load_task(task: LocalTask) -> list[Item]:
-    """The items of a task, in the order of files and lines.
-
-    Raises:
-        UserError: no file, or a row that does not fit the task, by file, line and column.
-    """
+    """The items of a task, in the order of files and lines; errors name file, line and column."""
     items: list[Item] = []
     taken: Counter[str] = Counter()
     for path in files_of(task):
@@ -108,15 +96,14 @@ def read_lines(path: Path) -> Iterator[tuple[Spot, dict[str, Any]]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
+        where = Spot(str(path), number)
         try:
             row = json.loads(line)
         except ValueError as error:
-            raise UserError(f"not JSON ({error})", "fix the line or remove it", at=Spot(str(path), number)) from error
+            raise UserError(f"not JSON ({error})", "fix the line or remove it", at=where) from error
         if not isinstance(row, dict):
-            raise UserError(
-                f"{quote(row)} is not a JSON object", "write one {...} per line", at=Spot(str(path), number)
-            )
-        yield Spot(str(path), number), row
+            raise UserError(f"{quote(row)} is not a JSON object", "write one {...} per line", at=where)
+        yield where, row
 
 
 def language_of(task: LocalTask, path: Path, row: Mapping[str, Any], where: Spot) -> str:
@@ -147,11 +134,8 @@ def content(task: LocalTask, row: Mapping[str, Any], language: str, where: Spot)
 def xcopa(row: Mapping[str, Any], language: str, where: Spot) -> tuple[str, tuple[str, ...], int]:
     """Premise without its full stop, a connector, and the choices with a small first letter."""
     if language not in CONNECTORS:
-        raise UserError(
-            f"the layout xcopa has no connectors for {quote(language)}, only for {', '.join(CONNECTORS)}",
-            "write the task with kind, prompt and choices",
-            at=where,
-        )
+        problem = f"the layout xcopa has no connectors for {quote(language)}, only for {', '.join(CONNECTORS)}"
+        raise UserError(problem, "write the task with kind, prompt and choices", at=where)
     relation = row.get("question")
     if relation not in RELATIONS:
         raise UserError(f"holds {quote(relation)}", "it must be cause or effect", at=where, column="question")
@@ -176,12 +160,8 @@ def choices(task: LocalTask, row: Mapping[str, Any], where: Spot) -> list[str]:
 
 def check_label(label: object, column: str, options: list[str], where: Spot) -> int:
     if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < len(options):
-        raise UserError(
-            f"holds {quote(label)}",
-            f"it must be the right choice's position, 0 to {len(options) - 1}",
-            at=where,
-            column=column,
-        )
+        fix = f"it must be the right choice's position, 0 to {len(options) - 1}"
+        raise UserError(f"holds {quote(label)}", fix, at=where, column=column)
     return label
 
 
@@ -232,10 +212,7 @@ def continuation(prompt: str, option: str, tokenizer: PreTrainedTokenizerBase, m
 
 
 def right_choices(items: list[Item], logps: list[list[float]]) -> dict[str, list[float]]:
-    """1 for an item whose right choice comes first, by `raw` log-probability and by `normalised`, per character.
-
-    Of equally probable choices the first is taken.
-    """
+    """1 for an item whose right choice comes first, by `raw` log-probability and by `normalised`, per character."""
     raw, normalised = [], []
     for item, values in zip(items, logps, strict=True):
         raw.append(float(int(np.argmax(values)) == item.answer))
@@ -249,8 +226,7 @@ def right_choices(items: list[Item], logps: list[list[float]]) -> dict[str, list
 
 def is_match(task: LocalTask, item: Item, text: str) -> bool:
     """Whether a written answer is the right one."""
-    stop = task.stop or (MGSM_STOP if task.layout == "mgsm" else ())
-    written = cut(text, stop)
+    written = cut(text, task.stop or (MGSM_STOP if task.layout == "mgsm" else ()))
     assert isinstance(item.answer, str)
     if task.rule == "last-number":
         return last_number(written) == last_number(item.answer)

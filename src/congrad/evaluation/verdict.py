@@ -7,24 +7,19 @@ from pathlib import Path
 from typing import Literal
 
 from congrad.errors import UserError
+from congrad.selfreward.rubric import AROUND
 
 Verdict = Literal["first", "second", "tie"]
 TEMPLATE = "evaluate.win_rate.template"
-PLACEHOLDER = re.compile(r"\{(prompt|first|second|language)\}")
 PLAIN_ENDING = "\nVerdict:"  # for a model that is not chatted with: the verdict is all that is left to write
 OPEN_TOKENS = 16  # room for one, where it is all that is left
 MEANING: dict[str, Verdict] = {"a": "first", "b": "second", "tie": "tie"}
 VERDICT = re.compile(r"verdict\s*[:=]\s*(.*)", re.IGNORECASE)
 VALUE = re.compile(r"(?:(?:answer|assistant|response)\s+)?(a|b|tie)\s*[.!,;]?", re.IGNORECASE)
-AROUND = str.maketrans(dict.fromkeys("*_`#>\"'“”„«»[]{}()<|~$", " "))  # what Markdown, JSON and quotation put around
 
 
 def read_template(path: str | None) -> str:
-    """The judge's template: a file of the user's, or the packaged one.
-
-    Raises:
-        UserError: it cannot be read, or lacks the request or one of the answers.
-    """
+    """The judge's template: a file of the user's, or the packaged one."""
     if path is None:
         return files("congrad.evaluation").joinpath("judge_pair.txt").read_text(encoding="utf-8")
     try:
@@ -33,23 +28,12 @@ def read_template(path: str | None) -> str:
         raise UserError(f"cannot be read ({error})", "check the file", key=TEMPLATE, value=path) from error
     for name in ("prompt", "first", "second"):
         if f"{{{name}}}" not in template:
-            raise UserError(
-                f"has no {{{name}}}",
-                "write {prompt}, {first} and {second} where the request and the two answers go",
-                key=TEMPLATE,
-                value=path,
-            )
+            fix = "write {prompt}, {first} and {second} where the request and the two answers go"
+            raise UserError(f"has no {{{name}}}", fix, key=TEMPLATE, value=path)
     if not re.search(r"verdict\s*[:=]", template, re.IGNORECASE):
-        raise UserError(
-            "does not ask for a line like 'Verdict: A', which is what is read", "add it", key=TEMPLATE, value=path
-        )
+        problem = "does not ask for a line like 'Verdict: A', which is what is read"
+        raise UserError(problem, "add it", key=TEMPLATE, value=path)
     return template
-
-
-def fill(template: str, *, prompt: str, first: str, second: str, language: str) -> str:
-    """The template with its placeholders replaced, all in one go: braces in what they stand for mean nothing."""
-    values = {"prompt": prompt, "first": first, "second": second, "language": language}
-    return PLACEHOLDER.sub(lambda match: values[match[1]], template)
 
 
 def ends_open(text: str) -> bool:

@@ -11,20 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from congrad.engines import OpenEngine, Request, Sampling, ask, has_chat_template, make_request, seeded
+from congrad.engines.ask import ask, make_request, seeded
+from congrad.engines.interface import OpenEngine, Request, Sampling, has_chat_template
 from congrad.evaluation.intervals import Examples
-from congrad.evaluation.verdict import (
-    OPEN_TOKENS,
-    PLAIN_ENDING,
-    Verdict,
-    ends_open,
-    fill,
-    read_template,
-    read_verdict,
-)
+from congrad.evaluation.verdict import OPEN_TOKENS, PLAIN_ENDING, Verdict, ends_open, read_template, read_verdict
 from congrad.selfreward.generate import make_requests, settle_chat
 from congrad.selfreward.prompts import Prompt
-from congrad.selfreward.rubric import as_text
+from congrad.selfreward.rubric import as_text, fill
 from congrad.settings.engine import Engine
 from congrad.settings.evaluation import WinRate
 from congrad.settings.model import Model
@@ -43,11 +36,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Judged:
-    """Two answers to a prompt with the judge's verdicts on them.
+    """Two answers to a prompt with the judge's verdicts on them, with the model's first and with the opponent's first.
 
-    Attributes:
-        verdicts: with the model's answer first, and with the opponent's first; None where there is none.
-        texts: what the judge wrote; None where the answers are the same and no judge was asked.
+    None in `texts`: the answers are the same, and no judge was asked.
     """
 
     prompt: Prompt
@@ -77,11 +68,7 @@ def answer_prompts(
     path: Path,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> list[Answer]:
-    """The model's answer to every prompt; continues from those that are in the log at `path`.
-
-    Raises:
-        UserError: the model needs a chat template that it has not, or the engine cannot answer.
-    """
+    """The model's answer to every prompt; continues from those that are in the log at `path`."""
     chat = settle_chat(prompts, model, engine_settings, settings.chat, settings.system, section="evaluate.win_rate")
     sampling = Sampling(settings.temperature, settings.top_p, settings.max_tokens, seed=settings.seed)
     requests = make_requests(prompts, 1, sampling, settings.system, chat=chat)
@@ -90,7 +77,7 @@ def answer_prompts(
     def where(key: str) -> str:
         return f"row {asked[key].row} (counted from 0) of the win rate's prompts, in {asked[key].language}"
 
-    rows = ask(requests, path, engine, where, on_progress).rows
+    rows = ask(requests, path, engine, where, on_progress)
     return [Answer(rows[request.key]["text"], rows[request.key]["num_tokens"]) for request in requests]
 
 
@@ -117,8 +104,6 @@ def judge_answers(
     Args:
         engine: gives the judge's engine, where any verdict is missing.
         answers: by model, in the order of the prompts.
-        contests: model and opponent.
-        on_progress: called with how many judgements are there.
     """
     template = read_template(settings.template)
     chat = has_chat_template(engine_settings, judge)
@@ -135,28 +120,23 @@ def judge_answers(
                 continue
             for order, (first, second) in enumerate(((answer, other), (other, answer))):
                 key = verdict_key(model, opponent, prompt, order)
-                text = fill(
-                    template,
-                    prompt=as_text(prompt.prompt),
-                    first=first.text.strip(),
-                    second=second.text.strip(),
-                    language=prompt.language,
-                )
-                requests[key] = make_request(key, text, seeded(sampling, "verdict", key), chat=chat)
+                texts = {"first": first.text.strip(), "second": second.text.strip()}
+                question = fill(template, prompt=as_text(prompt.prompt), **texts, language=prompt.language)
+                requests[key] = make_request(key, question, seeded(sampling, "verdict", key), chat=chat)
                 asked[key] = f"judging {model} against {opponent} on row {prompt.row} of the win rate's prompts"
-    replies = ask(list(requests.values()), path, engine, asked.__getitem__, on_progress).rows
-    judged: dict[tuple[str, str], list[Judged]] = {}
-    for contest in contests:
-        judged[contest] = []
-        for prompt, answer, other in zip(prompts, answers[contest[0]], answers[contest[1]], strict=True):
-            verdicts: list[Verdict | None] = ["tie", "tie"]
-            texts: list[str | None] = [None, None]
-            for order in (0, 1):
-                reply = replies.get(verdict_key(*contest, prompt, order))
-                if reply is not None:
-                    texts[order], cut = reply["text"], reply["finish_reason"] == "length"
-                    verdicts[order] = read_verdict(reply["text"], cut=cut, opened=opened)
-            judged[contest].append(Judged(prompt, answer, other, (verdicts[0], verdicts[1]), (texts[0], texts[1])))
+    replies = ask(list(requests.values()), path, engine, asked.__getitem__, on_progress)
+
+    def read(model: str, opponent: str, prompt: Prompt, order: int) -> tuple[Verdict | None, str | None]:
+        reply = replies.get(verdict_key(model, opponent, prompt, order))
+        if reply is None:  # the same answer
+            return "tie", None
+        return read_verdict(reply["text"], cut=reply["finish_reason"] == "length", opened=opened), reply["text"]
+
+    judged: dict[tuple[str, str], list[Judged]] = {contest: [] for contest in contests}
+    for (model, opponent), own in judged.items():
+        for prompt, answer, other in zip(prompts, answers[model], answers[opponent], strict=True):
+            (one, text), (two, text_two) = (read(model, opponent, prompt, order) for order in (0, 1))
+            own.append(Judged(prompt, answer, other, (one, two), (text, text_two)))
     return judged
 
 
@@ -185,6 +165,7 @@ def describe_contest(judged: Sequence[Judged]) -> dict[str, Any]:
     verdicts = [verdict for each in asked for verdict in each.verdicts]
     both = [each for each in asked if each.value is not None]
     decided = [verdict for verdict in verdicts if verdict in ("first", "second")]
+    both_sides = [each.answer for each in judged], [each.other for each in judged]
     return {
         "prompts": len(judged),
         "same_answer": len(judged) - len(asked),
@@ -194,13 +175,9 @@ def describe_contest(judged: Sequence[Judged]) -> dict[str, Any]:
         "ties": share(verdicts.count("tie"), len(verdicts) - verdicts.count(None)),
         "follows_place": share(sum(each.follows_place for each in both), len(both)),
         "first_place_wins": share(decided.count("first"), len(decided)),
-        "mean_characters": [mean_of([len(side.text) for side in sides]) for sides in both_sides(judged)],
-        "mean_tokens": [mean_of([side.tokens for side in sides]) for sides in both_sides(judged)],
+        "mean_characters": [mean_of([len(side.text) for side in sides]) for sides in both_sides],
+        "mean_tokens": [mean_of([side.tokens for side in sides]) for sides in both_sides],
     }
-
-
-def both_sides(judged: Sequence[Judged]) -> tuple[list[Answer], list[Answer]]:
-    return [each.answer for each in judged], [each.other for each in judged]
 
 
 def share(count: int, total: int) -> float | None:
@@ -217,32 +194,18 @@ def verdict_rows(judged: Mapping[tuple[str, str], Sequence[Judged]]) -> list[dic
     rows = []
     for (model, opponent), own in judged.items():
         for each in own:
-            for order, names in enumerate(((model, opponent), (opponent, model))):
-                rows.append(
-                    {
-                        "key": verdict_key(model, opponent, each.prompt, order),
-                        "model": model,
-                        "opponent": opponent,
-                        "language": each.prompt.language,
-                        "prompt_key": each.prompt.key,
-                        "first": names[0],
-                        "second": names[1],
-                        "verdict": each.verdicts[order],
-                        "text": each.texts[order],
-                    }
-                )
+            asked = {"model": model, "opponent": opponent, "language": each.prompt.language}
+            for order, (first, second) in enumerate(((model, opponent), (opponent, model))):
+                key = {"key": verdict_key(model, opponent, each.prompt, order)}
+                said = {"first": first, "second": second, "verdict": each.verdicts[order], "text": each.texts[order]}
+                rows.append({**key, **asked, "prompt_key": each.prompt.key, **said})
     return rows
 
 
 def alpaca_outputs(name: str, prompts: Sequence[Prompt], answers: Sequence[Answer]) -> list[dict[str, str]]:
     """The answers as alpaca_eval reads them: `instruction`, `output` and `generator`, with `dataset` the language."""
-    return [
-        {
-            "instruction": as_text(prompt.prompt),
-            "output": answer.text,
-            "generator": name,
-            "dataset": prompt.language,
-            "language": prompt.language,
-        }
-        for prompt, answer in zip(prompts, answers, strict=True)
-    ]
+    rows = []
+    for prompt, answer in zip(prompts, answers, strict=True):
+        own = {"instruction": as_text(prompt.prompt), "output": answer.text, "generator": name}
+        rows.append({**own, "dataset": prompt.language, "language": prompt.language})
+    return rows

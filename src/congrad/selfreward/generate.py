@@ -10,20 +10,13 @@ manifest.json     written last: counts of every language, and whether the model 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from congrad.engines import (
-    Reply,
-    Request,
-    Sampling,
-    ask,
-    has_chat_template,
-    identity,
-    make_request,
-    opened_when_asked,
-    seeded,
-)
+from congrad.engines.ask import ask, make_request, seeded
+from congrad.engines.interface import Reply, Request, Sampling, has_chat_template, identity
+from congrad.engines.open import opened_when_asked
 from congrad.errors import UserError
 from congrad.models.compute import settle_stage
 from congrad.progress import SILENT, Listener, Progress
@@ -38,23 +31,11 @@ MUCH_CUT = 0.5
 
 
 def run_generate(
-    prompts: Sequence[Prompt],
-    model: Model,
-    settings: Generate,
-    output: Path,
-    *,
-    listener: Listener = SILENT,
+    prompts: Sequence[Prompt], model: Model, settings: Generate, output: Path, *, listener: Listener = SILENT
 ) -> None:
-    """Samples answers to every prompt; returns at once where that is done already.
+    """Samples answers to every prompt of `load_prompts`; returns at once where that is done already.
 
     In process, the same call ends in the same bytes however often it was killed on the way.
-
-    Args:
-        prompts: as `load_prompts` gives them.
-        model: the round's.
-        settings: how.
-        output: the stage's directory.
-        listener: hears of every group of answers.
 
     Raises:
         UserError: the model or the endpoint cannot answer, or nothing but empty answers came.
@@ -62,7 +43,8 @@ def run_generate(
     if not prompts:
         raise UserError("no prompts to answer", "give some")
     model = settle_stage(model, output, listener, in_process=settings.engine.kind == "transformers")
-    decided = {**asdict(settings), **identity(settings.engine, model), "prompts": fingerprint(prompts)}
+    numbered = [[prompt.key, prompt.row] for prompt in prompts]
+    decided = {**asdict(settings), **identity(settings.engine, model), "prompts": content_key(numbered)}
     forget_if_empty(output, "generate", SAMPLES, SERVER_LOG)
     if begin(output, "generate", decided):
         return
@@ -75,61 +57,33 @@ def run_generate(
         prompt, _ = asked[key]
         return f"row {prompt.row} (counted from 0) of the prompts, in {prompt.language}"
 
+    def row(reply: Reply) -> dict[str, Any]:
+        prompt, sample = asked[reply.key]
+        written = {"response": reply.text, "finish_reason": reply.finish_reason, "num_tokens": reply.num_tokens}
+        return {"key": reply.key, "prompt_key": prompt.key, "sample": sample, **written}
+
     def tell(done: int) -> None:
         listener.on_progress(Progress("generating", done, len(requests), "answers"))
 
     with opened_when_asked(settings.engine, model, log=output / SERVER_LOG) as engine:
-        answers = ask(
-            requests,
-            output / SAMPLES,
-            engine,
-            where,
-            tell,
-            row=lambda reply: sample_row(reply, *asked[reply.key]),
-            text="response",
-        )
-    if answers.missing == len(requests):
-        raise UserError(
-            f"all {len(requests)} answers are empty",
-            f"look at {output / SAMPLES}, and try other prompts or another model",
-        )
-    responses, counts = collect(prompts, settings.samples, answers.rows)
+        rows = ask(requests, output / SAMPLES, engine, where, tell, row=row)
+    if not any(each["response"].strip() for each in rows.values()):
+        fix = f"look at {output / SAMPLES}, and try other prompts or another model"
+        raise UserError(f"all {len(requests)} answers are empty", fix)
+    responses, counts = collect(prompts, settings.samples, rows)
     write_rows(output / RESPONSES, responses)
-    finish(
-        output,
-        {
-            "model": model.name,
-            "chat": chat,
-            "prompts": len(prompts),
-            "responses": len(responses),
-            "languages": counts,
-            "warnings": warnings(counts, settings),
-        },
-    )
-
-
-def fingerprint(prompts: Sequence[Prompt]) -> str:
-    return content_key([[prompt.key, prompt.row] for prompt in prompts])
+    asked_and_answered = {"prompts": len(prompts), "responses": len(responses), "languages": counts}
+    content = {"model": model.name, "chat": chat, **asked_and_answered, "warnings": warnings(counts, settings)}
+    finish(output, content)
 
 
 # Requests
 
 
 def settle_chat(
-    prompts: Sequence[Prompt],
-    model: Model,
-    engine: Engine,
-    chat: Chat,
-    system: str | None,
-    *,
-    section: str,
+    prompts: Sequence[Prompt], model: Model, engine: Engine, chat: Chat, system: str | None, *, section: str
 ) -> bool:
-    """Whether the chat template is used.
-
-    Args:
-        chat: what the settings say of it.
-        system: the settings' system message.
-        section: of the settings, for errors.
+    """Whether the chat template is used, where `chat` and `system` are what a section of the settings says.
 
     Raises:
         UserError: prompts or settings ask for a template and the model has none, or forbid the one they need.
@@ -137,11 +91,9 @@ def settle_chat(
     conversation = next((prompt for prompt in prompts if not isinstance(prompt.prompt, str)), None)
     if chat is False:
         if conversation is not None:
-            raise UserError(
-                f"{section}.chat false: row {conversation.row} (counted from 0) of the prompts "
-                "is a conversation, which needs the chat template",
-                f"leave {section}.chat out, or write the prompts as plain text",
-            )
+            row = f"row {conversation.row} (counted from 0) of the prompts"
+            problem = f"{section}.chat false: {row} is a conversation, which needs the chat template"
+            raise UserError(problem, f"leave {section}.chat out, or write the prompts as plain text")
         return False
     if has_chat_template(engine, model):
         return True
@@ -163,28 +115,11 @@ def make_requests(
     prompts: Sequence[Prompt], samples: int, sampling: Sampling, system: str | None, *, chat: bool
 ) -> list[Request]:
     """`samples` requests for every prompt."""
-    return [
-        make_request(
-            content_key(prompt.key, sample),
-            prompt.prompt,
-            seeded(sampling, "generate", prompt.key, sample),
-            chat=chat,
-            system=system,
-        )
-        for prompt in prompts
-        for sample in range(samples)
-    ]
-
-
-def sample_row(reply: Reply, prompt: Prompt, sample: int) -> dict[str, Any]:
-    return {
-        "key": reply.key,
-        "prompt_key": prompt.key,
-        "sample": sample,
-        "response": reply.text,
-        "finish_reason": reply.finish_reason,
-        "num_tokens": reply.num_tokens,
-    }
+    requests = []
+    for prompt, sample in product(prompts, range(samples)):
+        key, own = content_key(prompt.key, sample), seeded(sampling, "generate", prompt.key, sample)
+        requests.append(make_request(key, prompt.prompt, own, chat=chat, system=system))
+    return requests
 
 
 # Responses
@@ -193,14 +128,11 @@ def sample_row(reply: Reply, prompt: Prompt, sample: int) -> dict[str, Any]:
 def collect(
     prompts: Sequence[Prompt], samples: int, rows: Mapping[str, dict[str, Any]]
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, int]]]:
-    """The answers in the order of prompts and samples, and what became of those of every language.
+    """Rows of `responses.jsonl`, in the order of prompts and samples, and counts by language.
 
     An answer of nothing but white space, and one that says the same as an earlier answer to its prompt, are left out.
-
-    Returns:
-        Rows of `responses.jsonl`, and by language the counts `prompts`, `repeated_prompts` (in the input, taken once),
-        `samples`, `empty`, `repeated`, `cut` (by max_tokens, among the responses), `responses` and
-        `prompts_with_one_response` or none, which no pair can come from.
+    `repeated_prompts` of the input are taken once; `cut` are responses that max_tokens ended; no pair can come from
+    `prompts_with_one_response` or none.
     """
     responses: list[dict[str, Any]] = []
     counts: dict[str, Counter[str]] = {}
@@ -234,9 +166,8 @@ def collect(
 def warnings(counts: Mapping[str, Mapping[str, int]], settings: Generate) -> list[str]:
     """What a person should know of the answers before going on."""
     found = []
-    if settings.samples > 1 and all(
-        count["repeated"] == count["samples"] - count["prompts"] for count in counts.values()
-    ):
+    same = all(count["repeated"] == count["samples"] - count["prompts"] for count in counts.values())
+    if settings.samples > 1 and same:
         found.append(
             "all answers to a prompt are the same: the endpoint does not sample. `transformers serve` does where the "
             "model's generation_config.json has do_sample; or set generate.engine.options to "

@@ -7,6 +7,8 @@ letters makes pairs all the same; these figures are where it shows.
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import combinations
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -41,36 +43,26 @@ def measure_hygiene(responses: Sequence[Mapping[str, Any]], scores: Scores, *, r
         rubric: the scores are points of a rubric; else real numbers, which have no entropy.
 
     Returns:
-        `languages`, each with
-            responses, judgements, scored: how many there are, and how many responses have a score;
-            parse_rate: share of the judgements that gave a score;
-            tie_rate: share of the prompts with two or more scored responses whose two best score the same;
-            entropy_bits: of the responses' mean scores, rounded to whole points: 0 where all are the same, at most
-                log2 6 = 2.58;
-            sample_difference: how far two judgements of a response lie apart on average, in points;
-            alpha: Krippendorff's alpha of the judgements, for interval data: 1 where judgements of a response agree,
-                0 where they differ as those of different responses do;
-            mean_score, mean_length (characters);
-            length_correlation: Spearman's, of length and mean score;
-            mean_length_by_score: by whole points.
+        responses, judgements, scored: how many there are, and how many responses have a score;
+        parse_rate: share of the judgements that gave a score;
+        entropy_bits: of the responses' mean scores, rounded to whole points: from 0 (all the same) to log2 6 = 2.58;
+        alpha: 1 where judgements of a response agree, 0 where they differ as those of different responses do;
+        mean_length: in characters; length_correlation: Spearman's, of length and mean score;
+        tie_rate, sample_difference: as the functions below; mean_length_by_score: by whole points.
     """
-    languages = sorted({row["language"] for row in responses})
-    groups = {name: [i for i, row in enumerate(responses) if row["language"] == name] for name in languages}
-    return {
-        "languages": {
-            name: _measure([responses[i] for i in group], [scores[i] for i in group], rubric)
-            for name, group in groups.items()
-        },
-        ALL: _measure(responses, scores, rubric),
-    }
+    found = {}
+    for name in sorted({row["language"] for row in responses}):
+        own = [i for i, row in enumerate(responses) if row["language"] == name]
+        found[name] = _measure([responses[i] for i in own], [scores[i] for i in own], rubric)
+    return {"languages": found, ALL: _measure(responses, scores, rubric)}
 
 
 def _measure(responses: Sequence[Mapping[str, Any]], scores: Scores, rubric: bool) -> dict[str, Any]:
     parsed = [[score for score in each if score is not None] for each in scores]
-    mean = [math.fsum(each) / len(each) if each else None for each in parsed]
+    means = [mean(each) for each in parsed]
     judgements = sum(map(len, scores))
     lengths = [len(row["response"]) for row in responses]
-    known = [(length, score) for length, score in zip(lengths, mean, strict=True) if score is not None]
+    known = [(length, score) for length, score in zip(lengths, means, strict=True) if score is not None]
     by_score: dict[int, list[int]] = {}
     for length, score in known if rubric else []:
         by_score.setdefault(nearest(score), []).append(length)
@@ -79,15 +71,21 @@ def _measure(responses: Sequence[Mapping[str, Any]], scores: Scores, rubric: boo
         "judgements": judgements,
         "scored": len(known),
         "parse_rate": rounded(sum(map(len, parsed)) / judgements) if judgements else None,
-        "tie_rate": rounded(tie_rate([row["prompt_key"] for row in responses], mean)),
+        "tie_rate": rounded(tie_rate([row["prompt_key"] for row in responses], means)),
         "entropy_bits": rounded(entropy_bits([nearest(score) for _, score in known])) if rubric else None,
         "sample_difference": rounded(sample_difference(parsed)),
         "alpha": rounded(krippendorff_alpha(parsed)),
-        "mean_score": rounded(math.fsum(score for _, score in known) / len(known)) if known else None,
+        "mean_score": rounded(mean([score for _, score in known])),
         "mean_length": rounded(sum(lengths) / len(lengths), 1) if lengths else None,
         "length_correlation": rounded(spearman(*zip(*known, strict=True))) if known else None,
         "mean_length_by_score": {str(score): round(sum(own) / len(own), 1) for score, own in sorted(by_score.items())},
     }
+
+
+def mean(scores: Sequence[float | None]) -> float | None:
+    """Of those that are there."""
+    found = [score for score in scores if score is not None]
+    return fmean(found) if found else None
 
 
 def nearest(score: float) -> int:
@@ -99,10 +97,10 @@ def rounded(value: float | None, digits: int = 4) -> float | None:
     return None if value is None else round(value, digits)
 
 
-def tie_rate(prompt_keys: Sequence[str], mean: Sequence[float | None]) -> float | None:
+def tie_rate(prompt_keys: Sequence[str], means: Sequence[float | None]) -> float | None:
     """Share of the prompts with two or more scored responses whose two best score the same."""
     of_prompt: dict[str, list[float]] = {}
-    for key, score in zip(prompt_keys, mean, strict=True):
+    for key, score in zip(prompt_keys, means, strict=True):
         if score is not None:
             of_prompt.setdefault(key, []).append(score)
     best = [sorted(own)[-2:] for own in of_prompt.values() if len(own) > 1]
@@ -118,13 +116,8 @@ def entropy_bits(values: Sequence[int]) -> float | None:
 
 
 def sample_difference(parsed: Sequence[Sequence[float]]) -> float | None:
-    """Mean over the responses with two or more scores of the mean absolute difference of two of them."""
-    means = []
-    for own in parsed:
-        if len(own) > 1:
-            pairs = [abs(a - b) for i, a in enumerate(own) for b in own[:i]]
-            means.append(math.fsum(pairs) / len(pairs))
-    return math.fsum(means) / len(means) if means else None
+    """Mean over the responses with two or more scores of the mean absolute difference of two of them, in points."""
+    return mean([fmean(abs(a - b) for a, b in combinations(own, 2)) for own in parsed if len(own) > 1])
 
 
 def krippendorff_alpha(parsed: Sequence[Sequence[float]]) -> float | None:
@@ -168,9 +161,8 @@ def hygiene_warnings(hygiene: Mapping[str, Any]) -> list[str]:
     if never:
         found.append(f"the judge never gives a score that can be read in {', '.join(never)}: they get no pairs")
     if seldom:
-        found.append(
-            f"the judge gives a score that can be read in less than half of its judgements in {', '.join(seldom)}"
-        )
+        where = ", ".join(seldom)
+        found.append(f"the judge gives a score that can be read in less than half of its judgements in {where}")
     if same:
         found.append(f"the judge gives all answers the same score in {', '.join(same)}, to the nearest point")
     return found

@@ -26,44 +26,25 @@ from congrad.selfreward.responses import RAW, Judgements, Responses
 from congrad.settings.model import Model, reference_of
 from congrad.stage import begin, content_key, forget_if_empty
 
-POLICY, REFERENCE = "policy", "reference"
+KIND, POLICY, REFERENCE = "implicit-reward", "policy", "reference"
 NO_LIMIT = 2**30  # the model has written these responses, so they fit
 
 
 def implicit_rewards(
     responses: Responses, model: Model, reference: Model | None, beta: float, output: Path, listener: Listener
 ) -> Judgements | None:
-    """The reward of every response, by a pass over the policy and one over the reference.
-
-    Returns:
-        One judgement of each response; None where the stage is finished.
-
-    Raises:
-        UserError: there is no reference, or it is the policy.
-    """
+    """A judgement of every response, by a pass over policy and reference each; None where the stage is finished."""
     model = settle_stage(model, output, listener)
     reference = reference_of(model) if reference is None else in_dtype_of(model, reference)
     if reference is None:
-        raise UserError(
-            "measures the model against a reference, but there is none",
-            "set model.reference",
-            key="judge.kind",
-            value="implicit-reward",
-        )
-    decided = {
-        "kind": "implicit-reward",
-        "beta": beta,
-        "model": as_loaded(model),
-        "reference": as_loaded(reference),
-        "responses": responses.fingerprint,
-    }
-    if decided["model"] == decided["reference"]:
-        raise UserError(
-            "gives every answer a reward of 0, as the model is its own reference",
-            "start from preference pairs (prompts.pairs), or set judge.kind to llm",
-            key="judge.kind",
-            value="implicit-reward",
-        )
+        problem = "measures the model against a reference, but there is none"
+        raise UserError(problem, "set model.reference", key="judge.kind", value=KIND)
+    models = {"model": as_loaded(model), "reference": as_loaded(reference)}
+    if models["model"] == models["reference"]:
+        problem = "gives every answer a reward of 0, as the model is its own reference"
+        fix = "start from preference pairs (prompts.pairs), or set judge.kind to llm"
+        raise UserError(problem, fix, key="judge.kind", value=KIND)
+    decided = {"kind": KIND, "beta": beta, **models, "responses": responses.fingerprint}
     forget_if_empty(output, "judge", RAW)
     if begin(output, "judge", decided):
         return None
@@ -72,8 +53,11 @@ def implicit_rewards(
     total = 2 * sum(len(set(numbers)) for numbers, _ in pairs)
 
     def rows(role: str, position: int, *logps: float) -> list[Row]:
-        numbers, _ = pairs[position]
-        return [logp_row(role, keys[number], logp) for number, logp in zip(numbers, logps, strict=True)]
+        found = []
+        for number, logp in zip(pairs[position][0], logps, strict=True):
+            own = {"response_key": keys[number], "model": role, "logp": logp if math.isfinite(logp) else None}
+            found.append({"key": content_key(role, keys[number]), **own})
+        return found
 
     def tell(num_rows: int) -> None:
         listener.on_progress(Progress("judging", num_rows, total, "log-probabilities"))
@@ -92,10 +76,8 @@ ResponsePair = tuple[tuple[int, int], Triple]
 
 def response_pairs(responses: Responses, tokenizer: PreTrainedTokenizerBase) -> list[ResponsePair]:
     """The responses two by two, as the pass takes them; those that leave no token to measure are left out."""
-    groups = [
-        [number for number, _ in group]
-        for _, group in groupby(enumerate(responses.rows), key=lambda item: item[1]["prompt_key"])
-    ]
+    of_prompts = groupby(range(len(responses.rows)), key=lambda number: responses.rows[number]["prompt_key"])
+    groups = [list(group) for _, group in of_prompts]
     numbers = [(group[i], group[min(i + 1, len(group) - 1)]) for group in groups for i in range(0, len(group), 2)]
     rows = []
     for pair in numbers:
@@ -113,32 +95,14 @@ def response_pairs(responses: Responses, tokenizer: PreTrainedTokenizerBase) -> 
     for i, (pair, key) in enumerate(zip(numbers, prompt_keys, strict=True)):
         if tokens.reasons[i] not in ("", IDENTICAL) or not shared[key]:
             continue
-        chosen, rejected = (
-            np.concatenate([tokens.prompt_ids[i], ids])[shared[key] :]
-            for ids in (tokens.chosen_ids[i], tokens.rejected_ids[i])
-        )
+        sides = tokens.chosen_ids[i], tokens.rejected_ids[i]
+        chosen, rejected = (np.concatenate([tokens.prompt_ids[i], ids])[shared[key] :] for ids in sides)
         found.append((pair, (tokens.prompt_ids[i][: shared[key]], chosen, rejected)))
     return found
-
-
-def logp_row(role: str, response_key: str, logp: float) -> Row:
-    key = content_key(role, response_key)
-    return {
-        "key": key,
-        "response_key": response_key,
-        "model": role,
-        "logp": logp if math.isfinite(logp) else None,
-    }
 
 
 def judgement(key: str, logps: dict[tuple[str, str], float | None], beta: float) -> dict[str, Any]:
     policy, reference = logps.get((key, POLICY)), logps.get((key, REFERENCE))
     score = None if policy is None or reference is None else beta * (policy - reference)
-    return {
-        "key": content_key("judge", key, 0),
-        "response_key": key,
-        "sample": 0,
-        "policy_logp": policy,
-        "reference_logp": reference,
-        "score": score,
-    }
+    found = {"policy_logp": policy, "reference_logp": reference, "score": score}
+    return {"key": content_key("judge", key, 0), "response_key": key, "sample": 0, **found}

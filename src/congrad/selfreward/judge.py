@@ -11,29 +11,19 @@ manifest.json      written last
 A judgement that cannot be read is missing data, never a score: a score of 0 would make its response the rejected one.
 """
 
-import math
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from congrad.engines import (
-    Reply,
-    Request,
-    Sampling,
-    ask,
-    has_chat_template,
-    identity,
-    make_request,
-    opened_when_asked,
-    seeded,
-)
+from congrad.engines.ask import ask, make_request, seeded
+from congrad.engines.interface import Reply, Request, Sampling, has_chat_template, identity
+from congrad.engines.open import opened_when_asked
 from congrad.errors import UserError
 from congrad.files import write_json
 from congrad.models.compute import settle_stage
 from congrad.progress import SILENT, Listener, Progress
 from congrad.selfreward.generate import SERVER_LOG
-from congrad.selfreward.hygiene import hygiene_warnings, measure_hygiene
+from congrad.selfreward.hygiene import hygiene_warnings, mean, measure_hygiene
 from congrad.selfreward.responses import RAW, SCORES, Judgements, Responses, read_responses
 from congrad.selfreward.rubric import as_text, ends_open, fill, read_score, read_template
 from congrad.settings.engine import Engine
@@ -61,12 +51,8 @@ def run_judge(
 
     Args:
         generated: directory of `generate`.
-        model: the round's.
-        settings: how.
-        output: the stage's directory.
         engine: what generated, for settings that name no engine.
         reference: of the implicit reward; None: the one that `model` names.
-        listener: hears of every group of judgements.
 
     Raises:
         UserError: the judge cannot be asked, or never gives a score that can be read.
@@ -84,23 +70,12 @@ def run_judge(
     if all(score is None for own in scores for score in own):
         raise UserError(never_parsed([row for own in judgements for row in own], settings, output))
     write_rows(output / JUDGEMENTS, (row for own in judgements for row in own))
-    write_rows(
-        output / SCORES,
-        (
-            {"key": row["key"], "score": mean(own), "scores": own}
-            for row, own in zip(responses.rows, scores, strict=True)
-        ),
-    )
+    keyed = zip((row["key"] for row in responses.rows), scores, strict=True)
+    write_rows(output / SCORES, ({"key": key, "score": mean(own), "scores": own} for key, own in keyed))
     hygiene = measure_hygiene(responses.rows, scores, rubric=settings.kind == "llm")
     write_json(output / HYGIENE, hygiene)
     warnings = hygiene_warnings(hygiene)
     finish(output, {"responses": len(scores), "scored": hygiene["all"]["scored"], "warnings": warnings})
-
-
-def mean(scores: Sequence[float | None]) -> float | None:
-    """Of those that are there."""
-    found = [score for score in scores if score is not None]
-    return math.fsum(found) / len(found) if found else None
 
 
 def never_parsed(judgements: list[dict[str, Any]], settings: Judge, output: Path) -> str:
@@ -122,22 +97,13 @@ def never_parsed(judgements: list[dict[str, Any]], settings: Judge, output: Path
 
 
 def who_judges(settings: Judge, engine: Engine, model: Model) -> tuple[Engine, Model]:
-    """The engine and the model that judge.
-
-    Args:
-        engine: what generated.
-        model: the round's.
-
-    Raises:
-        UserError: both the settings and their engine name a model.
-    """
+    """The engine and the model that judge, given those that generated."""
     own = settings.engine or engine
     named = own.model if own.command is None else None  # with a command it is the name of what that serves
     if settings.model is not None:
         if named is not None:
-            raise UserError(
-                f"would be ignored: the endpoint is asked for {named!r}", "leave one of them out", key="judge.model"
-            )
+            problem = f"would be ignored: the endpoint is asked for {named!r}"
+            raise UserError(problem, "leave one of them out", key="judge.model")
         return own, replace(model, name=settings.model, adapter=None, reference=None, revision=None)
     if settings.engine is not None and named is not None:
         return own, Model(named, device=model.device)
@@ -152,12 +118,8 @@ def ask_judge(
     model = settle_stage(model, output, listener, in_process=engine.kind == "transformers")
     chat = has_chat_template(engine, model) if settings.chat == "auto" else settings.chat
     template = read_template(settings.template, chat=chat)
-    decided = {
-        **asdict(settings),
-        **identity(engine, model),
-        "template": content_key(template),
-        "responses": responses.fingerprint,
-    }
+    inputs = {"template": content_key(template), "responses": responses.fingerprint}
+    decided = {**asdict(settings), **identity(engine, model), **inputs}
     forget_if_empty(output, "judge", RAW, SERVER_LOG)
     if begin(output, "judge", decided):
         return None
@@ -172,7 +134,7 @@ def ask_judge(
         listener.on_progress(Progress("judging", done, len(requests), "judgements"))
 
     with opened_when_asked(engine, model, log=output / SERVER_LOG) as judge:
-        replies = ask(requests, output / RAW, judge, where, tell, row=reply_row).rows
+        replies = ask(requests, output / RAW, judge, where, tell, row=reply_row)
     opened = ends_open(template)
     rows = [
         {
@@ -194,15 +156,9 @@ def make_requests(responses: Responses, settings: Judge, template: str, *, chat:
     for row in responses.rows:
         prompt = as_text(responses.prompt(row))
         text = fill(template, prompt=prompt, response=row["response"], language=row["language"])
-        requests += [
-            make_request(
-                content_key("judge", row["key"], sample),
-                text,
-                seeded(sampling, "judge", row["key"], sample),
-                chat=chat,
-            )
-            for sample in range(settings.samples)
-        ]
+        for sample in range(settings.samples):
+            key, own = content_key("judge", row["key"], sample), seeded(sampling, "judge", row["key"], sample)
+            requests.append(make_request(key, text, own, chat=chat))
     return requests
 
 

@@ -63,11 +63,7 @@ def run_pair(generated: Path, judged: Path, settings: Pair, output: Path, *, lis
     """Makes pairs of scored responses; returns at once where that is done already.
 
     Args:
-        generated: directory of `generate`.
-        judged: directory of `judge`.
-        settings: how.
-        output: the stage's directory.
-        listener: notified of responses whose language is known.
+        generated, judged: directories of `generate` and `judge`.
 
     Raises:
         UserError: no pair is left, or an input is unfinished.
@@ -100,17 +96,11 @@ def run_pair(generated: Path, judged: Path, settings: Pair, output: Path, *, lis
         raise UserError(f"no pairs are left: {in_words(sum(outcomes.values(), Counter()))}")
     write_rows(output / PAIRS, pairs)
     counts = Counter(row["language"] for row in pairs)
-    finish(
-        output,
-        {
-            "pairs": len(pairs),
-            "languages": {
-                language: {"pairs": counts[language], "prompts": own.total()} | {name: own[name] for name in OUTCOMES}
-                for language, own in outcomes.items()
-            },
-            "warnings": warnings(outcomes, settings, report),
-        },
-    )
+    by_language = {
+        language: {"pairs": counts[language], "prompts": own.total()} | {name: own[name] for name in OUTCOMES}
+        for language, own in outcomes.items()
+    }
+    finish(output, {"pairs": len(pairs), "languages": by_language, "warnings": warnings(outcomes, settings, report)})
     tell(total)
 
 
@@ -118,10 +108,7 @@ def run_pair(generated: Path, judged: Path, settings: Pair, output: Path, *, lis
 
 
 def choose(candidates: Sequence[Candidate], settings: Pair) -> tuple[list[tuple[Candidate, Candidate, float]], str]:
-    """The pairs of one prompt.
-
-    Args:
-        candidates: its responses, in the order of their samples.
+    """The pairs of one prompt, given its responses in the order of their samples.
 
     Returns:
         Better response, worse response and by how much, for every pair; and what became of the prompt, of `OUTCOMES`.
@@ -172,13 +159,11 @@ def pair_row(better: Candidate, worse: Candidate, margin: float, responses: Resp
     sampled; else text."""
     row = better.row
     sides = {"chosen": better, "rejected": worse}
-
-    def side(text: str) -> Any:
-        return [{"role": "assistant", "content": text}] if responses.chat else text
-
+    texts = {name: each.row["response"] for name, each in sides.items()}
+    talks = {name: [{"role": "assistant", "content": text}] for name, text in texts.items()}
     return {
         "prompt": responses.prompt(row),
-        **{name: side(each.row["response"]) for name, each in sides.items()},
+        **(talks if responses.chat else texts),
         "language": row["language"],
         "margin": margin,
         **{f"{name}_score": each.score for name, each in sides.items()},
@@ -210,23 +195,13 @@ def in_words(outcome: Counter[str]) -> str:
 
 def warnings(outcomes: dict[str, Counter[str]], settings: Pair, report: dict[str, Any]) -> list[str]:
     """What a person should know of the pairs before going on."""
-    found = [
-        f"{language} gets no pairs: {in_words(outcome)}"
-        for language, outcome in outcomes.items()
-        if not outcome[PAIRED]
-    ]
+    without = {language: outcome for language, outcome in outcomes.items() if not outcome[PAIRED]}
+    found = [f"{language} gets no pairs: {in_words(outcome)}" for language, outcome in without.items()]
     if report["unknown"]:
-        names = ", ".join(report["unknown"])
-        found.append(
-            f"the language of responses cannot be checked in {names}: lingua does not know a language of that name"
-        )
-    if settings.language == "off":
-        off = {
-            language: row["off_target_rate"]
-            for language, row in report["languages"].items()
-            if (row["off_target_rate"] or 0) >= 0.1
-        }
-        if off:
-            rates = ", ".join(f"{language} ({rate:.0%})" for language, rate in off.items())
-            found.append(f"responses are in another language than their prompt's in {rates}; see pair.language")
+        problem = f"the language of responses cannot be checked in {', '.join(report['unknown'])}"
+        found.append(f"{problem}: lingua does not know a language of that name")
+    off = {language: row["off_target_rate"] or 0 for language, row in report["languages"].items()}
+    rates = ", ".join(f"{language} ({rate:.0%})" for language, rate in off.items() if rate >= 0.1)
+    if settings.language == "off" and rates:
+        found.append(f"responses are in another language than their prompt's in {rates}; see pair.language")
     return found

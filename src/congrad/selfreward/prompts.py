@@ -19,29 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt of one language.
+    """One prompt of one language: text, or a list of messages."""
 
-    Attributes:
-        key: made of the language and the prompt.
-        row: number (0-based) of its first row in the whole input.
-        language: the group of that row.
-        prompt: text, or a list of messages.
-        repeats: how many more rows of the language hold the same prompt.
-    """
-
-    key: str
-    row: int
+    key: str  # made of the language and the prompt
+    row: int  # number (0-based) of its first row in the whole input
     language: str
     prompt: str | list[dict[str, Any]]
-    repeats: int = 0
+    repeats: int = 0  # how many more rows of the language hold the same prompt
 
 
 def glance_at_prompts(prompts: Prompts) -> None:
-    """Finds the commonest mistakes without `datasets`.
-
-    Raises:
-        UserError: as `load_prompts`.
-    """
+    """Finds the commonest mistakes without `datasets`; raises as `load_prompts`."""
     if prompts.source is None:
         raise UserError("is missing", "name a file or folder of prompts", key="prompts.source")
     check = partial(check_prompt_names, prompt_column=prompts.columns.prompt)
@@ -78,11 +66,11 @@ def _values(dataset: "datasets.Dataset", column: str) -> Iterator[str | list[dic
     for batch in dataset.select_columns([column]).iter(batch_size=BATCH):
         for value in batch[column]:
             # Arrow fills a message's missing keys with null, and templates never see a null key.
-            yield value if isinstance(value, str) else [_without_null(message) for message in value]
-
-
-def _without_null(message: dict[str, Any]) -> dict[str, Any]:
-    return {key: item for key, item in message.items() if item is not None}
+            yield (
+                value
+                if isinstance(value, str)
+                else [{key: item for key, item in message.items() if item is not None} for message in value]
+            )
 
 
 def _sample(prompts: list[Prompt], limit: int | None, seed: int) -> list[Prompt]:

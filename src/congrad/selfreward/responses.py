@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from congrad.engines import Message, as_messages
+from congrad.engines.ask import as_messages
+from congrad.engines.interface import Message
 from congrad.errors import UserError
 from congrad.selfreward.generate import RESPONSES
 from congrad.stage import MANIFEST, file_fingerprint, is_finished, read_json, read_rows
@@ -17,19 +18,12 @@ Judgements = list[list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Responses:
-    """The responses of a round.
+    """The responses of a round."""
 
-    Attributes:
-        rows: of `responses.jsonl`, in its order: prompt by prompt.
-        chat: whether the model was asked in conversations.
-        system: the system message that prompts without one were given.
-        fingerprint: of all that.
-    """
-
-    rows: list[dict[str, Any]]
-    chat: bool
-    system: str | None
-    fingerprint: list[Any]
+    rows: list[dict[str, Any]]  # of `responses.jsonl`, in its order: prompt by prompt
+    chat: bool  # whether the model was asked in conversations
+    system: str | None  # what prompts without a system message were given
+    fingerprint: list[Any]  # of all that
 
     def prompt(self, row: dict[str, Any]) -> str | list[Message]:
         """The prompt as the model was given it: a conversation, or the text that it went on with."""
@@ -37,22 +31,14 @@ class Responses:
 
 
 def read_responses(directory: Path) -> Responses:
-    """Reads what `generate` left.
-
-    Raises:
-        UserError: the stage is not finished, or damaged.
-    """
+    """Reads what a finished `generate` left."""
     manifest = finished(directory, "generate")
     path, chat, system = directory / RESPONSES, bool(manifest["chat"]), manifest["settings"]["system"]
     return Responses(list(read_rows(path)), chat, system, [file_fingerprint(path), chat, system])
 
 
 def read_scores(directory: Path, responses: Responses) -> list[float | None]:
-    """The score of each response, None where it has none.
-
-    Raises:
-        UserError: `judge` is not finished there, is damaged, or judged other responses.
-    """
+    """The score of each response, None where it has none."""
     finished(directory, "judge")
     rows = list(read_rows(directory / SCORES))
     if [row["key"] for row in rows] != [row["key"] for row in responses.rows]:

@@ -14,7 +14,6 @@ from typing import Any
 from congrad.errors import UserError
 
 TEMPLATE = "judge.template"
-PLACEHOLDER = re.compile(r"\{(prompt|response|language)\}")
 HIGHEST = 5.0
 
 # What Markdown, JSON and quotation put around a score.
@@ -30,16 +29,9 @@ VALUE = re.compile(r"(\d(?:[.,]\d)?)(?:\s*(?:/|out of|of)\s*5(?:[.,]0)?)?(?:\s*p
 
 
 def read_template(path: str | None, *, chat: bool = True) -> str:
-    """The judge's template: a file of the user's, or a packaged one.
+    """The judge's template: a file of the user's, or a packaged one: instructions for `chat`, else examples.
 
     White space after a `Score:` at its end is taken off: a base model would continue after the line end of the file.
-
-    Args:
-        path: of the user's.
-        chat: the judge is asked in a conversation, so that it gets instructions; a base model is shown examples.
-
-    Raises:
-        UserError: it cannot be read, lacks `{prompt}` or `{response}`, or asks for no score.
     """
     if path is None:
         packaged = files("congrad.selfreward").joinpath("rubric.txt" if chat else "rubric_plain.txt")
@@ -55,16 +47,14 @@ def read_template(path: str | None, *, chat: bool = True) -> str:
         if f"{{{name}}}" not in template:
             raise UserError(f"has no {{{name}}}", f"write it where the {name} goes", key=TEMPLATE, value=path)
     if not re.search(r"(?<!\w)score\s*[:：=]", template, re.IGNORECASE):
-        raise UserError(
-            "does not ask for a line like 'Score: N', which is what is read", "add it", key=TEMPLATE, value=path
-        )
+        problem = "does not ask for a line like 'Score: N', which is what is read"
+        raise UserError(problem, "add it", key=TEMPLATE, value=path)
     return template.rstrip() if ends_open(template) else template
 
 
-def fill(template: str, *, prompt: str, response: str, language: str) -> str:
+def fill(template: str, **values: str) -> str:
     """The template with its placeholders replaced, all in one go: braces in what they stand for mean nothing."""
-    values = {"prompt": prompt, "response": response, "language": language}
-    return PLACEHOLDER.sub(lambda match: values[match[1]], template)
+    return re.sub(rf"\{{({'|'.join(values)})\}}", lambda match: values[match[1]], template)
 
 
 def as_text(prompt: str | list[dict[str, Any]]) -> str:
