@@ -355,7 +355,7 @@ def test_out_of_memory_says_what_to_lower(
     with monkeypatch.context() as patch:
         patch.setattr("congrad.training.lp_dpo.LPDPOTrainer.compute_loss", exhausted)
         line = refusal([pairs], model, model, Rounds(), TRAIN, tmp_path / "train")
-    assert line.startswith("out of memory: lower train.per_device_train_batch_size (2) and raise train.gradient_acc")
+    assert line.startswith("out of memory; lower train.per_device_train_batch_size (2) and raise train.gradient_acc")
     train([pairs], model, model, Rounds(), {**TRAIN, "per_device_train_batch_size": 1}, tmp_path / "train")
 
 

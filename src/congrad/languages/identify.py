@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from langcodes import Language as Tag
@@ -37,24 +38,15 @@ NOT_PROSE = re.compile(
 
 @dataclass(frozen=True)
 class Identified:
-    """What is known of an answer's language.
+    """What is known of an answer's language."""
 
-    Attributes:
-        detected: the language it is in, or most probably in, as a BCP 47 tag; None where that is in doubt.
-        off_target: it is in another language than its row names; None: that is not known.
-    """
-
-    detected: str | None
-    off_target: bool | None
+    detected: str | None  # the language it is in, or most probably in, as a BCP 47 tag; None where that is in doubt
+    off_target: bool | None  # it is in another language than its row names; None: that is not known
 
 
 @cache
 def known() -> "dict[str, Language]":
-    """Lingua's languages by BCP 47 tag (`de`, `fil`, `nb`).
-
-    Raises:
-        UserError: lingua is not installed.
-    """
+    """Lingua's languages by BCP 47 tag (`de`, `fil`, `nb`)."""
     try:
         from lingua import Language
     except ImportError as error:
@@ -66,9 +58,7 @@ def known() -> "dict[str, Language]":
 def accepted(name: str) -> frozenset[str]:
     """The tags of the languages that an answer to a row of this language may be in; empty where lingua knows none.
 
-    Args:
-        name: as a data set writes it (`languages_of`). With a script that lingua does not read the language in
-            (`hi-Latn`) it is unknown.
+    In a script that lingua does not read a language in (`hi-Latn`) that language is unknown.
     """
     found, tag = languages_of(name) & known().keys(), parse(name)
     if tag is not None and tag.script in SCRIPTS:
@@ -87,14 +77,6 @@ def identify_languages(
 
     Lingua chooses among the languages that the rows name and the most common ones: of so few it is surer than of all
     75, and takes a tenth of the memory.
-
-    Args:
-        texts: answers.
-        languages: of each, as the data set writes it.
-        on_progress: called with how many are done.
-
-    Raises:
-        UserError: lingua is not installed.
     """
     choices = set(COMMON).union(*(accepted(language) for language in set(languages)))
     identified: list[Identified] = []
@@ -113,13 +95,10 @@ def _shares(texts: Sequence[str], choices: set[str]) -> Iterator[dict[str, float
     detector = LanguageDetectorBuilder.from_languages(*tags).build()
     for start in range(0, len(texts), BATCH):
         batch = texts[start : start + BATCH]
-        long_enough = [number for number, text in enumerate(batch) if num_letters(text) >= MIN_LETTERS]
-        found = detector.compute_language_confidence_values_in_parallel([batch[number] for number in long_enough])
-        shares = {
-            number: {tags[each.language]: each.value for each in values}
-            for number, values in zip(long_enough, found, strict=True)
-        }
-        yield from (shares.get(number, {}) for number in range(len(batch)))
+        long_enough = [num_letters(text) >= MIN_LETTERS for text in batch]
+        found = iter(detector.compute_language_confidence_values_in_parallel([*compress(batch, long_enough)]))
+        for enough in long_enough:
+            yield {tags[each.language]: each.value for each in next(found)} if enough else {}
 
 
 def decide(shares: dict[str, float], wanted: frozenset[str]) -> Identified:
@@ -127,7 +106,7 @@ def decide(shares: dict[str, float], wanted: frozenset[str]) -> Identified:
 
     Args:
         shares: lingua's confidence by tag, which sums to 1; empty or all 0 where it cannot decide.
-        wanted: tags of the languages that the answer may be in; none are known where it is empty.
+        wanted: tags of the languages that the answer may be in; empty where lingua knows none.
     """
     top = max(shares, key=lambda tag: shares[tag], default=None)
     if top is None or not shares[top]:
@@ -158,20 +137,16 @@ def language_report(identified: Sequence[Identified], languages: Sequence[str]) 
         (of those told; None where none was) and `instead` (how many were in which language); `unknown`: names of
         languages that cannot be checked.
     """
-    names = sorted(set(languages))
-    told: dict[str, list[Identified]] = {name: [] for name in names}
-    for each, name in zip(identified, languages, strict=True):
-        if each.off_target is not None:
-            told[name].append(each)
-    counts = Counter(languages)
     report = {}
-    for name in names:
-        off = [each for each in told[name] if each.off_target]
+    for name in sorted(set(languages)):
+        answers = [each for each, own in zip(identified, languages, strict=True) if own == name]
+        told = [each for each in answers if each.off_target is not None]
+        off = [each for each in told if each.off_target]
         report[name] = {
-            "answers": counts[name],
-            "told": len(told[name]),
+            "answers": len(answers),
+            "told": len(told),
             "off_target": len(off),
-            "off_target_rate": round(len(off) / len(told[name]), 4) if told[name] else None,
+            "off_target_rate": round(len(off) / len(told), 4) if told else None,
             "instead": dict(sorted(Counter(str(each.detected) for each in off).items())),
         }
-    return {"languages": report, "unknown": [name for name in names if not accepted(name)]}
+    return {"languages": report, "unknown": [name for name in report if not accepted(name)]}

@@ -30,9 +30,8 @@ TAG_OF_NAME = dict(entry.strip().rsplit(maxsplit=1) for entry in NAMES_AND_TAGS.
 def parse(name: str) -> Language | None:
     """A data set's name of a language as a tag; None where it is none.
 
-    Args:
-        name: ISO 639-1 or 639-3 (`de`, `deu`), with script and region or not (`pt-BR`, `zho_Hans`), or in English
-            (`German`, `Chinese (Simplified)`).
+    Names are ISO 639-1 or 639-3 (`de`, `deu`), with script and region or not (`pt-BR`, `zho_Hans`), or in English
+    (`German`, `Chinese (Simplified)`).
     """
     word = re.sub(r"\(.*", "", name).strip().lower()
     try:

@@ -45,25 +45,15 @@ def defaults(*, max_length: int, cpu: bool, lora: bool, evaluates: bool) -> dict
 
 
 def is_cpu(device: str) -> bool:
-    """Whether `model.device` means the CPU for the trainer, which finds its own device otherwise.
-
-    Raises:
-        UserError: a device that the trainer cannot be put on.
-    """
+    """Whether `model.device` means the CPU for the trainer, which finds its own device otherwise."""
     if ":" in device:
-        kind = device.partition(":")[0]
-        raise UserError(
-            f"training takes auto, cpu or {kind}", "choose with CUDA_VISIBLE_DEVICES", key="model.device", value=device
-        )
+        problem = f"training takes auto, cpu or {device.partition(':')[0]}"
+        raise UserError(problem, "choose with CUDA_VISIBLE_DEVICES", key="model.device", value=device)
     return pick_device(device).type == "cpu"
 
 
 def make_dpo_config(values: Mapping[str, Any], output_dir: str, table: Mapping[str, Any], *, cpu: bool) -> Any:
-    """TRL's `DPOConfig`. It also starts the process group where there are several processes.
-
-    Raises:
-        UserError: TRL or transformers refuse a value.
-    """
+    """TRL's `DPOConfig`. It also starts the process group where there are several processes."""
     from trl import DPOConfig
 
     given = {name: value for name, value in values.items() if name != "model_init_kwargs"}
@@ -102,9 +92,7 @@ def quiet() -> Iterator[None]:
 class MergedPromptsOnce(logging.Filter):
     """TRL 1.16 says once per last character of a prompt, not once, that tokens merge across a prompt's end."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.said = False
+    said = False
 
     def filter(self, record: logging.LogRecord) -> bool:
         if "The tokenized prompt is not a prefix" not in str(record.msg):

@@ -17,20 +17,12 @@ FIX = "choose another, or use other filter.methods"
 
 
 def preference_loss(train: Mapping[str, Any], rounds: Rounds) -> Loss:
-    """The loss that `train` and `rounds` give.
-
-    Raises:
-        UserError: the filter does not know it.
-    """
+    """The loss that `train` and `rounds` give; an error where the filter does not know it."""
     given = train.get("loss_type", "sigmoid")
     names = [name for name in ([given] if isinstance(given, str) else given) if name not in UNSCORED]
     if len(names) != 1 or names[0] not in LOSS_OF:
-        raise UserError(
-            f"is not one that the filter scores, {', '.join(LOSS_OF)}",
-            FIX,
-            key="train.loss_type",
-            value=" + ".join(names) or given,
-        )
+        problem = f"is not one that the filter scores, {', '.join(LOSS_OF)}"
+        raise UserError(problem, FIX, key="train.loss_type", value=" + ".join(names) or given)
     for key, default in OTHER_LOSSES.items():
         if train.get(key, default) != default:
             raise UserError("is not scored by the filter", f"leave it out, or {FIX}", key=f"train.{key}")
@@ -50,11 +42,7 @@ def normalise(loss: Loss) -> Normalise:
 
 
 def max_length(train: Mapping[str, Any]) -> int:
-    """Tokens of prompt and response that the trainer keeps.
-
-    Raises:
-        UserError: too few.
-    """
+    """Tokens of prompt and response that the trainer keeps."""
     limit = train.get("max_length", DEFAULT_MAX_LENGTH)
     if limit is None:
         return NO_LIMIT

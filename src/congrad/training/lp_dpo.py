@@ -19,8 +19,7 @@ class LPDPOTrainer(DPOTrainer):  # type: ignore[misc]  # TRL has no type informa
     Differs from TRL in its metrics only where alpha is not 0: `rewards/*` are then beta (log pi - log ref) + alpha |y|,
     which is the reward that this loss fits, so `rewards/accuracies` counts the sign of m.
 
-    Args:
-        length_penalty: alpha. The configuration must have passed `congrad.training.config.check_loss`.
+    `length_penalty` is alpha; `congrad.settings.train.check_dpo_config` must have passed the configuration.
     """
 
     precompute_ref_logps: bool

@@ -20,18 +20,11 @@ def fingerprint_pairs(path: Path) -> str:
 
 
 def read_pairs(paths: Sequence[Path], language_column: str) -> tuple[Dataset, list[str]]:
-    """All pairs in the order of the files, in TRL's columns alone, and their languages.
-
-    Raises:
-        UserError: there are none, or something is wrong with one.
-    """
+    """All pairs in the order of the files, in TRL's columns alone, and their languages."""
     filled = [path for path in paths if path.stat().st_size > 0]
     if not filled:
-        names = ", ".join(str(path) for path in paths)
-        raise UserError(
-            f"{names or 'train'}: no pairs to train on",
-            "raise selection.keep, lower pair.min_margin or give more prompts",
-        )
+        problem = f"{', '.join(map(str, paths)) or 'train'}: no pairs to train on"
+        raise UserError(problem, "raise selection.keep, lower pair.min_margin or give more prompts")
     parts = [load_preferences(path, language_column=language_column) for path in filled]
     dataset = concatenate([(part.sources[0], in_trl_columns(part.dataset)) for part in parts])
     return dataset, [language for part in parts for language in part.languages]
@@ -52,16 +45,13 @@ def in_trl_columns(dataset: Dataset) -> Dataset:
 
 def check_template(dataset: Dataset, tokenizer: Any, name: str) -> None:
     if not isinstance(dataset[0]["chosen"], str) and tokenizer.chat_template is None:
-        raise UserError(
-            f"the pairs are conversations and the tokenizer of {name} has no chat template",
-            "set chat_template in its tokenizer_config.json, use a model tuned for chat, or give plain text",
-        )
+        problem = f"the pairs are conversations and the tokenizer of {name} has no chat template"
+        fix = "set chat_template in its tokenizer_config.json, use a model tuned for chat, or give plain text"
+        raise UserError(problem, fix)
 
 
 def check_lengths(trainer: Any, max_length: int | None) -> None:
-    """Raises:
-    UserError: TRL dropped every pair, or all of a language's held-out ones, since their prompts fill the limit.
-    """
+    """An error where TRL dropped every pair, or all of a language's held-out ones, as their prompts fill the limit."""
     parts = {"": trainer.train_dataset, **(trainer.eval_dataset or {})}
     for language, dataset in parts.items():
         if not len(dataset):

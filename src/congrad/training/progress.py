@@ -13,8 +13,7 @@ class StageCallback(TrainerCallback):  # type: ignore[misc]  # transformers is n
     """Keeps `log.jsonl` equal to the trainer's history, which its checkpoints hold too, and counts the steps."""
 
     def __init__(self, log: Path, listener: Listener) -> None:
-        self.log = log
-        self.listener = listener
+        self.log, self.listener = log, listener
 
     def on_log(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         if state.is_world_process_zero:

@@ -64,11 +64,9 @@ def train(
         initial_model: M_0, for the reference "initial".
         rounds: what the reference is, the length penalty, LoRA; `count` and `data` are the caller's to follow.
         dpo_config: names and values of TRL's `DPOConfig`.
-        output: the stage's directory.
         eval_path: held-out pairs, evaluated per language on the way: `eval_de_loss`, `eval_de_rewards/accuracies`.
         language_column: of both.
         max_length: prompt and response in tokens, where `dpo_config` has none: the filter's.
-        listener: notified of every step.
 
     Raises:
         UserError: whatever is wrong with the pairs, the models or the settings, or too little memory.
@@ -79,15 +77,12 @@ def train(
         raise UserError("training needs TRL: pip install 'congrad[loop]'") from error
     check_dpo_config(dpo_config, rounds)
     if model.reference is not None:
-        raise UserError(
-            "is for the filter only",
-            "set rounds.reference to previous or initial to train against it",
-            key="model.reference",
-        )
+        fix = "set rounds.reference to previous or initial to train against it"
+        raise UserError("is for the filter only", fix, key="model.reference")
     cpu = is_cpu(model.device)
     with processes(cpu):
-        evaluates = eval_path is not None
-        table = defaults(max_length=max_length, cpu=cpu, lora=rounds.lora is not None, evaluates=evaluates)
+        lora, evaluates = rounds.lora is not None, eval_path is not None
+        table = defaults(max_length=max_length, cpu=cpu, lora=lora, evaluates=evaluates)
         args = make_dpo_config(dpo_config, str(output / CHECKPOINTS), table, cpu=cpu)
         first = args.process_index == 0
         fingerprints = [fingerprint_pairs(path) for path in pairs_paths] if first else []
@@ -149,10 +144,9 @@ def run(
     with quiet(), explained_memory(args):
         policy = trainable(model, *load_options, lora=lora)
         frozen = None
-        if reference is not None:
-            frozen = trainable(reference, *load_options, lora=lora).requires_grad_(False)
-        elif not lora and not args.precompute_ref_log_probs:  # TRL then asks the policy before it is trained
-            frozen = trainable(model, *load_options, lora=lora).requires_grad_(False)
+        # Without a reference of its own, TRL asks the adapter's base, or when it precomputes the untrained policy.
+        if reference is not None or not (lora or args.precompute_ref_log_probs):
+            frozen = trainable(reference or model, *load_options, lora=lora).requires_grad_(False)
         try:
             trainer = LPDPOTrainer(
                 model=policy,
@@ -182,9 +176,13 @@ def run(
             rounding = save_next(model, output / TRAINED, tokenizer, output, lora=lora)
         write_rows(output / LOG, history)
         losses = [line["loss"] for line in history if "loss" in line]
+        lost = (
+            f"rounding to the model's dtype lost {rounding:.0%} of the update; set model.dtype to float32, or train "
+            "for longer or at a higher learning rate"
+        )
         content = {
             "model": model.name,
-            "reference": model.name if reference is None else reference.name,
+            "reference": (reference or model).name,
             "device": str(args.device),
             "pairs": len(pairs),
             "pairs_too_long": len(pairs) - trained_pairs,
@@ -193,12 +191,7 @@ def run(
             "first_loss": losses[0] if losses else None,
             "last_loss": losses[-1] if losses else None,
             "rounding": rounding,
-            "warnings": [
-                f"rounding to the model's dtype lost {rounding:.0%} of the update; set model.dtype to float32, or "
-                "train for longer or at a higher learning rate"
-            ]
-            if rounding > MUCH_ROUNDING
-            else [],
+            "warnings": [lost] if rounding > MUCH_ROUNDING else [],
         }
         finish(output, content)
         tidy(output, dpo_config)
@@ -228,17 +221,12 @@ def processes(cpu: bool) -> Iterator[None]:
     Who calls several stages in one launch opens the group around them all (`init_process_group()` without a backend
     serves CPU and CUDA): to open a second one is a race, because the launcher's store still has the first one's
     addresses.
-
-    Raises:
-        UserError: one process and several GPUs, which TRL does not train on together.
     """
     from accelerate.state import AcceleratorState, PartialState
 
     if not cpu and torch.cuda.device_count() > 1 and "LOCAL_RANK" not in os.environ:
-        raise UserError(
-            f"{torch.cuda.device_count()} GPUs and one process",
-            "start with `accelerate launch -m congrad ...` to use them all, or set CUDA_VISIBLE_DEVICES to one",
-        )
+        fix = "start with `accelerate launch -m congrad ...` to use them all, or set CUDA_VISIBLE_DEVICES to one"
+        raise UserError(f"{torch.cuda.device_count()} GPUs and one process", fix)
     began = not dist.is_initialized()
     try:
         yield

@@ -2,6 +2,8 @@
 
 import math
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +22,7 @@ ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def load_plain(model: Model, *, attn_implementation: str | None = None) -> PreTrainedModel:
-    """The model as it is stored, on the CPU, frozen; its adapter, if it has one, is merged in float32.
-
-    Raises:
-        UserError: what is wrong with the model or its adapter.
-    """
+    """The model as it is stored, on the CPU, frozen; its adapter, if it has one, is merged in float32."""
     cpu = torch.device("cpu")
     loaded = load(replace(model, adapter=None), device=cpu, attn_implementation=attn_implementation)
     if model.adapter is not None:
@@ -55,11 +53,7 @@ def trainable(model: Model, dtype: str | None, attn_implementation: str | None, 
 
 
 def lora_config(lora: Lora) -> Any:
-    """PEFT's configuration of the round's adapter.
-
-    Raises:
-        UserError: PEFT is not installed.
-    """
+    """PEFT's configuration of the round's adapter."""
     try:
         from peft import LoraConfig
     except ImportError as error:
@@ -75,11 +69,7 @@ def lora_config(lora: Lora) -> Any:
 
 
 def merge(model: PreTrainedModel, adapter: str | Path) -> PreTrainedModel:
-    """model + adapter as one plain model, in float32; the model given is used up.
-
-    Raises:
-        UserError: no LoRA adapter, or one of another model.
-    """
+    """model + adapter as one plain model, in float32; the model given is used up."""
     check_adapter(str(adapter))
     try:
         from peft import PeftModel
@@ -98,9 +88,8 @@ def round_to(trained: PreTrainedModel, previous: PreTrainedModel) -> float:
     """Casts M_{t+1} to the dtypes of M_t, in place.
 
     Returns:
-        Which part of the update the cast loses: |cast(M_{t+1}) - M_{t+1}| / |M_{t+1} - M_t|, Frobenius norms over all
-        weights. Between 0 (nothing) and 1 (all: the saved model is M_t), since rounding never goes past M_t's own
-        value. Sums in float64.
+        Which part of the update that loses, from 0 to 1 (the saved model is M_t: rounding never goes past its value):
+        |cast(M_{t+1}) - M_{t+1}| / |M_{t+1} - M_t|, Frobenius norms over all weights. Sums in float64.
     """
     lost = update = 0.0
     for after, before in zip(trained.parameters(), previous.parameters(), strict=True):
@@ -111,14 +100,7 @@ def round_to(trained: PreTrainedModel, previous: PreTrainedModel) -> float:
     return math.sqrt(lost / update) if update else 0.0
 
 
-def save_next(
-    model: Model,
-    trained: Path,
-    tokenizer: PreTrainedTokenizerBase,
-    output: Path,
-    *,
-    lora: bool,
-) -> float:
+def save_next(model: Model, trained: Path, tokenizer: PreTrainedTokenizerBase, output: Path, *, lora: bool) -> float:
     """Writes M_{t+1} to `output / "model"`, and the adapter to `output / "adapter"`; each whole or absent.
 
     Args:
@@ -126,10 +108,7 @@ def save_next(
         trained: what the trainer saved: all weights, or an adapter of M_t.
 
     Returns:
-        Which part of the update rounding to the model's dtype lost, see `round_to`.
-
-    Raises:
-        UserError: the disk is full, or what was saved cannot be loaded.
+        As `round_to`.
     """
     previous = load_plain(model)
     if lora:
@@ -137,26 +116,28 @@ def save_next(
     else:
         after = load_plain(replace(model, name=str(trained), dtype="float32", adapter=None, revision=None))
     rounding = round_to(after, previous)
-    partial = output / ".model.partial"
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        after.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        replace_directory(partial, output / "model")
+        with whole_or_absent(output / "model") as directory:
+            after.save_pretrained(directory)
+            tokenizer.save_pretrained(directory)
         if lora:
-            partial = output / ".adapter.partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            for name in ADAPTER_FILES:
-                shutil.copyfile(trained / name, partial / name)
-            replace_directory(partial, output / "adapter")
+            with whole_or_absent(output / "adapter") as directory:
+                directory.mkdir()
+                for name in ADAPTER_FILES:
+                    shutil.copyfile(trained / name, directory / name)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise cannot_write(output, error) from error
     return rounding
 
 
-def replace_directory(new: Path, final: Path) -> None:
-    """Puts `new` in the place of what an unfinished stage may have left there."""
-    shutil.rmtree(final, ignore_errors=True)
-    new.rename(final)
+@contextmanager
+def whole_or_absent(final: Path) -> Iterator[Path]:
+    """A directory to fill, which then takes the place of what an unfinished stage may have left."""
+    partial = final.with_name(f".{final.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        yield partial
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
