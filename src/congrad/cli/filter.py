@@ -59,8 +59,7 @@ OF_THE_INDEX = ("input", "model", "index")  # sections that would be ignored on 
 
 def filter_command(
     source: Annotated[
-        str | None,
-        typer.Argument(help="Pairs (a path, a hub id), or a run.", metavar="DATA|RUN", show_default=False),
+        str | None, typer.Argument(help="Pairs (a path, a hub id), or a run.", metavar="DATA|RUN", show_default=False)
     ] = None,
     words: KeyValues = None,
     model: Annotated[str | None, option("Path, hub id, gemma3-270m or smollm2-135m.", "--model", "-m")] = None,

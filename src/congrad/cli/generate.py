@@ -9,10 +9,7 @@ from congrad.cli.stage_options import ConfigFile, ModelName, Output, Quiet, mode
 
 
 def generate_command(
-    prompts: Annotated[
-        str,
-        typer.Argument(help="Prompts (a path, a hub id)."),
-    ],
+    prompts: Annotated[str, typer.Argument(help="Prompts (a path, a hub id).")],
     output: Output,
     words: KeyValues = None,
     model: ModelName = None,

@@ -9,8 +9,7 @@ from congrad.errors import UserError
 
 def settings_command(
     prefix: Annotated[
-        str,
-        typer.Argument(help="Beginning of a key: selection, rounds.lora.", metavar="[PREFIX]", show_default=False),
+        str, typer.Argument(help="Beginning of a key: selection, rounds.lora.", metavar="[PREFIX]", show_default=False)
     ] = "",
 ) -> None:
     """Show every setting with its default: a key of YAML files, KEY=VALUE on a command line, an attribute in Python.

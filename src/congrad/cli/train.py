@@ -51,17 +51,7 @@ def train_command(
         from congrad.training.train import train
 
         warn_if_slow(policy, listener)
-        train(
-            pairs,
-            policy,
-            m0,
-            rounds,
-            dpo_config,
-            output,
-            eval_path=held_out,
-            max_length=longest,
-            listener=listener,
-        )
+        train(pairs, policy, m0, rounds, dpo_config, output, eval_path=held_out, max_length=longest, listener=listener)
 
 
 def pairs_file(path: Path) -> Path:

@@ -56,7 +56,7 @@ def _summary(run: Run, licence: str | None) -> str:
     model = PurePath(str(settings.get("model", {}).get("name", "a model"))).name
     lines = [
         f"{manifest.get('kept')} of {manifest.get('rows')} pairs of {escape(data)}, chosen with the gradients of "
-        f"{escape(model)}.",
+        f"{escape(model)}."
     ]
     fidelity = manifest.get("fidelity", {}).get("estimated_spearman")
     if fidelity is not None:

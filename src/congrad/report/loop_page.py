@@ -30,11 +30,7 @@ def loop_page(loop: Loop, place: Path) -> bytes:
     evaluation = loop.evaluation
     rows = [] if evaluation is None else interval_rows(evaluation)
     main = None if evaluation is None else headline_of(evaluation)
-    data = {
-        "charts": {"intervals": charts.intervals(width=400)},
-        "intervals": rows,
-        "themes": THEMES,
-    }
+    data = {"charts": {"intervals": charts.intervals(width=400)}, "intervals": rows, "themes": THEMES}
     return render(
         "loop.html",
         data,
