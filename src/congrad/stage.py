@@ -1,4 +1,4 @@
-"""The life of a directory: begun, filled, finished.
+"""The life of a directory that is written: begun, filled, finished. Runs, indexes, exports and stages all keep to it.
 
     begun       its first file says what decides its content; other settings are refused by naming the first difference
     filled      by rows (`RowLog`), or by shards and files that are whole or absent (`congrad.files.whole_file`)
@@ -9,20 +9,23 @@ names of the first and the last file differ from kind to kind (`Kind`); for a st
 
     stage.json      the stage's name, its settings and fingerprints of its input
     manifest.json   the same, what the stage has to say, and the versions
+
+Rows are JSON, each with a `key` made of its content: appended as they are done (`RowLog`), or written whole.
 """
 
+import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from congrad.errors import UserError
-from congrad.files import cannot_write, versions, write_json
+from congrad.files import cannot_write, json_line, versions, write_atomically, write_json
 
 MANIFEST, NEW = "manifest.json", ".new"
 TEMPORARY = re.compile(r"\..+\.\d+")  # what `whole_file` and a check leave when they are killed
@@ -35,9 +38,8 @@ class Kind:
 
     Attributes:
         name: for a person: "is not a congrad {name}".
-        first: the file that is written before all others.
-        last: the file that is written after all others.
-        mark: a key of `last` that makes a directory ours without `first`; None where it does not.
+        first, last: the files that are written before and after all others.
+        mark: a key of `last` that makes a directory ours without `first`.
     """
 
     name: str
@@ -59,35 +61,25 @@ def is_finished(directory: Path, kind: Kind = STAGE) -> bool:
 
 def is_ours(directory: Path, kind: Kind) -> bool:
     """Whether a directory of this kind was begun or finished here, or killed while its files took their places."""
-    return is_begun(directory, kind) or any(
-        _holds(place / kind.last, kind.mark) for place in (directory, directory / NEW)
-    )
-
-
-def _holds(path: Path, mark: str | None) -> bool:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and mark in content
+    for path in (directory / kind.last, directory / NEW / kind.last):
+        with suppress(OSError, ValueError):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(content, dict) and kind.mark in content:
+                return True
+    return is_begun(directory, kind)
 
 
 # To begin
 
 
 def check_can_be_made(directory: Path, kind: Kind) -> None:
-    """Checks that a directory is new, empty or one of ours, and that it can be written. Leaves it as it was.
-
-    Raises:
-        UserError: it is none of these, or cannot be written.
-    """
+    """Checks that a directory is new, empty or one of ours, and that it can be written; else raises a `UserError`. Leaves it as it was."""
     try:
         if directory.exists() and not directory.is_dir():
             raise UserError(f"output: {directory} is a file", "name a directory")
         if not is_ours(directory, kind) and _holds_files(directory):
-            raise UserError(
-                f"output: {directory} is not empty and is not a congrad {kind.name}", "choose another output directory"
-            )
+            problem = f"output: {directory} is not empty and is not a congrad {kind.name}"
+            raise UserError(problem, "choose another output directory")
         missing = [path for path in (directory, *directory.parents) if not path.exists()]
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -99,9 +91,8 @@ def check_can_be_made(directory: Path, kind: Kind) -> None:
                 if path.is_dir():
                     path.rmdir()
     except OSError as error:
-        raise UserError(
-            f"output: {directory} cannot be written ({error.strerror})", "choose another output directory"
-        ) from error
+        problem = f"output: {directory} cannot be written ({error.strerror})"
+        raise UserError(problem, "choose another output directory") from error
 
 
 def _holds_files(directory: Path) -> bool:
@@ -111,11 +102,7 @@ def _holds_files(directory: Path) -> bool:
 
 
 def make(directory: Path, kind: Kind) -> None:
-    """Makes a directory for its first file to be written.
-
-    Raises:
-        UserError: as `check_can_be_made`.
-    """
+    """Makes a directory for its first file, after `check_can_be_made`."""
     check_can_be_made(directory, kind)
     directory.mkdir(parents=True, exist_ok=True)
 
@@ -128,20 +115,13 @@ def sweep(directory: Path) -> None:
 
 
 def check_same(directory: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Refuses to continue what other settings began.
-
-    Raises:
-        UserError: names the first difference, in the order of `wanted`.
-    """
+    """Refuses to continue what other settings began: a `UserError` names the first difference, in `wanted`'s order."""
     if found != wanted:
-        raise UserError(
-            f"{directory} was begun with {_difference(found, wanted)}",
-            "restore the old setting, or choose another output directory",
-        )
+        problem = f"{directory} was begun with {_difference(found, wanted)}"
+        raise UserError(problem, "restore the old setting, or choose another output directory")
 
 
 def _difference(found: Any, wanted: Any, where: str = "") -> str:
-    """The first setting that differs, in words."""
     if isinstance(found, Mapping) and isinstance(wanted, Mapping):
         for key in (*wanted, *found):
             if found.get(key) != wanted.get(key):
@@ -155,7 +135,6 @@ def begin(directory: Path, name: str, settings: Mapping[str, Any]) -> bool:
     """Makes a stage's directory, or continues one that the same settings began.
 
     Args:
-        name: of the stage.
         settings: all that decides its result, fingerprints of the input among them; anything that JSON takes, and
             nothing that may differ between two calls that belong together (a port, an API key).
 
@@ -169,9 +148,8 @@ def begin(directory: Path, name: str, settings: Mapping[str, Any]) -> bool:
     if is_begun(directory):
         found = read_json(directory / STAGE.first)
         if found.get("stage") != name:
-            raise UserError(
-                f"{directory} holds the stage {found.get('stage')!r}, not {name!r}", "choose another output directory"
-            )
+            problem = f"{directory} holds the stage {found.get('stage')!r}, not {name!r}"
+            raise UserError(problem, "choose another output directory")
         check_same(directory, found["settings"], wanted["settings"])
     else:
         make(directory, replace(STAGE, name=f"{name} stage"))
@@ -206,8 +184,7 @@ def forget_if_empty(directory: Path, name: str, rows: str, *others: str) -> None
     """Takes a stage back that was begun and stopped before its first row, so that it can begin with other settings.
 
     Args:
-        rows: the file that its first row would be in.
-        others: files that it may have left beside it.
+        rows: the file that its first row would be in; `others` may lie beside it.
     """
     if is_finished(directory) or not is_begun(directory) or read_json(directory / STAGE.first).get("stage") != name:
         return
@@ -228,13 +205,8 @@ def staging(directory: Path, kind: Kind, *outdated: str) -> Iterator[Path]:
     """An empty directory whose files take their places in `directory` when the block ends well: all or none.
 
     The last file is taken away before and put there after the others, so that its presence means that they belong
-    together.
-
-    Args:
-        outdated: other files that speak of what was there, and go with it.
-
-    Raises:
-        UserError: the disk is full or the place cannot be written.
+    together. `outdated` are other files that speak of what was there, and go with it.
+    What cannot be written is a `UserError`.
     """
     new = directory / NEW
     try:
@@ -253,9 +225,7 @@ def staging(directory: Path, kind: Kind, *outdated: str) -> Iterator[Path]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises:
-    UserError: the file is missing or damaged.
-    """
+    """A file that a stage wrote; a `UserError` where it is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -263,3 +233,82 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object", "run the stage that wrote it again")
     return content
+
+
+# Rows
+
+
+def content_key(*parts: Any) -> str:
+    """16 hex digits that depend on nothing but the parts (anything that JSON takes)."""
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def file_fingerprint(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_file(path: Path) -> None:
+    """Raises a `UserError` where an input of a stage is not there."""
+    if not path.is_file():
+        raise UserError("no such file", "run the stage that writes it, or check the path", at=path)
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSONL file that a stage finished; a damaged line is a `UserError` that names it."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                yield json.loads(line)
+            except ValueError as error:
+                place = f"{path}:{number}"
+                raise UserError(f"not JSON ({error})", "run the stage that wrote it again", at=place) from error
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """A JSONL file, whole or absent."""
+    write_atomically(path, b"".join(json_line(row) for row in rows))
+
+
+class RowLog:
+    """Rows that are appended to a file as they are done, each once, by their `key`.
+
+    A kill in the middle of a line costs that line: what is there of it is cut off when the log is opened again.
+    `rows` holds them all, by key, in the order in which they were written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: dict[str, dict[str, Any]] = {}
+        data = path.read_bytes() if path.exists() else b""
+        whole = data.rfind(b"\n") + 1
+        for number, line in enumerate(data[:whole].split(b"\n")[:-1], 1):
+            try:
+                row = json.loads(line)
+                self.rows[row["key"]] = row
+            except (ValueError, KeyError, TypeError) as error:
+                raise UserError(f"damaged ({error})", "remove the line and run again", at=f"{path}:{number}") from error
+        try:
+            self._file = path.open("ab")
+            self._file.truncate(whole)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    def append(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Adds rows whose key is not there yet; on return they are on the disk."""
+        new = [row for row in rows if row["key"] not in self.rows]
+        try:
+            self._file.write(b"".join(json_line(row) for row in new))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+        self.rows |= {row["key"]: row for row in new}
+
+    def __enter__(self) -> "RowLog":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
