@@ -73,7 +73,7 @@ def is_ours(directory: Path, kind: Kind) -> bool:
 
 
 def check_can_be_made(directory: Path, kind: Kind) -> None:
-    """Checks that a directory is new, empty or one of ours, and that it can be written; else raises a `UserError`. Leaves it as it was."""
+    """Raises a `UserError` where a directory is not new, empty or one of ours, or cannot be written. It stays as is."""
     try:
         if directory.exists() and not directory.is_dir():
             raise UserError(f"output: {directory} is a file", "name a directory")

@@ -61,7 +61,7 @@ def figures(run: ScoredRun) -> Iterator[tuple[str, dict[str, Any]]]:
         for key, title in charts.HEATMAPS.items():
             if np.isfinite(matrices[key]).any():
                 rows, limit = heatmap_rows(run, matrices[key], order)
-                spec = charts.heatmap(limit=limit, step=34, numbers=True)
+                spec = charts.heatmap(limit=limit, step=34)
                 yield f"conflicts-{title.replace(' ', '-')}", spec | {"datasets": {"cells": rows}}
     yield "scores", charts.distributions(width=620) | {"datasets": {"bins": bin_rows(run)}}
     yield "lengths", charts.lengths(width=300) | {"datasets": {"lengths": length_rows(run)}}

@@ -126,7 +126,7 @@ def _data(run: ScoredRun) -> dict[str, Any]:
             "conflict": compared.conflict_LL.tolist(),
         },
         "charts": {
-            "heatmap": charts.heatmap(limit=1, step=30, numbers=True),
+            "heatmap": charts.heatmap(limit=1, step=30),
             "distributions": charts.distributions(width=600),
             "lengths": charts.lengths(width=400),
         },
