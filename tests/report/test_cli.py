@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from congrad.cli import app
 from congrad.errors import UserError
-from congrad.report.command import refilter_command
 from congrad.report.figures import write_figures
+from congrad.report.summary import refilter_command
 from congrad.settings.consensus import Consensus, Loss
 
 

@@ -29,6 +29,11 @@ CHECK = 0.25  # how often the clock is looked at
 console = Console(stderr=True, highlight=False)
 
 
+def say(text: object, *, warning: bool = False) -> None:
+    """A line of text on standard error."""
+    console.print(("[yellow]warning:[/yellow] " if warning else "") + escape(str(text)), soft_wrap=True)
+
+
 class Pace:
     """How fast a stage goes: from its first progress on, so that what an earlier run did is not part of the rate."""
 
@@ -36,14 +41,12 @@ class Pace:
         self.first, self.last, self.began = first, first, time.monotonic()
 
     @property
-    def rate(self) -> float | None:
-        """Units a second."""
+    def rate(self) -> float | None:  # units a second
         return self._per_second(self.last.done - self.first.done)
 
     @property
-    def left(self) -> float | None:
-        """Seconds to the end."""
-        (done, total), (before, _) = self._work(self.last), self._work(self.first)
+    def left(self) -> float | None:  # seconds to the end
+        (done, total), (before, _) = _work(self.last), _work(self.first)
         speed = self._per_second(done - before)
         return (total - done) / speed if speed else None
 
@@ -51,16 +54,13 @@ class Pace:
         seconds = time.monotonic() - self.began
         return amount / seconds if amount > 0 and seconds > 0.5 else None
 
-    @staticmethod
-    def _work(progress: Progress) -> tuple[int, int]:
-        return progress.work or (progress.done, progress.total)
+    def rate_text(self) -> str:
+        rate = self.rate
+        return "" if rate is None else f", {rate:{',.0f' if rate >= 10 else '.2g'}} {self.last.unit}/s"
 
 
-def rate_of(pace: Pace) -> str:
-    rate = pace.rate
-    if rate is None:
-        return ""
-    return f", {rate:,.0f} {pace.last.unit}/s" if rate >= 10 else f", {rate:.2g} {pace.last.unit}/s"
+def _work(progress: Progress) -> tuple[int, int]:
+    return progress.work or (progress.done, progress.total)
 
 
 class Display:
@@ -77,6 +77,9 @@ class Display:
 
     def rest(self) -> None:
         """The stage has ended, and what follows is shown elsewhere."""
+
+    def close(self) -> None:
+        """The command has ended."""
 
     @property
     def listener(self) -> Listener:
@@ -97,10 +100,7 @@ class Bars(Display):
         self.rest()
         self._name = name
         self._bar = RichProgress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[count]}"),
-            TimeColumn(),
+            *(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), TimeColumn()),
             console=console,
             transient=True,
         )
@@ -115,27 +115,28 @@ class Bars(Display):
             self._pace = Pace(progress)
             self._bar.live.transient = False
         self._pace.last = progress
-        done, total = progress.work or (progress.done, progress.total)
-        count = f"{progress.done:,}/{progress.total:,} {progress.unit}{rate_of(self._pace)}"
+        done, total = _work(progress)
+        count = f"{progress.done:,}/{progress.total:,} {progress.unit}{self._pace.rate_text()}"
         self._bar.update(self._bar.task_ids[0], completed=done, total=total, count=count, left=self._pace.left)
 
     def say(self, text: object, *, warning: bool = False) -> None:
-        console.print(("[yellow]warning:[/yellow] " if warning else "") + escape(str(text)), soft_wrap=True)
+        say(text, warning=warning)
 
     def rest(self) -> None:
         if self._bar is not None:
             self._bar.stop()
         self._name, self._bar, self._pace = "", None, None
 
+    def close(self) -> None:
+        self.rest()
+
 
 class TimeColumn(ProgressColumn):
     """The time left; of a stage without an end, or at its end, the time it took."""
 
     def render(self, task: Task) -> Text:
-        left = task.fields["left"]
-        if task.total is None or task.finished or left is None:
-            return Text(human_time(task.elapsed or 0))
-        return Text(f"{human_time(left)} left")
+        left = None if task.total is None or task.finished else task.fields["left"]
+        return Text(human_time(task.elapsed or 0) if left is None else f"{human_time(left)} left")
 
 
 class Lines(Display):
@@ -186,7 +187,7 @@ class Lines(Display):
 
     def _begin(self, name: str) -> None:
         if self._pace is not None and self._pace.last.done > self._said:
-            self._write(f"{self._count(self._pace.last)}{rate_of(self._pace)}")  # how it ended
+            self._write(f"{self._count(self._pace.last)}{self._pace.rate_text()}")  # how it ended
         self._name, self._since, self._pace, self._said = name, time.monotonic(), None, 0
 
     def _count(self, progress: Progress) -> str:
@@ -217,29 +218,23 @@ class Lines(Display):
 
     def _state(self) -> str:
         """How far the stage is."""
+        so_far = f"{human_time(time.monotonic() - self._since)} so far"
         if self._pace is None:
-            return f"{self._name}: {human_time(time.monotonic() - self._since)} so far"
-        last, left = self._pace.last, self._pace.left
-        text = f"{self._count(last)}{rate_of(self._pace)}"
-        if left is not None:
-            return f"{text}, {human_time(left)} left"
-        return f"{text}, {human_time(time.monotonic() - self._since)} so far"
+            return f"{self._name}: {so_far}"
+        left = self._pace.left
+        rest = so_far if left is None else f"{human_time(left)} left"
+        return f"{self._count(self._pace.last)}{self._pace.rate_text()}, {rest}"
 
 
 @contextmanager
 def display(*, quiet: bool) -> Iterator[Display]:
     """Bars where standard error is a terminal, lines elsewhere; nothing when quiet, or in any but the first process."""
+    showing: Display
     if quiet or not is_first():
-        yield Display()
-    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        bars = Bars()
-        try:
-            yield bars
-        finally:
-            bars.rest()
+        showing = Display()
     else:
-        lines = Lines()
-        try:
-            yield lines
-        finally:
-            lines.close()
+        showing = Bars() if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else Lines()
+    try:
+        yield showing
+    finally:
+        showing.close()

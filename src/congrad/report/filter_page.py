@@ -13,11 +13,10 @@ from congrad.consensus.conflict import by_chance
 from congrad.filtering.comparison import Array, LanguagePair, language_pairs
 from congrad.filtering.finished import ScoredRun
 from congrad.report import charts
-from congrad.report.command import refilter_command
 from congrad.report.html import embed, render, to_bytes, typed
 from congrad.report.order import similarity_order
 from congrad.report.shown import Shown, choose
-from congrad.report.summary import counted, exact_percent, summarise, unscored
+from congrad.report.summary import counted, exact_percent, refilter_command, summarise, unscored
 from congrad.report.themes import THEMES
 from congrad.selection.guards import too_few
 from congrad.tables import visible
@@ -25,22 +24,11 @@ from congrad.words import human_bytes, human_time
 
 MAX_BYTES = 5_700_000  # of a page that shows a sample of the pairs
 MAX_LANGUAGE_PAIRS = 500  # in the table below the heatmap
-SECTIONS = {
-    "summary": "Summary",
-    "conflicts": "Conflicts",
-    "choose": "Choose",
-    "changes": "Changes",
-    "pairs": "Pairs",
-    "trust": "Trust",
-}
+SECTIONS = {name.lower(): name for name in ("Summary", "Conflicts", "Choose", "Changes", "Pairs", "Trust")}
 
 
 def filter_page(run: ScoredRun) -> bytes:
-    """The page of a filter's run.
-
-    Raises:
-        UserError: kept.jsonl or dropped.jsonl cannot be read.
-    """
+    """The page of a filter's run; a `UserError` where kept.jsonl or dropped.jsonl cannot be read."""
     data = _data(run)
     frame = len(_render(run, data | {"shown": {}}, None))
     shown = choose(run, max_bytes=MAX_BYTES - frame, size_of=lambda text: len(to_bytes(embed(text))) + 1)
@@ -52,7 +40,9 @@ def _render(run: ScoredRun, data: dict[str, Any], shown: Shown | None) -> bytes:
     compared, pairs = run.compared, language_pairs(run.compared)
     few = too_few(compared.too_few, compared.min_pairs)  # which the summary's steps say in other words
     fidelity = manifest["fidelity"]
-    settings = {name: config[name] for name in config} | {"fingerprints": _fingerprints(manifest)}
+    fingerprints = {"data": manifest["data_fingerprint"]} | {
+        key: manifest["plan"][key] for key in ("model", "reference")
+    }
     return render(
         "filter.html",
         data,
@@ -89,7 +79,9 @@ def _render(run: ScoredRun, data: dict[str, Any], shown: Shown | None) -> bytes:
             ("full sketches, estimated", _known(fidelity["estimated_spearman"])),
         ],
         settings=[
-            (f"{part}.{name}", _known(value)) for part, values in settings.items() for name, value in values.items()
+            (f"{part}.{name}", _known(value))
+            for part, values in {**config, "fingerprints": fingerprints}.items()
+            for name, value in values.items()
         ],
     )
 
@@ -103,26 +95,20 @@ def _data(run: ScoredRun) -> dict[str, Any]:
         rule = {"kind": selection["scope"] or "language", "value": exact_percent(selection["keep"])}
     low, width = bin_edges(run.score_N)
     compared = run.compared
+    numbers_N = {"score": run.score_N, "language": run.language_N, "prompt": run.prompt_N}
+    numbers_N |= {"chosen": run.chosen_N, "rejected": run.rejected_N}
+    matrices_LL = {"cosine": compared.cosine_LL, "low": compared.low_LL, "high": compared.high_LL}
+    matrices_LL |= {"corrected": compared.corrected_LL, "after": compared.after_surgery_LL}
     return {
         "languages": run.languages,
         "order": similarity_order(compared.cosine_LL).tolist(),
         "rule": rule,
         "refilter": refilter_command(run.directory, run.manifest),
         "bins": [low, width, charts.NUM_BINS],
-        "pairs": {
-            "score": typed(run.score_N),
-            "language": typed(run.language_N),
-            "prompt": typed(run.prompt_N),
-            "chosen": typed(run.chosen_N),
-            "rejected": typed(run.rejected_N),
-        },
+        "pairs": {name: typed(values_N) for name, values_N in numbers_N.items()},
         "agreement": {
             "num_pairs": compared.num_pairs_L.tolist(),
-            "cosine": _rounded(compared.cosine_LL),
-            "low": _rounded(compared.low_LL),
-            "high": _rounded(compared.high_LL),
-            "corrected": _rounded(compared.corrected_LL),
-            "after": _rounded(compared.after_surgery_LL),
+            **{name: np.round(matrix_LL, 4).tolist() for name, matrix_LL in matrices_LL.items()},
             "conflict": compared.conflict_LL.tolist(),
         },
         "charts": {
@@ -158,10 +144,6 @@ def _known(value: Any) -> Any:
     return "–" if value is None else value
 
 
-def _rounded(matrix: Array) -> Any:
-    return np.round(matrix, 4).tolist()
-
-
 def _shown(run: ScoredRun, shown: Shown) -> dict[str, Any]:
     position_S = shown.position_S
     missing_S = np.flatnonzero(np.isnan(run.score_N[position_S]))
@@ -194,8 +176,3 @@ def _fidelity_note(fidelity: dict[str, Any]) -> str:
         f"{counted(fidelity['pairs'], 'pair')} with a Spearman correlation of {fidelity['half_size_spearman']}. For "
         f"the full sketches and uncompressed gradients that gives an estimate of {fidelity['estimated_spearman']:.2f}."
     )
-
-
-def _fingerprints(manifest: dict[str, Any]) -> dict[str, Any]:
-    plan = manifest["plan"]
-    return {"data": manifest["data_fingerprint"], "model": plan["model"], "reference": plan["reference"]}

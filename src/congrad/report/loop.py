@@ -12,7 +12,7 @@ from congrad.evaluation.table import headline_of, metric_table, number, tax_cell
 from congrad.loop.dry_run import Cost
 from congrad.loop.plan import Step
 from congrad.loop.run import RunListener
-from congrad.report.display import Display, console
+from congrad.report.display import Display, say
 from congrad.selfreward.hygiene import hygiene_table
 from congrad.stage import MANIFEST, read_json
 from congrad.tables import Cell, Column, Number, Table, columns, to_terminal
@@ -58,15 +58,11 @@ def show_stage(stage: str, directory: Path, title: str, out: Console) -> None:
     else:
         out.print(Group(f"[bold]{escape(title)}[/bold]", shown))
     for warning in manifest.get("warnings", []):
-        console.print(f"[yellow]warning:[/yellow] {escape(str(warning))}", soft_wrap=True)
+        say(warning, warning=True)
 
 
 def counts_table(titles: Mapping[str, str], counts: Mapping[str, Mapping[str, int | None]]) -> Table:
-    """Counts by language.
-
-    Args:
-        titles: of the columns, by key.
-    """
+    """Counts by language; the titles of the columns are by key."""
     rows = [
         [language, *(None if (count := row.get(key)) is None else Number(count, "d") for key in titles)]
         for language, row in counts.items()
@@ -129,13 +125,12 @@ def evaluation_tables(directory: Path, manifest: Mapping[str, Any]) -> Renderabl
             for language in metric["languages"]
         ]
         shown += ["", to_terminal(Table(columns("language", *names), by_language), dense=True, brief=True)]
-    return Group(
-        *shown,
-        "",
-        escape(f"{metric['title'] if metric else 'Alignment tax'}. Beside or below each figure: its difference from ")
-        + escape(f"{report['initial']}, bold where its {report['confidence']:.0%} interval excludes zero."),
-        escape(f"All figures with their intervals: {directory / 'evaluation.md'}"),
+    legend = (
+        f"{metric['title'] if metric else 'Alignment tax'}. Beside or below each figure: its difference from "
+        f"{report['initial']}, bold where its {report['confidence']:.0%} interval excludes zero."
     )
+    place = f"All figures with their intervals: {directory / 'evaluation.md'}"
+    return Group(*shown, "", escape(legend), escape(place))
 
 
 def costs_table(costs: Iterable[Cost]) -> rich.table.Table:

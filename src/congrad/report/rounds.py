@@ -11,7 +11,6 @@ A stage without manifest.json is not finished and counts as not there.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,12 +62,6 @@ class Loop:
     rounds: list[Round]
     evaluation: dict[str, Any] | None
 
-    def filters(self) -> Iterator[Path]:
-        """The finished runs of ConGrad's filter."""
-        for each in self.rounds:
-            if is_congrad(each.directory / "filter"):
-                yield each.directory / "filter"
-
 
 def round_directories(directory: Path) -> list[tuple[int, str, Path]]:
     """(number, arm, directory) of every round."""
@@ -94,11 +87,7 @@ def is_congrad(directory: Path) -> bool:
 
 
 def read_loop(directory: Path) -> Loop:
-    """Reads what is finished.
-
-    Raises:
-        UserError: nothing is finished, or a file is damaged.
-    """
+    """Reads what is finished; that nothing is, or that a file is damaged, is a `UserError`."""
     rounds = [_read_round(number, arm, path) for number, arm, path in round_directories(directory)]
     rounds = [each for each in rounds if each.manifests]
     path = directory / "evaluate" / "evaluation.json"
@@ -113,10 +102,7 @@ def _read_round(number: int, arm: str, directory: Path) -> Round:
         stage: read_json(directory / stage / MANIFEST) for stage in STAGES if (directory / stage / MANIFEST).is_file()
     }
     hygiene, language = directory / "judge" / "hygiene.json", directory / "pair" / "language.json"
-    off_target = {}
-    if "pair" in manifests and language.is_file():
-        rates = read_json(language).get("languages", {})
-        off_target = {name: row.get("off_target_rate") for name, row in rates.items()}
+    rates = read_json(language).get("languages", {}) if "pair" in manifests and language.is_file() else {}
     run = read_run(directory / "filter") if is_congrad(directory / "filter") else None
     return Round(
         arm=arm,
@@ -124,7 +110,7 @@ def _read_round(number: int, arm: str, directory: Path) -> Round:
         directory=directory,
         manifests=manifests,
         hygiene=read_json(hygiene) if "judge" in manifests and hygiene.is_file() else None,
-        off_target=off_target,
+        off_target={name: row.get("off_target_rate") for name, row in rates.items()},
         language_pairs=[] if run is None else language_pairs(run.compared),
     )
 

@@ -20,7 +20,7 @@ from congrad.filtering.comparison import (
 )
 from congrad.filtering.conclude import FilterResult
 from congrad.filtering.outputs import languages_content
-from congrad.report.display import console
+from congrad.report.display import say
 from congrad.report.summary import LOW_FIDELITY, listed
 from congrad.tables import Cell, Column, Number, Table, cleaned, columns, to_terminal
 
@@ -67,27 +67,23 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
     out.print(to_terminal(language_table(result, pairs)))
     for line in conflict_lines(compared, pairs):
         out.print(escape(cleaned(line)))
-    total, kept = len(result.keep_N), int(result.keep_N.sum())
     unscored = sum(1 for reason in result.scored.reason_N if reason)
-    out.print(
-        f"kept {kept} of {total} pairs" + (f"; {unscored} could not be scored (see scores.parquet)" if unscored else "")
-    )
+    left_out = f"; {unscored} could not be scored (see scores.parquet)" if unscored else ""
+    out.print(f"kept {int(result.keep_N.sum())} of {len(result.keep_N)} pairs{left_out}")
     fidelity = result.manifest["fidelity"]["estimated_spearman"]
     if fidelity is not None:
         out.print(f"fidelity: Spearman of about {fidelity:.3f} with the scores of uncompressed gradients (estimated)")
         if fidelity < LOW_FIDELITY:
-            console.print(
-                "[yellow]warning:[/yellow] compression blurs these scores; more pairs help, and so does "
-                "index.projection_size=512 with a new output directory",
-                soft_wrap=True,
+            say(
+                "compression blurs these scores; more pairs help, and so does index.projection_size=512 with a new "
+                "output directory",
+                warning=True,
             )
     for warning in result.warnings:
-        console.print(f"[yellow]warning:[/yellow] {escape(warning)}", soft_wrap=True)
+        say(warning, warning=True)
     if not quiet:
-        directory = shlex.quote(str(result.output))
-        kept_file = Path(result.output) / "kept.jsonl"
-        console.print(f"next: train on {escape(str(kept_file))}, or try another share in seconds:", soft_wrap=True)
-        console.print(f"  congrad filter {escape(directory)} --keep 0.3", soft_wrap=True)
+        say(f"next: train on {Path(result.output) / 'kept.jsonl'}, or try another share in seconds:")
+        say(f"  congrad filter {shlex.quote(str(result.output))} --keep 0.3")
 
 
 def show_report(directory: Path, *, quiet: bool) -> None:
@@ -99,10 +95,7 @@ def show_report(directory: Path, *, quiet: bool) -> None:
     except Exception as error:
         if not isinstance(error, UserError):
             traceback.print_exc()
-        console.print(
-            f"[yellow]warning:[/yellow] the report was not written ({escape(str(error))}); the run itself is complete",
-            soft_wrap=True,
-        )
+        say(f"the report was not written ({error}); the run itself is complete", warning=True)
         return
     if not quiet:
-        console.print(f"report: {escape(str(path))}", soft_wrap=True)
+        say(f"report: {path}")

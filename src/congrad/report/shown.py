@@ -38,22 +38,18 @@ class Shown:
     each: int | None
 
 
-def choose(run: ScoredRun, *, max_bytes: int, size_of: Callable[[dict[str, Any]], int], seed: int = 0) -> Shown:
-    """Chooses rows and reads their texts.
+def choose(run: ScoredRun, *, max_bytes: int, size_of: Callable[[dict[str, Any]], int]) -> Shown:
+    """Chooses rows and reads their texts (`rows_at`).
 
     Args:
         max_bytes: of the rows; those of a sample stay below, and it is made smaller if need be. All are all.
         size_of: bytes of a row's texts in the page.
-        seed: of the random part.
-
-    Raises:
-        UserError: see `rows_at`.
     """
     if len(run) <= MAX_ALL:
         positions = np.arange(len(run))
         return Shown(positions, np.full(len(run), RANDOM), _texts(run, positions), None)
     each = max(2, SAMPLE // (3 * len(run.languages)))
-    position_S, kind_S, turn_S = draw(run.score_N, run.language_N, each, seed)
+    position_S, kind_S, turn_S = draw(run.score_N, run.language_N, each, seed=0)
     texts = _texts(run, position_S)
     size_S = np.array([size_of(text) for text in texts]) + ROW_BYTES + COSINE_BYTES * len(run.languages)
     fits = each

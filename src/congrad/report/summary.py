@@ -2,15 +2,17 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from congrad.filtering.comparison import LanguagePair
 from congrad.filtering.finished import ScoredRun
+from congrad.settings.consensus import Consensus, Loss
 from congrad.tables import MINUS
 
 LOW_FIDELITY = 0.9  # below it, about one pair in seven changes sides of a keep share of one half
@@ -52,6 +54,16 @@ def exact_percent(share: float) -> str:
     return format((Decimal(str(share)) * 100).normalize(), "f")
 
 
+def refilter_command(directory: Path, manifest: dict[str, Any]) -> str:
+    """`congrad filter RUN` with the keys of loss and consensus that are not the defaults."""
+    words = ["congrad", "filter", str(directory)]
+    for part, defaults in (("loss", asdict(Loss())), ("consensus", asdict(Consensus()))):
+        for name, value in manifest["config"][part].items():
+            if value is not None and value != defaults[name]:
+                words.append(f"{part}.{name}={value}")
+    return shlex.join(words)
+
+
 def counted(count: int, name: str) -> str:
     return f"{count:,} {name}" + ("" if count == 1 else "s")
 
@@ -72,11 +84,7 @@ def rule_in_words(selection: dict[str, Any]) -> str:
 
 
 def summarise(run: ScoredRun, pairs: Sequence[LanguagePair]) -> Summary:
-    """The summary of a run.
-
-    Args:
-        pairs: of its languages, lowest cosine first.
-    """
+    """The summary of a run, with the pairs of its languages, lowest cosine first."""
     manifest = run.manifest
     total, kept = len(run), int(run.keep_N.sum())
     conflicts = [pair for pair in pairs if pair.conflict]
@@ -96,7 +104,7 @@ def summarise(run: ScoredRun, pairs: Sequence[LanguagePair]) -> Summary:
         ),
         ("Fidelity", *_fidelity_fact(fidelity)),
     ]
-    return Summary(headline, facts, _steps(run, conflicts, few, fidelity), conflicts)
+    return Summary(headline, facts, list(_steps(run, conflicts, few, fidelity)), conflicts)
 
 
 def unscored(run: ScoredRun) -> list[tuple[str, int]]:
@@ -110,9 +118,8 @@ def _conflict_fact(run: ScoredRun, conflicts: Sequence[LanguagePair], few: Seque
     if conflicts:
         first = conflicts[0]
         figures = first.figures.replace("-", MINUS)
-        return counted(
-            len(conflicts), "language pair"
-        ), f"strongest: {first.first} and {first.second}, cosine {figures}"
+        strongest = f"strongest: {first.first} and {first.second}, cosine {figures}"
+        return counted(len(conflicts), "language pair"), strongest
     if len(few) >= len(run.languages) - 1:
         least = run.compared.min_pairs
         return "can’t tell", f"fewer than {least} pairs in {listed(few)}: too few to distinguish a conflict from noise"
@@ -128,47 +135,36 @@ def _fidelity_fact(fidelity: float | None) -> tuple[str, str]:
 
 def _steps(
     run: ScoredRun, conflicts: Sequence[LanguagePair], few: Sequence[str], fidelity: float | None
-) -> list[Advice]:
+) -> Iterator[Advice]:
     directory = shlex.quote(str(run.directory))
     refilter = f"congrad filter {directory}"
-    steps = [Advice(f"Train on {run.directory / 'kept.jsonl'}: your rows with all their columns, for any trainer.")]
+    yield Advice(f"Train on {run.directory / 'kept.jsonl'}: your rows with all their columns, for any trainer.")
     if few:
-        steps.append(
-            Advice(
-                f"Add pairs in {listed(few)}: below {run.compared.min_pairs} pairs a language’s direction is mostly "
-                "sampling noise, and so are its scores."
-            )
+        yield Advice(
+            f"Add pairs in {listed(few)}: below {run.compared.min_pairs} pairs a language’s direction is mostly "
+            "sampling noise, and so are its scores."
         )
     if fidelity is not None and fidelity < LOW_FIDELITY:
-        steps.append(
-            Advice(
-                "Make the ranking sharper: add pairs, or filter the data again with wider sketches "
-                "(index.projection_size=512 and a new output directory)."
-            )
+        yield Advice(
+            "Make the ranking sharper: add pairs, or filter the data again with wider sketches "
+            "(index.projection_size=512 and a new output directory)."
         )
     if conflicts:
         names = Counter(name for pair in conflicts for name in (pair.first, pair.second))
-        steps.append(
-            Advice(
-                f"Read some dropped pairs of {listed([name for name, _ in names.most_common()], 3)} below: a pair that "
-                "points away is either mislabelled, or right in that language alone. Only a reader can decide."
-            )
+        yield Advice(
+            f"Read some dropped pairs of {listed([name for name, _ in names.most_common()], 3)} below: a pair that "
+            "points away is either mislabelled, or right in that language alone. Only a reader can decide."
         )
     elif len(run.languages) > 1 and len(few) < len(run.languages) - 1:
-        steps.append(
-            Advice(
-                "The languages do not conflict beyond noise, so here the filter only removes noise. To be "
-                "careful, keep a larger share:",
-                f"{refilter} --keep 0.8",
-            )
+        yield Advice(
+            "The languages do not conflict beyond noise, so here the filter only removes noise. To be "
+            "careful, keep a larger share:",
+            f"{refilter} --keep 0.8",
         )
     agreeing = int((~run.keep_N & (run.score_N > 0)).sum())
     if agreeing and run.manifest["config"]["selection"]["min_score"] is None:
-        steps.append(
-            Advice(
-                f"{counted(agreeing, 'dropped pair')} still point{'s' if agreeing == 1 else ''} where the languages "
-                "agree. To drop only pairs that point away:",
-                f"{refilter} --min-score 0",
-            )
+        yield Advice(
+            f"{counted(agreeing, 'dropped pair')} still point{'s' if agreeing == 1 else ''} where the languages "
+            "agree. To drop only pairs that point away:",
+            f"{refilter} --min-score 0",
         )
-    return steps

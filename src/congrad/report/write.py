@@ -6,7 +6,7 @@ from congrad.files import write_atomically
 from congrad.filtering.finished import read_run
 from congrad.report.filter_page import filter_page
 from congrad.report.loop_page import loop_page
-from congrad.report.rounds import is_loop, read_loop
+from congrad.report.rounds import is_congrad, is_loop, read_loop
 
 NAME = "report.html"
 
@@ -27,8 +27,8 @@ def write_report(directory: str | Path, output: str | Path | None = None) -> Pat
         write_atomically(path, filter_page(read_run(directory)))
         return path
     loop = read_loop(directory)
-    for place in loop.filters():
-        if not (place / NAME).is_file():
+    for place in (each.directory / "filter" for each in loop.rounds):
+        if is_congrad(place) and not (place / NAME).is_file():
             write_atomically(place / NAME, filter_page(read_run(place)))
     write_atomically(path, loop_page(loop, path.parent))
     return path
