@@ -6,7 +6,7 @@ import math
 import os
 import platform
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,11 +20,7 @@ PACKAGES = ("congrad", "torch", "transformers", "datasets", "safetensors", "pyar
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Opens a temporary file that is renamed to `path` when the block ends well: whole or absent whatever happens.
-
-    Raises:
-        UserError: the disk is full or the place cannot be written.
-    """
+    """A temporary file that is renamed to `path` when the block ends well; what cannot be written is a `UserError`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
@@ -44,7 +40,6 @@ def cannot_write(path: Path, error: OSError) -> UserError:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes a file whole or not at all, as `whole_file`."""
     with whole_file(path) as file:
         file.write(data)
 
@@ -76,8 +71,6 @@ def versions() -> dict[str, str]:
     """Versions of Python and of every installed package that can change a result."""
     found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found

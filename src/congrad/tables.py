@@ -18,6 +18,7 @@ NARROW = 8  # characters of a title that are not broken
 WIDTH = 80  # characters of a text in Markdown
 BIDI = range(0x202A, 0x202F), range(0x2066, 0x206A)
 BROKEN = {"Cc", "Cs"}  # control characters and halves of surrogate pairs
+PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 
 
 @dataclass(frozen=True)
@@ -40,30 +41,27 @@ class Number:
     @property
     def interval(self) -> str:
         """`[55.1, 67.0]`, or nothing."""
-        if self.low is None or self.high is None or self.low == self.high:
-            return ""
-        return f"[{self._text(self.low)}, {self._text(self.high)}]"
+        return "" if self.low == self.high else self._interval(self.low, self.high)
 
-    @property
-    def difference(self) -> str:
-        """`+11.2`, or nothing."""
-        return "" if self.delta is None else self._text(self.delta, "+")
-
-    @property
-    def difference_interval(self) -> str:
-        if self.delta_low is None or self.delta_high is None:
+    def difference(self, *, brief: bool = False) -> str:
+        """`+11.2 [+5.1, +17.0]`, without the interval when brief; or nothing."""
+        if self.delta is None:
             return ""
-        return f"[{self._text(self.delta_low, '+')}, {self._text(self.delta_high, '+')}]"
+        return _joined(
+            self._text(self.delta, "+"), "" if brief else self._interval(self.delta_low, self.delta_high, "+")
+        )
 
     @property
     def is_clear(self) -> bool:
         """Whether the interval of the difference leaves zero out."""
-        return (
-            self.delta_low is not None and self.delta_high is not None and (self.delta_low > 0 or self.delta_high < 0)
-        )
+        low, high = self.delta_low, self.delta_high
+        return low is not None and high is not None and (low > 0 or high < 0)
 
     def __str__(self) -> str:
         return self._text(self.value)
+
+    def _interval(self, low: float | None, high: float | None, sign: str = "") -> str:
+        return "" if low is None or high is None else f"[{self._text(low, sign)}, {self._text(high, sign)}]"
 
     def _text(self, value: float, sign: str = "") -> str:
         text = format(value * self.scale, sign + self.form)
@@ -141,9 +139,8 @@ def _terminal_cell(cell: Cell, brief: bool) -> Text:
     if not isinstance(cell, Number):
         return Text(_plain(cell))
     text = Text(_joined(str(cell), "" if brief else cell.interval))
-    if cell.difference:
+    if difference := cell.difference(brief=brief):
         text.append(" " if brief else "\n")
-        difference = _joined(cell.difference, "" if brief else cell.difference_interval)
         text.append(difference, style="bold" if cell.is_clear else "")
     return text
 
@@ -184,8 +181,7 @@ def markdown_cell(cell: Cell, width: int | None = WIDTH) -> str:
     if not isinstance(cell, Number):
         return escape(_plain(cell), width)
     text = _joined(str(cell), cell.interval)
-    if cell.difference:
-        difference = _joined(cell.difference, cell.difference_interval)
+    if difference := cell.difference():
         text += f"<br>**{difference}**" if cell.is_clear else f"<br>{difference}"
     return text
 
@@ -194,11 +190,8 @@ def markdown_cell(cell: Cell, width: int | None = WIDTH) -> str:
 
 
 def visible(text: object) -> str:
-    """Control characters as their pictures (U+2400 and on), which cannot hide or change what is next to them."""
-    return "".join(
-        chr(0x2400 + ord(character)) if ord(character) < 32 and character not in "\n\t" else character
-        for character in str(text)
-    ).replace("\x7f", "\u2421")
+    """Control characters as their pictures, which cannot hide or change what is next to them."""
+    return str(text).translate(PICTURES)
 
 
 def to_html(table: Table, *, kind: str = "", identity: str = "") -> str:
@@ -228,9 +221,9 @@ def _inner(cell: Cell) -> str:
     if isinstance(cell, str):
         return _text(cell)
     text = str(cell) + (f" <small>{cell.interval}</small>" if cell.interval else "")
-    if cell.difference:
+    if difference := cell.difference():
         tag = "b" if cell.is_clear else "span"
-        text += f'<br><{tag} class="delta">{_joined(cell.difference, cell.difference_interval)}</{tag}>'
+        text += f'<br><{tag} class="delta">{difference}</{tag}>'
     return text.replace("-", MINUS)
 
 

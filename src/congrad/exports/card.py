@@ -5,6 +5,7 @@ escaped.
 """
 
 import re
+from operator import itemgetter
 from pathlib import PurePath
 from typing import Any
 
@@ -19,6 +20,7 @@ from congrad.tables import Cell, Column, Number, Table, columns, escape, to_mark
 
 LANGUAGE_CODE = re.compile(r"[a-z]{2,3}")  # ISO 639, which is what a hub takes
 CLEAR = {True: "yes", False: "no", None: "can't tell"}
+CONFLICT_TITLES = ("language", "most opposed", "cosine", "95% interval", "conflict clear of noise")
 PAPER = "https://arxiv.org/abs/2503.23777"
 
 
@@ -78,12 +80,9 @@ def _counts(run: Run) -> dict[str, tuple[int, int]]:
     path = run.directory / "scores.parquet"
     if not path.is_file():
         return {}
-    counts: dict[str, tuple[int, int]] = {}
-    table = pq.read_table(path, columns=["language", "keep"])
-    for language, keep in zip(table["language"].to_pylist(), table["keep"].to_pylist(), strict=True):
-        total, kept = counts.get(language, (0, 0))
-        counts[language] = (total + 1, kept + bool(keep))
-    return dict(sorted(counts.items()))
+    counted = pq.read_table(path, columns=["language", "keep"]).group_by("language")
+    rows = counted.aggregate([([], "count_all"), ("keep", "sum")]).to_pylist()
+    return {row["language"]: (row["count_all"], row["keep_sum"]) for row in sorted(rows, key=itemgetter("language"))}
 
 
 def _language_table(counts: dict[str, tuple[int, int]]) -> str:
@@ -107,9 +106,7 @@ def _conflicts(run: Run) -> str:
             rows.append([name, other, Number(pair.cosine, "+.2f"), interval, CLEAR[pair.conflict]])
     if not rows:
         return ""
-    words = ("95% interval", "conflict clear of noise")
-    titles = [Column("language", right=False), Column("most opposed", right=False), Column("cosine")]
-    titles += [Column(title, right=False) for title in words]
+    titles = [Column(title, right=title == "cosine") for title in CONFLICT_TITLES]
     parts = [f"## Conflict between the languages\n\n{to_markdown(Table(titles, rows))}"]
     if conflicts := conflicts_in_words(pairs):
         parts.append(f"Language pairs that conflict: {escape(conflicts, width=None)}.\n")
@@ -126,7 +123,6 @@ def _settings(run: Run) -> str:
     for part, settings in run.settings.items():
         for name, value in settings.items() if isinstance(settings, dict) else ():
             if name != "device" and value is not None:
-                # A path shows its machine; a hub id holds one slash and is not an absolute path.
                 text = PurePath(value).name if isinstance(value, str) and _is_path(value) else str(value)
                 rows.append([f"{part}.{name}", text])
     rows.append(["data fingerprint", str(run.manifest.get("data_fingerprint"))])
@@ -136,4 +132,5 @@ def _settings(run: Run) -> str:
 
 
 def _is_path(value: str) -> bool:
+    """Whether it would show its machine; a hub id holds one slash and is not an absolute path."""
     return value.startswith((".", "~")) or PurePath(value).is_absolute() or value.count("/") > 1

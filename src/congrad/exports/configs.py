@@ -73,8 +73,9 @@ def trl(setup: Setup) -> dict[str, str]:
     }
     options, remarks = _loss_options(setup, known)
     values = {"output_dir": "model", **options, "beta": setup.beta, "max_length": setup.max_length}
-    arguments = [f"{name}={value!r}" for name, value in values.items()] + [
-        "use_cpu=not torch.accelerator.is_available()"
+    arguments = [
+        *(f"{name}={value!r}" for name, value in values.items()),
+        "use_cpu=not torch.accelerator.is_available()",
     ]
     lines = [
         '"""Train on the kept pairs: pip install trl, then python train_dpo.py in this directory."""',
@@ -100,14 +101,8 @@ def llamafactory(setup: Setup) -> dict[str, str]:
     info: dict[str, Any] = {"file_name": KEPT, "ranking": True}
     if setup.conversational:
         info["formatting"] = "sharegpt"
-        info["columns"] = {"messages": "messages", "chosen": "chosen", "rejected": "rejected"}
-        info["tags"] = {
-            "role_tag": "role",
-            "content_tag": "content",
-            "user_tag": "user",
-            "assistant_tag": "assistant",
-            "system_tag": "system",
-        }
+        info["columns"] = {name: name for name in ("messages", "chosen", "rejected")}
+        info["tags"] = {f"{name}_tag": name for name in ("role", "content", "user", "assistant", "system")}
     else:
         info["columns"] = {"prompt": "instruction", "chosen": "chosen", "rejected": "rejected"}
     known: dict[str, dict[str, Any]] = {
@@ -140,7 +135,8 @@ def llamafactory(setup: Setup) -> dict[str, str]:
         "bf16": True,
     }
     command = "llamafactory-cli train train_dpo.yaml"
-    return {"dataset_info.json": _json({DATASET: info}), "train_dpo.yaml": _yaml(settings, [command, *remarks])}
+    content = json.dumps({DATASET: info}, indent=2, ensure_ascii=False) + "\n"
+    return {"dataset_info.json": content, "train_dpo.yaml": _yaml(settings, [command, *remarks])}
 
 
 def ms_swift(setup: Setup) -> dict[str, str]:
@@ -176,23 +172,14 @@ def axolotl(setup: Setup) -> dict[str, str]:
             "field_chosen": "chosen",
             "field_rejected": "rejected",
             "message_property_mappings": {"role": "role", "content": "content"},
-            "roles": {"user": ["user"], "assistant": ["assistant"], "system": ["system"]},
+            "roles": {role: [role] for role in ("user", "assistant", "system")},
         }
     else:
-        dataset["type"] = {
-            "field_prompt": "prompt",
-            "field_chosen": "chosen",
-            "field_rejected": "rejected",
-            "prompt_format": "{prompt}",
-            "chosen_format": "{chosen}",
-            "rejected_format": "{rejected}",
-        }
-    known: dict[str, dict[str, Any]] = {
-        "dpo": {"rl": "dpo"},
-        "ipo": {"rl": "ipo"},
-        "simpo": {"rl": "simpo", "simpo_gamma": setup.target_margin},
-    }
-    options, remarks = _loss_options(setup, known)
+        sides = ("prompt", "chosen", "rejected")
+        dataset["type"] = {f"field_{side}": side for side in sides}
+        dataset["type"] |= {f"{side}_format": f"{{{side}}}" for side in sides}
+    simpo = {"rl": "simpo", "simpo_gamma": setup.target_margin}
+    options, remarks = _loss_options(setup, {"dpo": {"rl": "dpo"}, "ipo": {"rl": "ipo"}, "simpo": simpo})
     settings = {
         "base_model": setup.model,
         **options,
@@ -214,8 +201,7 @@ def axolotl(setup: Setup) -> dict[str, str]:
 
 def openrlhf(setup: Setup) -> dict[str, str]:
     """https://openrlhf.readthedocs.io/en/latest/common_options.html"""
-    known: dict[str, dict[str, Any]] = {"dpo": {}, "ipo": {"--model.ipo_enable": None}}
-    options, remarks = _loss_options(setup, known)
+    options, remarks = _loss_options(setup, {"dpo": {}, "ipo": {"--model.ipo_enable": None}})
     remarks.append(
         "OpenRLHF before 0.10 has no dots: --pretrain, --beta, --dataset, --prompt_key, --chosen_key, --rejected_key, "
         "--apply_chat_template, --max_len, --save_path."
@@ -227,9 +213,7 @@ def openrlhf(setup: Setup) -> dict[str, str]:
         **options,
         "--model.beta": setup.beta,
         "--data.dataset": f"./{KEPT}",
-        "--data.prompt_key": "prompt",
-        "--data.chosen_key": "chosen",
-        "--data.rejected_key": "rejected",
+        **{f"--data.{side}_key": side for side in ("prompt", "chosen", "rejected")},
         **({"--data.apply_chat_template": None} if setup.conversational else {}),
         "--data.max_len": setup.max_length,
         "--ckpt.output_dir": "model",
@@ -252,10 +236,6 @@ COMMANDS = {
     "axolotl": "axolotl train train_dpo.yaml",
     "openrlhf": "bash train_dpo.sh",
 }
-
-
-def _json(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def _yaml(settings: dict[str, Any], remarks: list[str]) -> str:

@@ -1,5 +1,4 @@
-"""From a finished run to a directory that a trainer reads: the pairs, its configuration, and a README that says what
-they are."""
+"""From a finished run to a directory that a trainer reads: the pairs, its configuration, and a README on them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,8 +6,7 @@ from pathlib import Path
 from congrad.errors import UserError
 from congrad.exports.card import card
 from congrad.exports.configs import COMMANDS, CONFIG_FILES, CONFIGS, setup_of
-from congrad.exports.kept import kept_pairs
-from congrad.exports.layouts import LAYOUTS, check_format
+from congrad.exports.layouts import FORMATS, check_format, kept_pairs, laid_out
 from congrad.files import json_line, versions, write_json
 from congrad.filtering.finished import KEPT, Run, open_run
 from congrad.stage import Kind, check_can_be_made, file_fingerprint, is_finished, read_json, staging
@@ -65,10 +63,8 @@ def export_run(
 
 def stale_exports(run: Path) -> list[Path]:
     """Exports beside a run's files that were made from another selection than the present one."""
-    exports = [run / format for format in LAYOUTS if is_finished(run / format, EXPORT)]
-    if not exports:
-        return []
-    now = file_fingerprint(run / KEPT)
+    exports = [run / format for format in FORMATS if is_finished(run / format, EXPORT)]
+    now = file_fingerprint(run / KEPT) if exports else ""
     return [export for export in exports if read_json(export / EXPORT.last).get("selection") != now]
 
 
@@ -79,7 +75,7 @@ def _write_pairs(path: Path, format: str, run: Run) -> tuple[int, bool]:
         for pair in kept_pairs(run):
             num_pairs += 1
             conversational = pair.conversational
-            file.write(json_line(LAYOUTS[format](pair)))
+            file.write(json_line(laid_out(pair, format)))
     if num_pairs == 0:
         raise UserError(f"{run.directory / KEPT} holds no pairs", "raise selection.keep and filter again")
     return num_pairs, conversational

@@ -41,14 +41,12 @@ def push(directory: Path, repository: str, *, public: bool = False, api: Any = N
         name = url.repo_id
         found = api.repo_info(name, repo_type="dataset")
         if not public and not found.private:
-            raise UserError(
-                f"--push-to-hub {name}: exists already and is public", "add --public, or choose another name"
-            )
+            problem = f"--push-to-hub {name}: exists already and is public"
+            raise UserError(problem, "add --public, or choose another name")
         files = set(api.list_repo_files(name, repo_type="dataset"))
         if files - OWN_FILES and EXPORT.last not in files:
-            raise UserError(
-                f"--push-to-hub {name}: holds files that are not an export of congrad", "choose another name"
-            )
+            problem = f"--push-to-hub {name}: holds files that are not an export of congrad"
+            raise UserError(problem, "choose another name")
         api.upload_folder(
             folder_path=directory,
             repo_id=name,
@@ -58,13 +56,9 @@ def push(directory: Path, repository: str, *, public: bool = False, api: Any = N
             delete_patterns=["*"],  # what an export in another layout left
         )
     except (HfHubHTTPError, HFValidationError) as error:
-        raise UserError(
-            f"--push-to-hub {repository}: the hub refuses ({one_line(error)})",
-            "run `hf auth login`, and check the name",
-        ) from error
+        problem = f"--push-to-hub {repository}: the hub refuses ({one_line(error)})"
+        raise UserError(problem, "run `hf auth login`, and check the name") from error
     except (OfflineModeIsEnabled, LocalTokenNotFoundError, OSError) as error:
-        raise UserError(
-            f"--push-to-hub {repository}: the hub cannot be reached ({one_line(error)})",
-            f"the export is in {directory}",
-        ) from error
+        problem = f"--push-to-hub {repository}: the hub cannot be reached ({one_line(error)})"
+        raise UserError(problem, f"the export is in {directory}") from error
     return str(url)

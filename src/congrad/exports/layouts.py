@@ -10,18 +10,53 @@ checked here, and a row that breaks one is named.
     openrlhf      https://openrlhf.readthedocs.io (DPO: prompt, chosen and rejected keys)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from congrad.errors import UserError
-from congrad.exports.kept import KeptPair
-from congrad.preferences.render import Message
+from congrad.filtering.finished import KEPT, Run
+from congrad.preferences.render import Message, as_chat, explicit
+from congrad.stage import read_rows
 from congrad.words import quote
 
 Row = dict[str, Any]
 ANOTHER = "or use --format trl, which holds everything that was scored"
 TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
 AXOLOTL_DUMMY = "[[dummy_message]]"
+
+
+@dataclass(frozen=True)
+class KeptPair:
+    """A kept row, named by file and line: prompt and responses, all text or all lists of messages without null keys."""
+
+    place: str
+    prompt: str | list[Message]
+    chosen: str | list[Message]
+    rejected: str | list[Message]
+    row: dict[str, Any]
+
+    @property
+    def conversational(self) -> bool:
+        return not isinstance(self.chosen, str)
+
+
+def kept_pairs(run: Run) -> Iterator[KeptPair]:
+    """The kept pairs in input order, the prompt taken out of the responses where the rows have none."""
+    path = run.directory / KEPT
+    chat = run.settings.get("input", {}).get("chat", False)
+    for number, row in enumerate(read_rows(path), 1):
+        prompt, chosen, rejected = explicit(row)
+        if chat:
+            prompt, chosen, rejected = as_chat(prompt, chosen, rejected)
+        yield KeptPair(f"{path}:{number}", _whole(prompt), _whole(chosen), _whole(rejected), row)
+
+
+def _whole(side: str | list[Message]) -> str | list[Message]:
+    """A conversation without the null keys that a columnar file fills into messages of unlike keys."""
+    if isinstance(side, str):
+        return side
+    return [{key: value for key, value in message.items() if value is not None} for message in side]
 
 
 def trl(pair: KeptPair) -> Row:
@@ -33,7 +68,6 @@ def trl(pair: KeptPair) -> Row:
 
 def llamafactory(pair: KeptPair) -> Row:
     """Alpaca ranking for text; sharegpt ranking with OpenAI's tags for conversations."""
-    _refuse_template_columns(pair, "llamafactory")
     if not pair.conversational:
         return {"instruction": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
     prompt, chosen, rejected = _single_responses(pair, "llamafactory")
@@ -43,7 +77,6 @@ def llamafactory(pair: KeptPair) -> Row:
 
 def ms_swift(pair: KeptPair) -> Row:
     """`messages`, the chosen response last, and `rejected_response`; text becomes one user and one assistant turn."""
-    _refuse_template_columns(pair, "ms-swift")
     if not pair.conversational:
         turns = [{"role": "user", "content": pair.prompt}, {"role": "assistant", "content": pair.chosen}]
         return {"messages": turns, "rejected_response": pair.rejected}
@@ -54,7 +87,6 @@ def ms_swift(pair: KeptPair) -> Row:
 
 def axolotl(pair: KeptPair) -> Row:
     """`user_defined.default` for text; `chat_template.default` for conversations."""
-    _refuse_template_columns(pair, "axolotl")
     if not pair.conversational:
         return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
     prompt, chosen, rejected = _single_responses(pair, "axolotl")
@@ -73,7 +105,6 @@ def axolotl(pair: KeptPair) -> Row:
 
 def openrlhf(pair: KeptPair) -> Row:
     """Prompt, chosen and rejected, as text or as lists of messages that it joins and renders."""
-    _refuse_template_columns(pair, "openrlhf")
     return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
 
 
@@ -87,35 +118,31 @@ LAYOUTS: dict[str, Callable[[KeptPair], Row]] = {
 FORMATS = tuple(LAYOUTS)
 
 
+def laid_out(pair: KeptPair, format: str) -> Row:
+    """The pair as the format has it; a `UserError` where it would be read as something else."""
+    if format != "trl" and pair.conversational:  # only TRL hands a row's tools and template arguments to the template
+        for column in filter(pair.row.get, TEMPLATE_COLUMNS):
+            raise UserError(
+                f"column {column!r} was part of the scored text, but {format} does not use it",
+                f"remove the column and filter again, {ANOTHER}",
+                at=pair.place,
+            )
+    return LAYOUTS[format](pair)
+
+
 def check_format(name: str) -> None:
-    """Raises:
-    UserError: no such format.
-    """
+    """Raises a `UserError` where there is no such format."""
     if name not in LAYOUTS:
         raise UserError(f"--format {name!r}: choose from {', '.join(FORMATS)}")
 
 
-def _refuse_template_columns(pair: KeptPair, trainer: str) -> None:
-    """Only TRL hands a row's tools and template arguments to the chat template."""
-    for column in TEMPLATE_COLUMNS:
-        if pair.conversational and pair.row.get(column):
-            raise UserError(
-                f"column {column!r} was part of the scored text, but {trainer} does not use it",
-                f"remove the column and filter again, {ANOTHER}",
-                at=pair.place,
-            )
-
-
 def _single_responses(pair: KeptPair, trainer: str) -> tuple[list[Message], Message, Message]:
-    """Prompt and responses of messages that hold a role and a text; each response is one message.
-
-    Raises:
-        UserError: the row holds more than that.
-    """
+    """Prompt and responses of messages that hold a role and a text, and no more; each response is one message."""
     assert not isinstance(pair.prompt, str)
     assert not isinstance(pair.chosen, str)
     assert not isinstance(pair.rejected, str)
-    for side, messages in (("prompt", pair.prompt), ("chosen", pair.chosen), ("rejected", pair.rejected)):
+    sides = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+    for side, messages in sides.items():
         for message in messages:
             more = [key for key, value in message.items() if key not in ("role", "content") and value]
             if more or message["role"] not in ("system", "user", "assistant"):
@@ -125,7 +152,7 @@ def _single_responses(pair: KeptPair, trainer: str) -> tuple[list[Message], Mess
                     f"remove it, {ANOTHER}",
                     at=pair.place,
                 )
-    for side, messages in (("chosen", pair.chosen), ("rejected", pair.rejected)):
+    for side, messages in list(sides.items())[1:]:
         if len(messages) != 1 or messages[0]["role"] != "assistant":
             raise UserError(
                 f"column {side!r} holds {len(messages)} messages, the first from "
