@@ -87,8 +87,6 @@ def main() -> None:
         sys.exit(1)
     except Exception:
         traceback.print_exc()
-        print(
-            "congrad: this is a bug; please report it with the lines above and what `congrad env` prints",
-            file=sys.stderr,
-        )
+        advice = "please report it with the lines above and what `congrad env` prints"
+        print(f"congrad: this is a bug; {advice}", file=sys.stderr)
         sys.exit(1)

@@ -2,8 +2,7 @@
 
 from typing import Annotated
 
-import typer
-
+from congrad.cli.options import argument
 from congrad.cli.stage_options import ConfigFile, Output, Quiet, model_of, stage_screen, warn_if_slow
 from congrad.errors import UserError
 
@@ -11,10 +10,9 @@ from congrad.errors import UserError
 def evaluate_command(
     words: Annotated[
         list[str],
-        typer.Argument(
-            help="Models, NAME=MODEL, the one to compare with first; settings, evaluate.pairs=held-out/.",
-            metavar="MODEL... KEY=VALUE...",
-            show_default=False,
+        argument(
+            "Models, NAME=MODEL, the one to compare with first; settings, evaluate.pairs=held-out/.",
+            "MODEL... KEY=VALUE...",
         ),
     ],
     output: Output,

@@ -4,15 +4,11 @@ import shlex
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from congrad.cli.options import option
+from congrad.cli.options import argument, option
 
 
 def export_command(
-    run: Annotated[
-        Path, typer.Argument(help="Directory of a finished run of the filter.", metavar="RUN", show_default=False)
-    ],
+    run: Annotated[Path, argument("Directory of a finished run of the filter.", "RUN")],
     format: Annotated[str, option("trl, llamafactory, ms-swift, axolotl or openrlhf. [trl]", "--format", "-f")] = "trl",
     output: Annotated[Path | None, option("Directory to write. [RUN/FORMAT]", "--output", "-o")] = None,
     push_to_hub: Annotated[

@@ -4,10 +4,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer.core import TyperCommand
 
-from congrad.cli.options import KeyValues, option
+from congrad.cli.options import KeyValues, argument, option
 from congrad.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,9 +57,7 @@ OF_THE_INDEX = ("input", "model", "index")  # sections that would be ignored on 
 
 
 def filter_command(
-    source: Annotated[
-        str | None, typer.Argument(help="Pairs (a path, a hub id), or a run.", metavar="DATA|RUN", show_default=False)
-    ] = None,
+    source: Annotated[str | None, argument("Pairs (a path, a hub id), or a run.", "DATA|RUN")] = None,
     words: KeyValues = None,
     model: Annotated[str | None, option("Path, hub id, gemma3-270m or smollm2-135m.", "--model", "-m")] = None,
     output: Annotated[Path | None, option("Directory of the run. [runs/NAME of the data]", "--output", "-o")] = None,
@@ -150,11 +147,7 @@ def run_filter(given: "Given", output: Path | None, *, format: str | None, dry_r
 
 
 def check_for_run(given: "Given", run: Path, *, dry_run: bool) -> list[str]:
-    """What of a file's settings a run does not read, since it has its index.
-
-    Raises:
-        UserError: such a setting was given on the command line.
-    """
+    """What of a file's settings a run does not read, since it has its index; on the command line it is a mistake."""
     problem = f"would be ignored: {run} is a run and has its index already"
     fix = "leave it out, or name the data instead of the run"
     ignored = [key for key in given.leaves() if key.split(".")[0] in OF_THE_INDEX and key != "input.source"]
@@ -178,11 +171,7 @@ def loss_of(given: "Given") -> "Loss":
 
 
 def filter_config(given: "Given") -> "FilterConfig":
-    """The configuration of the filter; with a file of the loop's, loss and length are those of its training.
-
-    Raises:
-        UserError: by key, what is wrong.
-    """
+    """The configuration of the filter; with a file of the loop's, loss and length are those of its training."""
     from dataclasses import replace
 
     from congrad.settings.tree import FilterConfig

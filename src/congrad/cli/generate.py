@@ -2,14 +2,12 @@
 
 from typing import Annotated
 
-import typer
-
-from congrad.cli.options import KeyValues
+from congrad.cli.options import KeyValues, argument
 from congrad.cli.stage_options import ConfigFile, ModelName, Output, Quiet, model_of, stage_screen, warn_if_slow
 
 
 def generate_command(
-    prompts: Annotated[str, typer.Argument(help="Prompts (a path, a hub id).")],
+    prompts: Annotated[str, argument("Prompts (a path, a hub id).")],
     output: Output,
     words: KeyValues = None,
     model: ModelName = None,

@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from congrad.cli.options import KeyValues
+from congrad.cli.options import KeyValues, argument
 from congrad.cli.stage_options import ConfigFile, ModelName, Output, Quiet, model_of, stage_screen, warn_if_slow
 
 
 def judge_command(
-    generated: Annotated[Path, typer.Argument(help="Directory of `congrad generate`.", show_default=False)],
+    generated: Annotated[Path, argument("Directory of `congrad generate`.")],
     output: Output,
     words: KeyValues = None,
     model: ModelName = None,

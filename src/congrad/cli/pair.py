@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from congrad.cli.options import KeyValues, option
+from congrad.cli.options import KeyValues, argument, option
 from congrad.cli.stage_options import ConfigFile, Output, Quiet, stage_screen
 
 
 def pair_command(
-    judged: Annotated[Path, typer.Argument(help="Directory of `congrad judge`.", show_default=False)],
+    judged: Annotated[Path, argument("Directory of `congrad judge`.")],
     output: Output,
     words: KeyValues = None,
     generated: Annotated[Path | None, option("Directory of `congrad generate`. [generate, next to JUDGED]")] = None,

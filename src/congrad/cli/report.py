@@ -3,18 +3,11 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from congrad.cli.options import option
+from congrad.cli.options import argument, option
 
 
 def report_command(
-    run: Annotated[
-        Path,
-        typer.Argument(
-            help="Directory of a finished run of the filter, or of a loop.", metavar="RUN", show_default=False
-        ),
-    ],
+    run: Annotated[Path, argument("Directory of a finished run of the filter, or of a loop.", "RUN")],
     output: Annotated[Path | None, option("The page. [RUN/report.html]", "--output", "-o")] = None,
     figures: Annotated[Path | None, option("Directory to save the figures in, as SVG and PNG.", metavar="DIR")] = None,
 ) -> None:

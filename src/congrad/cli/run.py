@@ -3,15 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import typer
-
-from congrad.cli.options import KeyValues, option
+from congrad.cli.options import KeyValues, argument, option
 
 
 def run_command(
-    config: Annotated[
-        Path, typer.Argument(help="The run's YAML file.", metavar="CONFIG", show_default=False, dir_okay=False)
-    ],
+    config: Annotated[Path, argument("The run's YAML file.", "CONFIG", dir_okay=False)],
     words: KeyValues = None,
     output: Annotated[Path | None, option("Directory of the run. [runs/NAME of the file]", "--output", "-o")] = None,
     until: Annotated[

@@ -2,15 +2,12 @@
 
 from typing import Annotated
 
-import typer
-
+from congrad.cli.options import argument
 from congrad.errors import UserError
 
 
 def settings_command(
-    prefix: Annotated[
-        str, typer.Argument(help="Beginning of a key: selection, rounds.lora.", metavar="[PREFIX]", show_default=False)
-    ] = "",
+    prefix: Annotated[str, argument("Beginning of a key: selection, rounds.lora.", "[PREFIX]")] = "",
 ) -> None:
     """Show every setting with its default: a key of YAML files, KEY=VALUE on a command line, an attribute in Python.
 

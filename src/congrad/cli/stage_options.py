@@ -21,11 +21,7 @@ Quiet = Annotated[bool, option("Show nothing but mistakes.", "--quiet", "-q")]
 
 
 def model_of(given: "Given") -> "Model":
-    """The model that the settings name.
-
-    Raises:
-        UserError: they do not name one.
-    """
+    """The model that the settings name; that they name none is a `UserError`."""
     from congrad.settings.model import Model
 
     if not given.says("model.name"):

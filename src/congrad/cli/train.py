@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from congrad.cli.options import option
+from congrad.cli.options import argument, option
 from congrad.cli.stage_options import ConfigFile, ModelName, Output, Quiet, model_of, stage_screen, warn_if_slow
 from congrad.errors import UserError
 from congrad.stage import require_file
@@ -15,12 +13,7 @@ HELD_BY_STAGES = ("kept.jsonl", "pairs.jsonl")
 
 def train_command(
     words: Annotated[
-        list[str],
-        typer.Argument(
-            help="Files or directories of pairs; settings, train.max_steps=9.",
-            metavar="PAIRS... KEY=VALUE...",
-            show_default=False,
-        ),
+        list[str], argument("Files or directories of pairs; settings, train.max_steps=9.", "PAIRS... KEY=VALUE...")
     ],
     output: Output,
     model: ModelName = None,
@@ -62,6 +55,5 @@ def pairs_file(path: Path) -> Path:
     for name in HELD_BY_STAGES:
         if (path / name).is_file():
             return path / name
-    raise UserError(
-        f"holds neither {' nor '.join(HELD_BY_STAGES)}", "name the directory of a finished stage, or a file", at=path
-    )
+    problem = f"holds neither {' nor '.join(HELD_BY_STAGES)}"
+    raise UserError(problem, "name the directory of a finished stage, or a file", at=path)
