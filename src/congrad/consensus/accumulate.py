@@ -4,15 +4,16 @@ Shapes: P pairs, L languages, T mini-batches of a language.
 """
 
 import torch
+from torch import Tensor
 
 
-def mean_weights(language_P: torch.Tensor, usable_P: torch.Tensor) -> torch.Tensor:
+def mean_weights(language_P: Tensor, usable_P: Tensor) -> Tensor:
     """1 / (number of its language's usable pairs) for every usable pair (P, float64), 0 for the others."""
     count_L = torch.bincount(language_P[usable_P], minlength=int(language_P.max()) + 1).double()
     return torch.where(usable_P, 1 / count_L[language_P], 0.0)
 
 
-def ema_weights(language_P: torch.Tensor, usable_P: torch.Tensor, *, decay: float, batch: int) -> torch.Tensor:
+def ema_weights(language_P: Tensor, usable_P: Tensor, *, decay: float, batch: int) -> Tensor:
     """The weight of every pair in its language's exponential moving average (P, float64), 0 where not usable.
 
     The paper's G <- decay * G + (1 - decay) * g over a language's mini-batches in input order, from G = 0, is linear in

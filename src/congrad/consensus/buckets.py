@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 MAX_BUCKETS = 64  # of one language
 MAX_BUCKETS_IN_ALL = 1280  # the bucket Gramian and the bootstrap then take a second or two, however many languages
@@ -32,47 +33,42 @@ class Sketches(Protocol):
     @property
     def shape(self) -> Sequence[int]: ...
 
-    def __getitem__(self, rows: slice, /) -> torch.Tensor: ...
+    def __getitem__(self, rows: slice, /) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Buckets:
     """The bucket of each pair (-1: takes no part), and each bucket's language and fold (int64)."""
 
-    bucket_P: torch.Tensor
-    language_B: torch.Tensor
-    fold_B: torch.Tensor
+    bucket_P: Tensor
+    language_B: Tensor
+    fold_B: Tensor
 
 
 @dataclass(frozen=True)
 class BucketSums:
     """Every bucket's sum of weighted gradients (float32) and of weights (float64); every sketch's norm (float32)."""
 
-    sums_BD: torch.Tensor
-    weight_B: torch.Tensor
-    norm_P: torch.Tensor
+    sums_BD: Tensor
+    weight_B: Tensor
+    norm_P: Tensor
 
 
 def assign_buckets(
-    language_P: torch.Tensor,
-    group_P: torch.Tensor,
-    usable_P: torch.Tensor,
+    language_P: Tensor,
+    group_P: Tensor,
+    usable_P: Tensor,
     *,
     num_languages: int,
     num_dims: int,
     num_folds: int,
     seed: int,
 ) -> Buckets:
-    """Deal the prompts of every language to buckets, at random, and the buckets to folds.
+    """Deal the prompts of every language to buckets, at random, and the buckets to one or more folds.
 
-    A language has as many buckets as prompts, up to `MAX_BUCKETS` and the bounds on memory and time, and a multiple of
-    the folds where there are that many. The first bucket of language l is in fold l mod F: languages of one pair each
-    are then not all held out at once.
-
-    Args:
-        group_P: the pairs of one prompt have one number, at least 0. Languages share no prompt, whatever the numbers.
-        usable_P: False for the pairs that take no part.
-        num_folds: at least 1.
+    A language has as many buckets as prompts, up to the bounds above, and a multiple of the folds where there are that
+    many. The first bucket of language l is in fold l mod F: languages of one pair each are then not all held out at
+    once. Pairs of one language and one number in `group_P` share a bucket.
     """
     limit = min(MAX_BUCKETS, MAX_BUCKETS_IN_ALL // num_languages, MAX_BUCKET_BYTES // (4 * num_dims * num_languages))
     limit = max(limit, num_folds, 2)
@@ -95,11 +91,11 @@ def assign_buckets(
     return Buckets(bucket_P, torch.tensor(languages, dtype=torch.int64), torch.tensor(folds, dtype=torch.int64))
 
 
-def one_at_a_time(sketches: Sketches) -> Callable[[slice], torch.Tensor]:
+def one_at_a_time(sketches: Sketches) -> Callable[[slice], Tensor]:
     """A reader of the rows for several threads: an open index need not bear two at once."""
     reading = Lock()
 
-    def read(rows: slice) -> torch.Tensor:
+    def read(rows: slice) -> Tensor:
         with reading:
             return sketches[rows]
 
@@ -108,21 +104,16 @@ def one_at_a_time(sketches: Sketches) -> Callable[[slice], torch.Tensor]:
 
 def sum_buckets(
     sketches: Sketches,
-    share_P: torch.Tensor,
-    factor_P: torch.Tensor,
+    share_P: Tensor,
+    factor_P: Tensor,
     buckets: Buckets,
     num_threads: int = 1,
     on_rows: Callable[[int], None] = lambda rows: None,
 ) -> BucketSums:
     """Add share * factor * sketch of every pair to its bucket, in input order, in float32. The first pass.
 
-    A sketch that is not finite is left out, which its norm shows. So is a pair that is in no bucket.
-
-    Args:
-        share_P: the weight of the pair in its language's gradient.
-        factor_P: the pair's gradient is this times its sketch. Used in float32: the largest should be near 1.
-        num_threads: that read and scale chunks, while this one adds them; they change no sum.
-        on_rows: called with how many more pairs have been added.
+    A sketch that is not finite is left out, which its norm shows. The threads read and scale chunks, while this one
+    adds them; they change no sum.
     """
     num_pairs, num_dims = sketches.shape
     num_buckets = len(buckets.language_B)
@@ -132,7 +123,7 @@ def sum_buckets(
     rows = max(1, CHUNK_ELEMENTS // num_dims)
     read = one_at_a_time(sketches)
 
-    def scaled(start: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def scaled(start: int) -> tuple[Tensor, Tensor]:
         chunk = slice(start, min(start + rows, num_pairs))
         sketch_CD = read(chunk).to(torch.float32, copy=True)
         norm_P[chunk] = torch.linalg.vector_norm(sketch_CD, dim=1)
@@ -153,13 +144,9 @@ def sum_buckets(
     return BucketSums(sums_BD, weight_B, norm_P)
 
 
-def language_gradients(
-    sums: BucketSums, language_B: torch.Tensor, kept_B: torch.Tensor, total_L: torch.Tensor
-) -> torch.Tensor:
-    """The gradient of every language from its kept buckets alone (L x D, float64); zero where none is kept.
-
-    Args:
-        total_L: the weight of a whole language: the weighted mean of the kept pairs is scaled by it.
+def language_gradients(sums: BucketSums, language_B: Tensor, kept_B: Tensor, total_L: Tensor) -> Tensor:
+    """The gradient of every language (L x D, float64): the weighted mean of its kept pairs times the weight of all of
+    them, `total_L`; zero where no bucket is kept.
     """
     kept_LB = (torch.arange(len(total_L))[:, None] == language_B) & kept_B
     weight_L = (kept_LB * sums.weight_B).sum(1)

@@ -9,6 +9,7 @@ Shapes: L languages, B buckets, R resamples.
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 CLEAR_OF_NOISE = 2.0  # standard deviations of the estimate of a squared norm if there were no gradient at all
 
@@ -26,47 +27,31 @@ class Agreement:
             lie outside [-1, 1]. NaN where a language's gradient is not clear of its noise.
     """
 
-    cosine_LL: torch.Tensor
-    interval_LL2: torch.Tensor
-    corrected_LL: torch.Tensor
+    cosine_LL: Tensor
+    interval_LL2: Tensor
+    corrected_LL: Tensor
 
 
 def agreement(
-    gram_BB: torch.Tensor,
-    weight_B: torch.Tensor,
-    language_B: torch.Tensor,
-    *,
-    num_languages: int,
-    num_resamples: int,
-    seed: int,
+    gram_BB: Tensor, weight_B: Tensor, language_B: Tensor, *, num_languages: int, num_resamples: int, seed: int
 ) -> Agreement:
-    """The three matrices of `Agreement`.
-
-    Args:
-        gram_BB: inner products of the bucket sums.
-        weight_B: the sum of the weights of a bucket's pairs.
-    """
-    gram_BB = gram_BB.double()
+    """From the inner products of the bucket sums and every bucket's weight."""
+    gram_BB, weight_B = gram_BB.double(), weight_B.double()
     member_LB = (torch.arange(num_languages)[:, None] == language_B).double()
     inner_LL = member_LB @ gram_BB @ member_LB.T
     cosine_LL = _cosines(inner_LL, inner_LL.diagonal().sqrt())
-    self_L = member_LB @ gram_BB.diagonal()
-    corrected_LL = _corrected(inner_LL, self_L, gram_BB, weight_B.double(), member_LB)
-    interval_LL2 = _bootstrap(gram_BB, weight_B.double(), language_B, member_LB, num_resamples, seed)
+    interval_LL2 = _bootstrap(gram_BB, weight_B, language_B, member_LB, num_resamples, seed)
     interval_LL2[cosine_LL.isnan()] = torch.nan
-    return Agreement(cosine_LL, interval_LL2, corrected_LL)
+    return Agreement(cosine_LL, interval_LL2, _corrected(inner_LL, gram_BB, weight_B, member_LB))
 
 
-def _cosines(inner_LL: torch.Tensor, norm_L: torch.Tensor) -> torch.Tensor:
+def _cosines(inner_LL: Tensor, norm_L: Tensor) -> Tensor:
     cosine_LL = inner_LL / (norm_L[..., :, None] * norm_L[..., None, :])
-    diagonal = cosine_LL.diagonal(dim1=-2, dim2=-1)
-    diagonal.copy_(torch.where(norm_L > 0, 1.0, torch.nan))
+    cosine_LL.diagonal(dim1=-2, dim2=-1).copy_(torch.where(norm_L > 0, 1.0, torch.nan))
     return cosine_LL
 
 
-def _corrected(
-    inner_LL: torch.Tensor, self_L: torch.Tensor, gram_BB: torch.Tensor, weight_B: torch.Tensor, member_LB: torch.Tensor
-) -> torch.Tensor:
+def _corrected(inner_LL: Tensor, gram_BB: Tensor, weight_B: Tensor, member_LB: Tensor) -> Tensor:
     """Cosines with |mu_l|^2 estimated from products of different buckets only: the average over all split halves.
 
     With S_b the sum and W_b the weight of bucket b, E <S_b, S_c> = W_b W_c |mu|^2 for b != c, hence
@@ -75,7 +60,7 @@ def _corrected(
     no clear gradient and no cosine.
     """
     weight_L = member_LB @ weight_B
-    between_L = inner_LL.diagonal() - self_L
+    between_L = inner_LL.diagonal() - member_LB @ gram_BB.diagonal()
     squared_BB = (gram_BB**2).fill_diagonal_(0)
     noise_L = (2 * (member_LB @ squared_BB * member_LB).sum(1)).sqrt()
     squared_norm_L = between_L / (weight_L**2 - member_LB @ weight_B**2)
@@ -84,13 +69,8 @@ def _corrected(
 
 
 def _bootstrap(
-    gram_BB: torch.Tensor,
-    weight_B: torch.Tensor,
-    language_B: torch.Tensor,
-    member_LB: torch.Tensor,
-    num_resamples: int,
-    seed: int,
-) -> torch.Tensor:
+    gram_BB: Tensor, weight_B: Tensor, language_B: Tensor, member_LB: Tensor, num_resamples: int, seed: int
+) -> Tensor:
     """Percentiles of the cosines when every language's buckets are drawn again with replacement.
 
     A bucket drawn twice stands for two fresh buckets, but the product of the two copies holds noise that fresh ones
@@ -110,7 +90,7 @@ def _bootstrap(
         own_B = language_B == language
         inner_RLL[:, language] = (count_RB[:, own_B] @ gram_BB[own_B] * count_RB) @ member_LB.T
 
-    def by_language(value_B: torch.Tensor, times_RB: torch.Tensor) -> torch.Tensor:
+    def by_language(value_B: Tensor, times_RB: Tensor) -> Tensor:
         return (times_RB * value_B) @ member_LB.T
 
     self_B = gram_BB.diagonal()

@@ -15,6 +15,7 @@ Shapes: P pairs.
 """
 
 import torch
+from torch import Tensor
 
 from congrad.settings.consensus import Loss
 
@@ -22,13 +23,13 @@ from congrad.settings.consensus import Loss
 def margins(
     loss: Loss,
     *,
-    chosen_logp_P: torch.Tensor,
-    rejected_logp_P: torch.Tensor,
-    reference_chosen_logp_P: torch.Tensor,
-    reference_rejected_logp_P: torch.Tensor,
-    chosen_tokens_P: torch.Tensor,
-    rejected_tokens_P: torch.Tensor,
-) -> torch.Tensor:
+    chosen_logp_P: Tensor,
+    rejected_logp_P: Tensor,
+    reference_chosen_logp_P: Tensor,
+    reference_rejected_logp_P: Tensor,
+    chosen_tokens_P: Tensor,
+    rejected_tokens_P: Tensor,
+) -> Tensor:
     """The margin m of every pair (P, float64), as the module's docstring defines it for each loss.
 
     The log-probabilities are sums over the response for the losses in `SUMMED`, means over it for those in `PER_TOKEN`.
@@ -48,7 +49,7 @@ def margins(
     return loss.beta * delta_P
 
 
-def pair_weights(loss: Loss, margin_P: torch.Tensor) -> torch.Tensor:
+def pair_weights(loss: Loss, margin_P: Tensor) -> Tensor:
     """c = dL/d(delta) of every pair (P, float64): the pair's gradient is c times its stored difference.
 
     Negative where descent widens the margin. Exactly 0 where the loss is flat: hinge from m = 1 on (as PyTorch's relu),

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from congrad.consensus.accumulate import ema_weights, mean_weights
 from congrad.consensus.buckets import Sketches, assign_buckets, language_gradients, one_at_a_time, sum_buckets
@@ -30,35 +32,33 @@ CHUNK_ELEMENTS = 2**22  # 16 MiB in float32: enough rows of each fold for a matr
 
 @dataclass(frozen=True)
 class Scores:
-    """What `score_pairs` finds.
-
-    Attributes:
-        score_P: alignment, cos(g_i, consensus without the pair's fold) (float32); NaN where there is none.
-        cosine_PL: cos(g_i, G_l without the pair's fold) (float32); NaN where either is zero.
-        reason_P: why a pair has no score, "" where it has one.
-        num_pairs_L: pairs that took part.
-        agreement: cosines between the languages, of all pairs.
-        weight_L: weights of the languages in the consensus of all pairs (float64).
-        after_surgery_LL: cosines between the de-conflicted language gradients (float64), see `cosines_after_surgery`.
+    """Attributes:
+    score_P: alignment, cos(g_i, consensus without the pair's fold) (float32); NaN where there is none.
+    cosine_PL: cos(g_i, G_l without the pair's fold) (float32); NaN where either is zero.
+    reason_P: why a pair has no score, "" where it has one.
+    num_pairs_L: pairs that took part.
+    agreement: cosines between the languages, of all pairs.
+    weight_L: weights of the languages in the consensus of all pairs (float64).
+    after_surgery_LL: cosines between the de-conflicted language gradients (float64), see `cosines_after_surgery`.
     """
 
-    score_P: torch.Tensor
-    cosine_PL: torch.Tensor
+    score_P: Tensor
+    cosine_PL: Tensor
     reason_P: list[str]
-    num_pairs_L: torch.Tensor
+    num_pairs_L: Tensor
     agreement: Agreement
-    weight_L: torch.Tensor
-    after_surgery_LL: torch.Tensor
+    weight_L: Tensor
+    after_surgery_LL: Tensor
 
 
 def score_pairs(
     sketches: Sketches,
     *,
-    scale_P: torch.Tensor,
-    weight_P: torch.Tensor,
-    language_P: torch.Tensor,
+    scale_P: Tensor,
+    weight_P: Tensor,
+    language_P: Tensor,
     num_languages: int,
-    group_P: torch.Tensor | None = None,
+    group_P: Tensor | None = None,
     consensus: Consensus | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scores:
@@ -79,7 +79,7 @@ def score_pairs(
     Raises:
         UserError: there is no pair.
     """
-    num_pairs, _ = sketches.shape
+    num_pairs, num_dims = sketches.shape
     if num_pairs == 0:
         raise UserError("there is no pair to score")
     language_P = language_P.long()
@@ -88,6 +88,8 @@ def score_pairs(
     assert int(language_P.min()) >= 0
     assert int(language_P.max()) < num_languages
     factor_P = weight_P.double() * scale_P.double()
+    settings = consensus or Consensus()
+    known_P = factor_P.isfinite()
     read = 0
 
     def on_rows(rows: int) -> None:
@@ -95,72 +97,57 @@ def score_pairs(
         read += rows
         on_progress(read // 2, num_pairs)
 
-    settings = consensus or Consensus()
     with _one_thread_an_operation() as num_threads:
-        return _score(sketches, factor_P, language_P, num_languages, group_P, settings, num_threads, on_rows)
+        share_P = _shares(settings, language_P, known_P)
+        total_L = torch.zeros(num_languages, dtype=torch.float64).index_add_(0, language_P, share_P)
+        sizes = {"num_languages": num_languages, "num_dims": num_dims, "num_folds": max(settings.cross_fit, 1)}
+        buckets = assign_buckets(language_P, group_P, known_P, **sizes, seed=settings.seed)
+        # Scaling all gradients alike changes no result, and keeps float32 clear of both its ends.
+        largest = factor_P.where(known_P, 0.0).abs().max()
+        sums = sum_buckets(sketches, share_P, factor_P / largest.where(largest > 0, 1.0), buckets, num_threads, on_rows)
+        every_B = torch.ones_like(buckets.fold_B, dtype=torch.bool)
+        kept_FB = [buckets.fold_B != fold for fold in range(settings.cross_fit)] or [every_B]
+        directions_FJD = torch.stack(
+            [_directions(language_gradients(sums, buckets.language_B, kept_B, total_L), settings) for kept_B in kept_FB]
+        )
+        fold_P = torch.cat([buckets.fold_B, torch.zeros(1, dtype=torch.int64)])[buckets.bucket_P]  # bucket -1: fold 0
+        product_PJ = _products(sketches, directions_FJD, fold_P, num_threads, on_rows)
+
+        finite_P = known_P & sums.norm_P.isfinite()
+        zero_P = finite_P & ((factor_P == 0) | (sums.norm_P == 0))
+        cosine_PJ = product_PJ * (factor_P.sign().float() / sums.norm_P)[:, None]
+        cosine_PJ[~finite_P | zero_P] = torch.nan
+        gradient_LD = language_gradients(sums, buckets.language_B, every_B, total_L)
+        gram_LL = gradient_LD @ gradient_LD.T
+        gram_BB = sums.sums_BD @ sums.sums_BD.T
+        reason_P = [""] * num_pairs
+        score_P = cosine_PJ[:, -1].contiguous()
+        for mask_P, reason in ((score_P.isnan(), NO_CONSENSUS), (zero_P, ZERO_GRADIENT), (~finite_P, NON_FINITE)):
+            for row in torch.nonzero(mask_P).flatten().tolist():
+                reason_P[row] = reason
+        return Scores(
+            score_P=score_P,
+            cosine_PL=cosine_PJ[:, :-1].contiguous(),
+            reason_P=reason_P,
+            num_pairs_L=torch.bincount(language_P[finite_P & ~zero_P], minlength=num_languages),
+            agreement=agreement(
+                gram_BB,
+                sums.weight_B,
+                buckets.language_B,
+                num_languages=num_languages,
+                num_resamples=settings.num_resamples,
+                seed=settings.seed,
+            ),
+            weight_L=consensus_weights(gram_LL, **_surgery(settings)),
+            after_surgery_LL=cosines_after_surgery(gram_LL, **_surgery(settings)),
+        )
 
 
-def _score(
-    sketches: Sketches,
-    factor_P: torch.Tensor,
-    language_P: torch.Tensor,
-    num_languages: int,
-    group_P: torch.Tensor,
-    settings: Consensus,
-    num_threads: int,
-    on_rows: Callable[[int], None],
-) -> Scores:
-    known_P = factor_P.isfinite()
-    share_P = _shares(settings, language_P, known_P)
-    total_L = torch.zeros(num_languages, dtype=torch.float64).index_add_(0, language_P, share_P)
-    buckets = assign_buckets(
-        language_P,
-        group_P,
-        known_P,
-        num_languages=num_languages,
-        num_dims=sketches.shape[1],
-        num_folds=max(settings.cross_fit, 1),
-        seed=settings.seed,
-    )
-    # Scaling all gradients alike changes no result, and keeps float32 clear of both its ends.
-    largest = factor_P.where(known_P, 0.0).abs().max()
-    sums = sum_buckets(sketches, share_P, factor_P / largest.where(largest > 0, 1.0), buckets, num_threads, on_rows)
-
-    def gradients(kept_B: torch.Tensor) -> torch.Tensor:
-        return language_gradients(sums, buckets.language_B, kept_B, total_L)
-
-    every_B = torch.ones_like(buckets.fold_B, dtype=torch.bool)
-    kept_FB = [buckets.fold_B != fold for fold in range(settings.cross_fit)] or [every_B]
-    directions_FJD = torch.stack([_directions(gradients(kept_B), settings) for kept_B in kept_FB])
-    fold_P = torch.cat([buckets.fold_B, torch.zeros(1, dtype=torch.int64)])[buckets.bucket_P]  # of bucket -1: fold 0
-    product_PJ = _products(sketches, directions_FJD, fold_P, num_threads, on_rows)
-
-    finite_P = known_P & sums.norm_P.isfinite()
-    zero_P = finite_P & ((factor_P == 0) | (sums.norm_P == 0))
-    cosine_PJ = product_PJ * (factor_P.sign().float() / sums.norm_P)[:, None]
-    cosine_PJ[~finite_P | zero_P] = torch.nan
-    gram_LL = _gram(gradients(every_B))
-    return Scores(
-        score_P=cosine_PJ[:, -1].contiguous(),
-        cosine_PL=cosine_PJ[:, :-1].contiguous(),
-        reason_P=_reasons(finite_P, zero_P, cosine_PJ[:, -1]),
-        num_pairs_L=torch.bincount(language_P[finite_P & ~zero_P], minlength=num_languages),
-        agreement=agreement(
-            sums.sums_BD @ sums.sums_BD.T,
-            sums.weight_B,
-            buckets.language_B,
-            num_languages=num_languages,
-            num_resamples=settings.num_resamples,
-            seed=settings.seed,
-        ),
-        weight_L=_weights(gram_LL, settings),
-        after_surgery_LL=cosines_after_surgery(
-            gram_LL, settings.aggregator, num_orders=settings.num_orders, seed=settings.seed
-        ),
-    )
+def _surgery(settings: Consensus) -> dict[str, Any]:
+    return {"aggregator": settings.aggregator, "num_orders": settings.num_orders, "seed": settings.seed}
 
 
-def _shares(settings: Consensus, language_P: torch.Tensor, known_P: torch.Tensor) -> torch.Tensor:
+def _shares(settings: Consensus, language_P: Tensor, known_P: Tensor) -> Tensor:
     if settings.accumulate == "mean":
         return mean_weights(language_P, known_P)
     assert settings.ema_decay is not None
@@ -168,33 +155,20 @@ def _shares(settings: Consensus, language_P: torch.Tensor, known_P: torch.Tensor
     return ema_weights(language_P, known_P, decay=settings.ema_decay, batch=settings.ema_batch)
 
 
-def _gram(gradient_LD: torch.Tensor) -> torch.Tensor:
-    return gradient_LD @ gradient_LD.T
-
-
-def _weights(gram_LL: torch.Tensor, settings: Consensus) -> torch.Tensor:
-    return consensus_weights(gram_LL, settings.aggregator, num_orders=settings.num_orders, seed=settings.seed)
-
-
-def _directions(gradient_LD: torch.Tensor, settings: Consensus) -> torch.Tensor:
+def _directions(gradient_LD: Tensor, settings: Consensus) -> Tensor:
     """Unit vectors along the language gradients and, last, their consensus (J x D, float32, J = L + 1); NaN if zero."""
-    weight_L = _weights(_gram(gradient_LD), settings)
-    norm_L = gradient_LD.norm(dim=1)
+    weight_L = consensus_weights(gradient_LD @ gradient_LD.T, **_surgery(settings))
     consensus_D = weight_L @ gradient_LD
-    if consensus_D.norm() <= ROUNDING * (weight_L.abs() @ norm_L):
+    if consensus_D.norm() <= ROUNDING * (weight_L.abs() @ gradient_LD.norm(dim=1)):
         consensus_D = torch.zeros_like(consensus_D)
     vectors_JD = torch.cat([gradient_LD, consensus_D[None]])
-    unit_JD: torch.Tensor = vectors_JD / torch.linalg.vector_norm(vectors_JD, dim=1, keepdim=True)
+    unit_JD: Tensor = vectors_JD / torch.linalg.vector_norm(vectors_JD, dim=1, keepdim=True)
     return unit_JD.float()
 
 
 def _products(
-    sketches: Sketches,
-    directions_FJD: torch.Tensor,
-    fold_P: torch.Tensor,
-    num_threads: int,
-    on_rows: Callable[[int], None],
-) -> torch.Tensor:
+    sketches: Sketches, directions_FJD: Tensor, fold_P: Tensor, num_threads: int, on_rows: Callable[[int], None]
+) -> Tensor:
     """Inner products of every sketch with the directions of its own fold (P x J, float32). The second pass."""
     num_pairs, num_dims = sketches.shape
     product_PJ = torch.empty(num_pairs, directions_FJD.shape[1])
@@ -228,15 +202,3 @@ def _one_thread_an_operation() -> Iterator[int]:
         yield before
     finally:
         torch.set_num_threads(before)
-
-
-def _reasons(finite_P: torch.Tensor, zero_P: torch.Tensor, score_P: torch.Tensor) -> list[str]:
-    reasons = [""] * len(score_P)
-    for mask_P, reason in (
-        (score_P.isnan(), NO_CONSENSUS),
-        (zero_P, ZERO_GRADIENT),
-        (~finite_P, NON_FINITE),
-    ):
-        for row in torch.nonzero(mask_P).flatten().tolist():
-            reasons[row] = reason
-    return reasons

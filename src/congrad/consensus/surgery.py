@@ -13,16 +13,22 @@ Shapes: L languages, A of them with a gradient, R random orders.
 """
 
 import torch
+from torch import Tensor
 
 from congrad.errors import UserError
 from congrad.settings.consensus import Consensus, needs_torchjd
 
+WEIGHTINGS = {
+    "upgrad": "UPGradWeighting",
+    "mgda": "MGDAWeighting",
+    "cagrad": "CAGradWeighting",
+    "gradvac": "GradVacWeighting",
+    "aligned-mtl": "AlignedMTLWeighting",
+}  # of TorchJD
 ROUNDING = 1e-6  # a sum shorter than this share of its parts' lengths is nothing but float32 rounding
 
 
-def consensus_weights(
-    gram_LL: torch.Tensor, aggregator: str = "pcgrad", *, num_orders: int = 64, seed: int = 0
-) -> torch.Tensor:
+def consensus_weights(gram_LL: Tensor, aggregator: str = "pcgrad", *, num_orders: int = 64, seed: int = 0) -> Tensor:
     """The weight of every language gradient in the consensus (L, float64).
 
     A language whose gradient is zero takes no part: its weight is 0, and the others' are as if it were not there.
@@ -44,41 +50,34 @@ def consensus_weights(
         return weight_L
     gram_AA = _scaled(gram_LL[active_A][:, active_A])
     if aggregator == "mean":
-        weight_A = torch.full((len(active_A),), 1 / len(active_A), dtype=torch.float64)
+        weight_L[active_A] = 1 / len(active_A)
     elif aggregator == "pcgrad":
-        weight_A = pcgrad_weights(gram_AA, random_orders(len(active_A), num_orders, seed))
+        weight_L[active_A] = pcgrad_weights(gram_AA, random_orders(len(active_A), num_orders, seed))
     else:
-        weight_A = _torchjd_weights(gram_AA, aggregator, num_orders, seed)
-    weight_L[active_A] = weight_A
+        weight_L[active_A] = _torchjd_weights(gram_AA, aggregator, num_orders, seed)
     return weight_L
 
 
 def check_aggregator(aggregator: str) -> None:
-    """Refuse an aggregator that is unknown or lacks a package, before there is anything to lose.
-
-    Raises:
-        UserError: with the fix.
-    """
+    """Raises the `UserError` of an aggregator that is unknown or lacks a package, before there is anything to lose."""
     consensus_weights(torch.eye(2), aggregator, num_orders=1)
 
 
-def random_orders(num_languages: int, num_orders: int, seed: int) -> torch.Tensor:
+def random_orders(num_languages: int, num_orders: int, seed: int) -> Tensor:
     """For every draw and language, a random order of all languages (R x L x L, int64)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(num_orders, num_languages, num_languages, generator=generator, dtype=torch.float64).argsort(-1)
 
 
-def pcgrad_weights(gram_LL: torch.Tensor, order_RLL: torch.Tensor) -> torch.Tensor:
-    """PCGrad's weights (L), averaged over languages and orders; all languages and orders take their steps at once.
-
-    Args:
-        order_RLL: order_RLL[r, i] is the order in which language i meets the languages (itself is passed over).
-    """
+def pcgrad_weights(gram_LL: Tensor, order_RLL: Tensor) -> Tensor:
+    """PCGrad's weights (L), averaged over languages and orders."""
     return _deconflict(gram_LL, order_RLL).mean((0, 1))
 
 
-def _deconflict(gram_LL: torch.Tensor, order_RLL: torch.Tensor) -> torch.Tensor:
-    """After surgery in order r, language i's gradient is the sum over k of weight_RLL[r, i, k] G_k."""
+def _deconflict(gram_LL: Tensor, order_RLL: Tensor) -> Tensor:
+    """After surgery, language i's gradient is the sum over k of weight_RLL[r, i, k] G_k. It meets the languages in the
+    order order_RLL[r, i] (itself is passed over); all languages and orders take their steps at once.
+    """
     num_orders, num_languages, _ = order_RLL.shape
     own_L = torch.arange(num_languages)
     squared_norm_L = gram_LL.diagonal()
@@ -92,16 +91,12 @@ def _deconflict(gram_LL: torch.Tensor, order_RLL: torch.Tensor) -> torch.Tensor:
 
 
 def cosines_after_surgery(
-    gram_LL: torch.Tensor, aggregator: str = "pcgrad", *, num_orders: int = 64, seed: int = 0
-) -> torch.Tensor:
+    gram_LL: Tensor, aggregator: str = "pcgrad", *, num_orders: int = 64, seed: int = 0
+) -> Tensor:
     """Cosines between the language gradients after PCGrad, each averaged over the orders (L x L, float64).
 
     These averages are what PCGrad's consensus is the mean of. NaN where a gradient is zero, or nothing is left of it,
     and everywhere for the aggregators that leave no gradient of a language's own behind (GradVac is PCGrad here).
-
-    Args:
-        gram_LL: inner products of the language gradients.
-        aggregator, num_orders, seed: as for `consensus_weights`.
     """
     cosine_LL = torch.full_like(gram_LL, torch.nan, dtype=torch.float64)
     active_A = torch.nonzero(gram_LL.diagonal() > 0).flatten()
@@ -117,30 +112,20 @@ def cosines_after_surgery(
     return cosine_LL.clamp_(-1, 1)
 
 
-def _scaled(gram_AA: torch.Tensor) -> torch.Tensor:
+def _scaled(gram_AA: Tensor) -> Tensor:
     """Symmetric, and of a scale solvers are made for."""
     return (gram_AA + gram_AA.T) / (2 * gram_AA.diagonal().mean())
 
 
-def _torchjd_weights(gram_AA: torch.Tensor, aggregator: str, num_orders: int, seed: int) -> torch.Tensor:
+def _torchjd_weights(gram_AA: Tensor, aggregator: str, num_orders: int, seed: int) -> Tensor:
     try:
         from torchjd import aggregation
 
-        match aggregator:
-            case "upgrad":
-                weighting = aggregation.UPGradWeighting()
-            case "mgda":
-                weighting = aggregation.MGDAWeighting()
-            case "cagrad":
-                weighting = aggregation.CAGradWeighting(c=0.5)
-            case "aligned-mtl":
-                weighting = aggregation.AlignedMTLWeighting()
-            case _:
-                weighting = aggregation.GradVacWeighting()
+        weighting = getattr(aggregation, WEIGHTINGS[aggregator])(**({"c": 0.5} if aggregator == "cagrad" else {}))
     except ImportError as error:
         raise UserError(*needs_torchjd(), key="consensus.aggregator", value=aggregator) from error
     if aggregator != "gradvac":
-        weight_A: torch.Tensor = weighting(gram_AA)
+        weight_A: Tensor = weighting(gram_AA)
         return weight_A
     with torch.random.fork_rng(devices=[]):  # GradVac draws its orders from the global generator
         torch.manual_seed(seed)
