@@ -35,10 +35,6 @@ def settle_dtype(
         together: other models that are in memory at the same time.
         at_other_times: models that are loaded when this one is not, in the same dtype.
         rank: this process among a launcher's, all of which call this.
-        listener: notified.
-
-    Raises:
-        UserError: what is wrong with the name or the configuration of a model.
     """
     rank = rank or Rank()
     if model.dtype == "auto" and began_in is not None:
@@ -48,7 +44,7 @@ def settle_dtype(
     number = 0
     if rank.number == 0:
         listener.on_stage("choosing the precision")
-        choice = choice_for(model, device, together, at_other_times)
+        choice = _choice(model, device, together, at_other_times)
         (listener.on_warning if choice.is_slow else listener.on_note)(choice.words)
         number = DTYPES.index(choice.dtype)
     return replace(model, dtype=cast("DType", DTYPES[from_first(rank, number)]))
@@ -63,13 +59,8 @@ def settle_stage(
     device: "torch.device | None" = None,
     rank: Rank | None = None,
 ) -> Model:
-    """The same for a single stage that continues in the dtype in which it began. A loop has settled it before.
-
-    Args:
-        stage: its directory.
-        in_process: the model is loaded here; a server chooses for itself.
-    """
-    if model.dtype != "auto" or not in_process:
+    """The same for a single stage, which continues in the dtype in which it began: its directory says which."""
+    if model.dtype != "auto" or not in_process:  # a loop has settled it before, or a server chooses for itself
         return model
     return settle_dtype(model, device=device, began_in=begun_dtype(stage), rank=rank, listener=listener)
 
@@ -85,19 +76,18 @@ def begun_dtype(stage: Path) -> str | None:
         settings = json.loads((stage / "stage.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return next((value for value in _values(settings, "dtype") if value in DTYPES), None)
+    return next((value for value in _dtypes(settings) if value in DTYPES), None)
 
 
-def _values(content: Any, key: str) -> Iterator[Any]:
-    if isinstance(content, dict):
-        for name, value in content.items():
-            if name == key:
-                yield value
-            else:
-                yield from _values(value, key)
+def _dtypes(content: Any) -> Iterator[Any]:
+    for name, value in content.items() if isinstance(content, dict) else ():
+        if name == "dtype":
+            yield value
+        else:
+            yield from _dtypes(value)
 
 
-def choice_for(
+def _choice(
     model: Model, device: "torch.device | None", together: Sequence[Model], at_other_times: Sequence[Model]
 ) -> "Choice":
     """What `precision.choose` says of a model, before its weights are read."""

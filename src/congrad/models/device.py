@@ -41,7 +41,8 @@ def pick_device(
         for kind in ACCELERATORS:
             if not is_available(kind):
                 continue
-            device = of_this_rank(kind)
+            number = () if kind == "mps" else (int(os.environ.get("LOCAL_RANK", "0")),)
+            device = torch.device(kind, *number)
             if (difference := difference_from_cpu(device, compute)) is None:
                 return device
             on_note(f"{device} is not used, though PyTorch finds it: {difference}")
@@ -67,13 +68,9 @@ def is_available(kind: str) -> bool:
 
 
 def device_count(kind: str) -> int:
-    if not is_available(kind):
-        return 0
-    return 1 if kind == "mps" else int(getattr(torch, kind).device_count())
-
-
-def of_this_rank(kind: str) -> torch.device:
-    return torch.device(kind) if kind == "mps" else torch.device(kind, int(os.environ.get("LOCAL_RANK", "0")))
+    if kind == "mps" or not is_available(kind):
+        return int(is_available(kind))
+    return int(getattr(torch, kind).device_count())
 
 
 @cache
@@ -118,16 +115,14 @@ def tiny_model() -> torch.nn.Module:
 def by_autograd(model: torch.nn.Module) -> Computed:
     """By the model's own forward and PyTorch's autograd."""
     device = next(model.parameters()).device
-    logps = torch.stack([summed_logp(model, PROMPT, side, device) for side in (CHOSEN, REJECTED)])
+    ids = [torch.tensor([[*PROMPT, *side]], device=device) for side in (CHOSEN, REJECTED)]
+    logps = torch.stack([_summed_logp(model, ids_1T, len(PROMPT)) for ids_1T in ids])
     weights = [parameter for parameter in model.parameters() if parameter.ndim > 1]
     gradients = torch.autograd.grad(logps[0] - logps[1], weights)
     return logps.detach(), torch.cat([gradient.flatten() for gradient in gradients])
 
 
-def summed_logp(
-    model: torch.nn.Module, prompt: tuple[int, ...], response: tuple[int, ...], device: torch.device
-) -> torch.Tensor:
-    ids = torch.tensor([[*prompt, *response]], device=device)
-    logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
-    logp: torch.Tensor = logits.float().log_softmax(-1).gather(1, ids[0, len(prompt) :, None]).sum()
+def _summed_logp(model: torch.nn.Module, ids_1T: torch.Tensor, num_prompt: int) -> torch.Tensor:
+    logits = model(input_ids=ids_1T).logits[0, num_prompt - 1 : -1]
+    logp: torch.Tensor = logits.float().log_softmax(-1).gather(1, ids_1T[0, num_prompt:, None]).sum()
     return logp

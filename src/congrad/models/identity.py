@@ -11,7 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fnmatch import fnmatch
 from os import fstat, stat_result
 from pathlib import Path
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-CONFIGURATION = ("config.json", "generation_config.json", "adapter_config.json", "adapter_model.*", "*.index.json")
-TOKENIZER = ("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "tekken.json")
-VOCABULARY = ("vocab*", "merges.txt", "*.model", "*.tiktoken")
-ALWAYS = (*CONFIGURATION, *TOKENIZER, *VOCABULARY)
+ALWAYS = (
+    *("config.json", "generation_config.json", "adapter_config.json", "adapter_model.*", "*.index.json"),
+    *("tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "tekken.json"),
+    *("vocab*", "merges.txt", "*.model", "*.tiktoken"),
+)
 CODE = "*.py"
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors")
 """Names of weights, of which the first kind that is there is loaded; the last is for shards that an index names."""
@@ -43,9 +44,7 @@ NOT_THE_ADAPTER = ("base_model_name_or_path", "revision", "inference_mode", "pef
 def identity(model: Model, *, in_process: bool = True) -> str:
     """What distinguishes this model, with its adapter but without its reference, from every other: a sha256 in hex.
 
-    Args:
-        in_process: the model is loaded here. A server loads a model of the hub on its own, and its name and revision
-            say which it is.
+    A server loads a model of the hub on its own (not `in_process`): its name and revision then say which it is.
 
     Raises:
         UserError: a model of the hub cannot be had, or a file cannot be read.
@@ -107,11 +106,7 @@ def files_of(directory: Path, *, code: bool) -> list[Path]:
 
 
 def snapshot(model: Model) -> Path:
-    """The directory of a hub model in the hub's cache, with the files that loading needs.
-
-    Raises:
-        UserError: what is wrong with the name, or that the hub cannot be reached.
-    """
+    """The directory of a hub model in the hub's cache, with the files that loading needs."""
     from huggingface_hub import snapshot_download
 
     from congrad.models.load import LOADING_ERRORS, explained, quiet, read_config
@@ -135,13 +130,14 @@ def digest(path: Path) -> str:
     if blob.parent.name == "blobs" and SHA256.fullmatch(blob.name):  # large files; names of others are git's hashes
         return blob.name
     with path.open("rb") as file:
-        before = fstat(file.fileno())
-        kept = _kept(before)
+        kept = _kept(fstat(file.fileno()))
         if kept is not None and (known := _read(kept)) is not None:
             return known
         found = hashlib.file_digest(file, "sha256").hexdigest()
         if kept is not None and _kept(fstat(file.fileno())) == kept:
-            _write(kept, found)
+            with suppress(OSError, UserError):  # a cache that cannot be written is done without
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(kept, found.encode())
     return found
 
 
@@ -154,20 +150,10 @@ def _kept(stat: stat_result) -> Path | None:
 
 
 def _read(path: Path) -> str | None:
-    try:
-        text = path.read_text(encoding="ascii")
-    except (OSError, ValueError):
-        return None
-    return text if SHA256.fullmatch(text) else None
-
-
-def _write(path: Path, text: str) -> None:
-    """A cache that cannot be written is done without."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text.encode())
-    except (OSError, UserError):
-        return
+    with suppress(OSError, ValueError):
+        if SHA256.fullmatch(text := path.read_text(encoding="ascii")):
+            return text
+    return None
 
 
 def fingerprint(model: "PreTrainedModel") -> str:

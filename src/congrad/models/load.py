@@ -94,15 +94,10 @@ def load(
     model: Model, *, device: torch.device | None = None, attn_implementation: str | None = None
 ) -> PreTrainedModel:
     """`load_model` by settings; `device` is the one that was picked before, if any was."""
-    return load_model(
-        model.name,
-        dtype=model.dtype,
-        device=pick_device(model.device) if device is None else device,
-        adapter=model.adapter,
-        revision=model.revision,
-        trust_remote_code=model.trust_remote_code,
-        attn_implementation=attn_implementation,
-    )
+    options: dict[str, Any] = {"revision": model.revision, "trust_remote_code": model.trust_remote_code}
+    device = pick_device(model.device) if device is None else device
+    options |= {"adapter": model.adapter, "attn_implementation": attn_implementation}
+    return load_model(model.name, dtype=model.dtype, device=device, **options)
 
 
 @contextmanager
@@ -131,11 +126,7 @@ def give_memory_back() -> None:
 
 
 def load_skeleton(model: Model) -> PreTrainedModel:
-    """The model without its weights, on the meta device: layers and their shapes.
-
-    Raises:
-        UserError: as `load_model`, as far as the configuration shows.
-    """
+    """The model without its weights, on the meta device: layers and their shapes. Fails as `load_model` does."""
     with quiet():
         try:
             _, config = read_config(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
@@ -152,7 +143,11 @@ def read_config(name: str, *, revision: str | None, trust_remote_code: bool) -> 
             f"model {name} is an adapter", "name its base model as model.name and this directory as model.adapter"
         )
     config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
-    check_causal(name, config, trust_remote_code)
+    if trust_remote_code and getattr(config, "auto_map", None):
+        return path, config  # its classes are its own
+    # transformers would load it as a causal model though it was trained as something else
+    if config.architectures and not set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()) & set(config.architectures):
+        raise UserError(f"model {name} is a {config.architectures[0]}: a causal language model is needed")
     return path, config
 
 
@@ -165,10 +160,8 @@ def make_skeleton(config: Any, trust_remote_code: bool) -> PreTrainedModel:
 def load_tokenizer(
     name: str, *, revision: str | None = None, trust_remote_code: bool = False
 ) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model named as for `load_model`; it pads with the end token if it has none for padding.
-
-    That is what TRL's `DPOTrainer` does.
-    """
+    """The tokenizer of a model named as for `load_model`; like TRL's `DPOTrainer`, it pads with the end token if it has
+    none for padding."""
     with quiet():
         try:
             tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
@@ -195,15 +188,6 @@ def parse_dtype(dtype: torch.dtype | str) -> torch.dtype | str:
         raise UserError(f"must be one of auto, {', '.join(DTYPES)}", key="model.dtype", value=repr(dtype))
     parsed: torch.dtype = getattr(torch, dtype)
     return parsed
-
-
-def check_causal(name: str, config: Any, trust_remote_code: bool) -> None:
-    """Refuse checkpoints that transformers would load as a causal model though they were trained as something else."""
-    if trust_remote_code and getattr(config, "auto_map", None):
-        return  # its classes are its own
-    causal = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
-    if config.architectures and not causal & set(config.architectures):
-        raise UserError(f"model {name} is a {config.architectures[0]}: a causal language model is needed")
 
 
 def check_adapter(adapter: str) -> None:

@@ -52,11 +52,7 @@ PACKAGES = {
 
 
 def resolve(name: str) -> str:
-    """The directory of a model named by its short name, converted on first use; any other name as it is.
-
-    Raises:
-        UserError: the package is not installed or its file is another, or the cache cannot be written.
-    """
+    """The directory of a model named by its short name, converted on first use; any other name as it is."""
     if name not in PACKAGES:
         return name
     package, final = PACKAGES[name], converted(name)
@@ -76,10 +72,8 @@ def resolve(name: str) -> str:
                 finally:
                     shutil.rmtree(partial, ignore_errors=True)  # gone already if all went well
     except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"cannot convert {name} into {cache}: {error}",
-            "free some space there, or set CONGRAD_CACHE to another directory",
-        ) from error
+        fix = "free some space there, or set CONGRAD_CACHE to another directory"
+        raise UserError(f"cannot convert {name} into {cache}: {error}", fix) from error
     return str(final)
 
 
@@ -104,9 +98,8 @@ def convert(name: str, package: Package, output: Path) -> None:
     with gguf_path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if digest != package.sha256:
-        raise UserError(
-            f"sha256 is {digest}, not {package.sha256}", f"install it again: {package.install}", at=gguf_path
-        )
+        fix = f"install it again: {package.install}"
+        raise UserError(f"sha256 is {digest}, not {package.sha256}", fix, at=gguf_path)
 
     # Imported here: they are slow, and `gguf` comes with the model's package
     from gguf import GGUFReader
@@ -139,9 +132,8 @@ def locate(package: Package, output: Path) -> Path:
         try:
             assembled: Path = importlib.import_module(package.module).assemble(output / "assembled.gguf")
         except (ImportError, FileNotFoundError, ValueError) as error:
-            raise UserError(
-                f"{package.module} is incomplete: {error}", f"install it again: {package.install}"
-            ) from error
+            fix = f"install it again: {package.install}"
+            raise UserError(f"{package.module} is incomplete: {error}", fix) from error
         return assembled
     spec = importlib.util.find_spec(package.module)
     assert spec is not None

@@ -50,35 +50,24 @@ class Shape:
 
 @dataclass(frozen=True)
 class Choice:
-    """The precision of a run.
-
-    Attributes:
-        dtype: its name: float32, bfloat16 or float16.
-        words: what was chosen and why, in one line.
-        is_slow: another one would be faster, so that `words` are a warning.
-    """
+    """The precision of a run."""
 
     dtype: str
-    words: str
-    is_slow: bool = False
+    words: str  # what was chosen and why, in one line
+    is_slow: bool = False  # another one would be faster, so that the words are a warning
 
 
 def choose(asked: str, device: torch.device, skeleton: PreTrainedModel, *, num_weights: int) -> Choice:
-    """The precision for a model on a device.
+    """The precision for a model on a device: the dtype that was asked for, or with `auto` the best one.
 
     Args:
-        asked: auto, or the name of a dtype, which is then what is taken.
         skeleton: the model without weights (on the meta device), for the shapes of its layers.
         num_weights: of all models that are in memory together.
-
-    Raises:
-        UserError: $CONGRAD_BFLOAT16 is none of its positions.
     """
-    position = switch()
-    shape = layer_shape(skeleton)
+    position, shape = switch(), layer_shape(skeleton)
     if asked != "auto":
         return as_asked(asked, device, shape, position)
-    speed = bfloat16_speed(device, shape, position)
+    speed = speed_of("bfloat16", device, shape, position)
     stored = str(skeleton.config.dtype or "float32").removeprefix("torch.")
     rounds = "" if stored == "bfloat16" else f"; the weights are stored in {stored}"
     if speed.is_fast:
@@ -93,20 +82,14 @@ def choose(asked: str, device: torch.device, skeleton: PreTrainedModel, *, num_w
 
 def as_asked(asked: str, device: torch.device, shape: Shape, position: str) -> Choice:
     """The precision that was asked for, and whether another one would be faster."""
-    if asked == "float32":
-        speed = bfloat16_speed(device, shape, position)
-        if not speed.is_fast:
-            return Choice(asked, "computing in float32, as asked")
-        return Choice(asked, f"computing in float32, as asked; bfloat16 would be faster: {speed.words}", is_slow=True)
-    if asked == "bfloat16":
-        speed = bfloat16_speed(device, shape, position)
-    elif device.type == "cpu":
-        speed = Speed.measured(asked, times_as_fast(asked, device, shape, torch.get_num_threads()))
-    else:
-        return Choice(asked, f"computing in {asked}, as asked")
-    if not speed.is_slow:
-        return Choice(asked, f"computing in {asked}, as asked: {speed.words}")
-    return Choice(asked, f"computing in {asked}, as asked; float32 would be faster: {speed.words}", is_slow=True)
+    words = f"computing in {asked}, as asked"
+    if asked == "float16" and device.type != "cpu":
+        return Choice(asked, words)
+    other = "bfloat16" if asked == "float32" else "float32"
+    speed = speed_of("bfloat16" if asked == "float32" else asked, device, shape, position)
+    if speed.is_fast if asked == "float32" else speed.is_slow:
+        return Choice(asked, f"{words}; {other} would be faster: {speed.words}", is_slow=True)
+    return Choice(asked, words if asked == "float32" else f"{words}: {speed.words}")
 
 
 @dataclass(frozen=True)
@@ -117,29 +100,20 @@ class Speed:
     is_slow: bool
     words: str
 
-    @staticmethod
-    def measured(dtype: str, ratio: float) -> "Speed":
-        """Args:
-        ratio: how many times as fast as float32 its products are.
-        """
-        if ratio < 1:
-            words = f"matrix products in {dtype} are {figure(1 / ratio)} times slower than in float32 here"
-        else:
-            words = f"matrix products in {dtype} are {figure(ratio)} times as fast as in float32 here"
-        return Speed(ratio >= WINS, ratio <= 1 / WINS, words)
-
 
 def figure(ratio: float) -> str:
     return f"{ratio:.2g}" if ratio < 1 else f"{ratio:.1f}" if ratio < 10 else f"{ratio:.0f}"
 
 
-def bfloat16_speed(device: torch.device, shape: Shape, position: str) -> Speed:
-    if position != "measure":
+def speed_of(dtype: str, device: torch.device, shape: Shape, position: str) -> Speed:
+    if dtype == "bfloat16" and position != "measure":
         return Speed(position == "fast", position == "slow", f"{SWITCH} is {position}")
-    if device.type == "cuda":
+    if dtype == "bfloat16" and device.type == "cuda":
         has_it = torch.cuda.is_bf16_supported(including_emulation=False)
         return Speed(has_it, not has_it, f"{torch.cuda.get_device_name(device)} {'has' if has_it else 'lacks'} it")
-    return Speed.measured("bfloat16", times_as_fast("bfloat16", device, shape, torch.get_num_threads()))
+    ratio = times_as_fast(dtype, device, shape, torch.get_num_threads())
+    compared = f"{figure(1 / ratio)} times slower than" if ratio < 1 else f"{figure(ratio)} times as fast as"
+    return Speed(ratio >= WINS, ratio <= 1 / WINS, f"matrix products in {dtype} are {compared} in float32 here")
 
 
 def layer_shape(skeleton: PreTrainedModel) -> Shape:
@@ -177,11 +151,12 @@ def times_as_fast(dtype: str, device: torch.device, shape: Shape, num_threads: i
 
 def product_pair(dtype: str, device: torch.device, shape: Shape) -> Callable[[], None]:
     """A function that multiplies as a linear layer does forward and backward."""
-    torch_dtype = getattr(torch, dtype)
+    tokens, inputs, outputs = shape.tokens, shape.inputs, shape.outputs
     # Not zeros, which some processors multiply faster, and not the global generator's numbers.
-    x_TI = torch.linspace(-1, 1, shape.tokens * shape.inputs, device=device).view(shape.tokens, -1).to(torch_dtype)
-    d_TO = torch.linspace(-1, 1, shape.tokens * shape.outputs, device=device).view(shape.tokens, -1).to(torch_dtype)
-    w_OI = torch.linspace(-1, 1, shape.outputs * shape.inputs, device=device).view(shape.outputs, -1).to(torch_dtype)
+    x_TI, d_TO, w_OI = (
+        torch.linspace(-1, 1, rows * columns, device=device).view(rows, columns).to(getattr(torch, dtype))
+        for rows, columns in ((tokens, inputs), (tokens, outputs), (outputs, inputs))
+    )
 
     @torch.no_grad()
     def multiply() -> None:

@@ -13,6 +13,8 @@ from transformers import PreTrainedTokenizerFast
 
 from congrad.models.dequantise import metadata
 
+TOKEN_KEYS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+
 
 def build_tokenizer(reader: GGUFReader) -> PreTrainedTokenizerFast:
     """The tokenizer of a GGUF with a SentencePiece BPE (`llama`) or byte-level BPE (`gpt2`) vocabulary."""
@@ -32,15 +34,7 @@ def build_tokenizer(reader: GGUFReader) -> PreTrainedTokenizerFast:
         ]
     )
     assert tokenizer.get_vocab_size() == len(tokens), "two tokens of the vocabulary have the same text"
-    named = {
-        name: tokens[metadata(reader, f"tokenizer.ggml.{key}_token_id")]
-        for name, key in (
-            ("bos_token", "bos"),
-            ("eos_token", "eos"),
-            ("unk_token", "unknown"),
-            ("pad_token", "padding"),
-        )
-    }
+    named = {name: tokens[metadata(reader, f"tokenizer.ggml.{key}_token_id")] for name, key in TOKEN_KEYS.items()}
     if metadata(reader, "tokenizer.ggml.add_bos_token"):
         bos = named["bos_token"]
         tokenizer.post_processor = processors.TemplateProcessing(
