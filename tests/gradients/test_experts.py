@@ -50,7 +50,7 @@ def routed():
 def test_the_sum_of_outer_products_is_the_sketch_of_the_gradient(module, routed, project_experts):
     hidden_TN, index_TK, weight_TK = routed
     assert is_experts(module)
-    experts = Experts("block.experts", module, 0)
+    experts = Experts("block.experts", module)
     upstream_TN = torch.randn(TOKENS, WIDTH, generator=torch.Generator().manual_seed(2))
 
     for parameter in experts.parameters:
@@ -88,7 +88,7 @@ def test_gradients_of_states_and_routing_weights_are_the_module_s_own(module, ro
     hidden_TN, index_TK, weight_TK = routed
     leaves = [hidden_TN.requires_grad_(True), weight_TK.requires_grad_(True)]
     expected = torch.autograd.grad(module(hidden_TN, index_TK, weight_TK).square().sum(), leaves)
-    forward = ExpertsForward(Experts("experts", module, 0), SIZE, 0, torch.device("cpu"), lambda *_: None)
+    forward = ExpertsForward(Experts("experts", module), SIZE, 0, torch.device("cpu"), lambda *_: None)
     found = torch.autograd.grad(module(hidden_TN, index_TK, weight_TK).square().sum(), leaves)
     forward.close()
     for one, other in zip(found, expected, strict=True):

@@ -18,13 +18,12 @@ from congrad.gradients.memory import shape_multiple
 from congrad.gradients.packing import IntArray, num_packed_tokens, pack
 from congrad.models.memory import peak_memory
 from congrad.models.precision import layer_shape, product_pair, seconds_of
+from congrad.preferences.tokenise import TokenisedPairs
 from congrad.settings.index import PassSettings
 from congrad.words import human_bytes, human_time
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from congrad.gradients.build import Pairs
 
 FLOAT16_BYTES, ROW_BYTES = 2, 12  # of a sketch's entries; of its scale and two log-probabilities
 SECONDS = 20.0  # of measuring, at most
@@ -69,7 +68,7 @@ class Estimate:
         )
 
 
-def estimate(model: "PreTrainedModel", pairs: "Pairs", settings: PassSettings, world_size: int = 1) -> Estimate:
+def estimate(model: "PreTrainedModel", pairs: TokenisedPairs, settings: PassSettings, world_size: int = 1) -> Estimate:
     """Measures a few packs and scales their times by tokens."""
     from congrad.gradients.build import packed_lengths, pass_sketcher, triples
 

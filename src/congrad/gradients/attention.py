@@ -208,18 +208,13 @@ def packed_attention(
     dropout: float = 0.0,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface: (1, heads, T, D) in, (1, T, heads, D) out; `segments` come with the call.
-
-    Raises:
-        UserError: the model asks for a kind of attention that is not known here.
-    """
+    """transformers' attention interface: (1, heads, T, D) in, (1, T, heads, D) out; `segments` come with the call."""
     unknown = [name for name in ("s_aux", "position_bias", "cache") if others.get(name) is not None]
     if unknown or not getattr(module, "is_causal", True):
         kind = unknown[0] if unknown else "bidirectional"
         raise UserError(f"{type(module).__name__}: attention of the kind {kind!r} is not supported")
     settings = AttentionSettings(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
-    use_fused = query.device.type != "cpu" and softcap is None
-    if use_fused:
+    if query.device.type != "cpu" and softcap is None:
         out_THD = fused_attention(query[0], key[0], value[0], segments, settings)
     else:
         out_THD = PackedAttention.apply(query[0], key[0], value[0], segments, settings)  # type: ignore[no-untyped-call]

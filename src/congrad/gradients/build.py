@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +37,7 @@ from congrad.gradients.packing import IntArray, Pack, num_packed_tokens, pack
 from congrad.gradients.sketch import PairSketches, scorer, sketcher
 from congrad.gradients.space import count_weights, expert_space, gradient_space
 from congrad.models.ranks import Rank
+from congrad.preferences.tokenise import TokenisedPairs
 from congrad.progress import Progress
 from congrad.settings.index import PassSettings
 from congrad.stage import check_same, is_finished, make, sweep
@@ -46,36 +47,17 @@ NUM_SHARDS = 256
 MAX_CHECKED = 8  # pairs tried until the model gives one a finite log-probability
 
 
-class Pairs(Protocol):
-    """What `congrad.preferences.tokenise` gives: one entry per input row; `reasons` is "" for a usable pair."""
-
-    @property
-    def rows(self) -> Sequence[int]: ...
-    @property
-    def languages(self) -> Sequence[str]: ...
-    @property
-    def prompt_ids(self) -> Sequence[IntArray]: ...
-    @property
-    def chosen_ids(self) -> Sequence[IntArray]: ...
-    @property
-    def rejected_ids(self) -> Sequence[IntArray]: ...
-    @property
-    def reasons(self) -> Sequence[str]: ...
-
-
-def triples(pairs: Pairs, positions: Sequence[int]) -> list[tuple[IntArray, IntArray, IntArray]]:
+def triples(pairs: TokenisedPairs, positions: Sequence[int]) -> list[tuple[IntArray, IntArray, IntArray]]:
     return [(pairs.prompt_ids[i], pairs.chosen_ids[i], pairs.rejected_ids[i]) for i in positions]
 
 
-def packed_lengths(pairs: Pairs) -> IntArray:
+def packed_lengths(pairs: TokenisedPairs) -> IntArray:
     """Packed tokens of every pair, 0 where it cannot be scored."""
-    return np.array(
-        [0 if pairs.reasons[i] else num_packed_tokens(*triples(pairs, [i])[0]) for i in range(len(pairs.rows))],
-        dtype=int,
-    )
+    everything = zip(pairs.reasons, triples(pairs, range(len(pairs))), strict=True)
+    return np.array([0 if reason else num_packed_tokens(*triple) for reason, triple in everything], dtype=int)
 
 
-def pairs_fingerprint(pairs: Pairs) -> str:
+def pairs_fingerprint(pairs: TokenisedPairs) -> str:
     """SHA-256 over all that the index depends on: rows, languages, reasons and token ids."""
     digest = hashlib.sha256()
     for i, (row, language, reason) in enumerate(zip(pairs.rows, pairs.languages, pairs.reasons, strict=True)):
@@ -95,7 +77,12 @@ def pass_sketcher(model: PreTrainedModel, settings: PassSettings) -> Iterator[Ca
 
 
 def make_plan(
-    pairs: Pairs, model: PreTrainedModel, settings: PassSettings, *, model_fingerprint: str, reference: str | None
+    pairs: TokenisedPairs,
+    model: PreTrainedModel,
+    settings: PassSettings,
+    *,
+    model_fingerprint: str,
+    reference: str | None,
 ) -> dict[str, Any]:
     """What plan.json holds. Two plans are equal exactly when their indexes may be shared."""
     num_pairs = sum(not reason for reason in pairs.reasons)
@@ -132,7 +119,7 @@ def decided(plan: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def pairs_table(pairs: Pairs) -> pa.Table:
+def pairs_table(pairs: TokenisedPairs) -> pa.Table:
     """pairs.parquet; `group` numbers the distinct prompts of each language."""
     keys = [(language, ids.tobytes()) for language, ids in zip(pairs.languages, pairs.prompt_ids, strict=True)]
     numbers: dict[tuple[str, bytes], int] = {}
@@ -149,7 +136,7 @@ def pairs_table(pairs: Pairs) -> pa.Table:
     )
 
 
-def write_pairs(path: Path, pairs: Pairs) -> None:
+def write_pairs(path: Path, pairs: TokenisedPairs) -> None:
     with whole_file(path) as file:
         pq.write_table(pairs_table(pairs), file)
 
@@ -167,11 +154,7 @@ def packs_of(positions: IntArray, lengths: IntArray, budget: int) -> Iterator[li
 
 
 def run_shards(
-    shards: Sequence[Shard],
-    kind: str,
-    directory: Path,
-    rank: Rank,
-    work: Callable[[Shard], dict[str, torch.Tensor]],
+    shards: Sequence[Shard], kind: str, directory: Path, rank: Rank, work: Callable[[Shard], dict[str, torch.Tensor]]
 ) -> None:
     """Writes this rank's missing shards of a kind, one after the other."""
     for shard in shards[rank.number :: rank.world_size]:
@@ -180,7 +163,7 @@ def run_shards(
             write_tensors(path, work(shard))
 
 
-def begin_index(directory: Path, plan: Mapping[str, Any], pairs: Pairs, rank: Rank) -> None:
+def begin_index(directory: Path, plan: Mapping[str, Any], pairs: TokenisedPairs, rank: Rank) -> None:
     """Makes the directory with its plan, or checks that the plan that is there is the same."""
     found, path = read_plan(directory), directory / "pairs.parquet"
     if found is not None:
@@ -198,7 +181,7 @@ def begin_index(directory: Path, plan: Mapping[str, Any], pairs: Pairs, rank: Ra
 
 def build_index(
     model: PreTrainedModel,
-    pairs: Pairs,
+    pairs: TokenisedPairs,
     directory: str | Path,
     settings: PassSettings | None = None,
     *,
@@ -216,15 +199,12 @@ def build_index(
 
     Args:
         model: a frozen causal language model in evaluation mode.
-        pairs: tokenised pairs, as `congrad.preferences.tokenise` gives them.
-        directory: of the index; made where it is missing.
         settings: what decides the content of the index; None for the defaults.
         model_fingerprint: `congrad.models.identity` of the model; None for the fingerprint of what is in memory.
         reference: loads the reference model, where the policy is not its own reference.
         reference_fingerprint: the reference's; required with `reference`.
         rank: this process among those that build the index together, all on one shared file system; None: alone.
         barrier: waits for all ranks.
-        on_progress: called after every pack.
 
     Raises:
         UserError: the directory holds an index of another model, data or settings; it cannot be written; or the device
@@ -234,27 +214,18 @@ def build_index(
 
     directory, settings, rank = Path(directory), settings or PassSettings(), rank or Rank()
     lengths = packed_lengths(pairs)
-    plan = make_plan(
-        pairs,
-        model,
-        settings,
-        model_fingerprint=model_fingerprint or fingerprint(model),
-        reference=reference_fingerprint,
-    )
+    model_fingerprint = model_fingerprint or fingerprint(model)
+    plan = make_plan(pairs, model, settings, model_fingerprint=model_fingerprint, reference=reference_fingerprint)
     shards, usable = shards_of(plan), np.flatnonzero(lengths)
     if len(usable) and not is_finished(directory, INDEX):  # before anything is written
         some = triples(pairs, usable[:MAX_CHECKED].tolist())
         if not any(check_model(model, *triple) for triple in some):
-            precision = str(model.dtype).removeprefix("torch.")
-            raise UserError(
-                f"model {model.config.name_or_path!r}: no finite log-probability for the first "
-                f"{len(some)} pairs in {precision}",
-                "try another model.dtype, or fix the model's weights",
-            )
+            problem = f"no finite log-probability for the first {len(some)} pairs in {plan['dtype']}"
+            fix = "try another model.dtype, or fix the model's weights"
+            raise UserError(f"model {model.config.name_or_path!r}: {problem}", fix)
     begin_index(directory, plan, pairs, rank)
     barrier()
-    settings = PassSettings(**plan["settings"])
-    budget = plan["settings"]["token_budget"]
+    settings, budget = PassSettings(**plan["settings"]), plan["settings"]["token_budget"]
 
     def run(stage: str, kind: str, compute: Callable[[Pack], PairSketches]) -> None:
         mine = shards[rank.number :: rank.world_size]
@@ -281,9 +252,8 @@ def build_index(
         try:
             run_shards(shards, kind, directory, rank, work)
         except torch.OutOfMemoryError as error:
-            raise UserError(
-                f"out of memory on {model.device}", f"lower index.token_budget ({budget}) or input.max_length"
-            ) from error
+            fix = f"lower index.token_budget ({budget}) or input.max_length"
+            raise UserError(f"out of memory on {model.device}", fix) from error
 
     started = time.monotonic()
     with pass_sketcher(model, settings) as sketch:

@@ -16,11 +16,8 @@ from congrad.gradients.sketch import scorer, sketcher
 from congrad.models.device import CHOSEN, PROMPT, REJECTED, Computed
 
 PROMPT_TOKENS, RESPONSE_TOKENS = 16, 8
-TOLERANCE = {
-    torch.float32: 1e-3,
-    torch.bfloat16: 0.25,
-    torch.float16: 0.05,
-}  # nats per token; rounding alone is a fifth
+# Nats per token; rounding alone is a fifth.
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.25, torch.float16: 0.05}
 
 
 @torch.no_grad()
@@ -33,13 +30,8 @@ def plain_logps(model: PreTrainedModel, prompt: IntArray, response: IntArray) ->
 
 
 def check_model(model: PreTrainedModel, prompt: IntArray, chosen: IntArray, rejected: IntArray) -> bool:
-    """Compares packed with plain log-probabilities on the start of one pair.
-
-    Returns:
-        Whether they are finite, so that there is something to compare.
-
-    Raises:
-        UserError: they differ by more than rounding explains.
+    """Compares packed with plain log-probabilities on the start of one pair. False if they are not finite, so that
+    there is nothing to compare; a `UserError` if they differ by more than rounding explains.
     """
     prompt, sides = prompt[:PROMPT_TOKENS], (chosen[:RESPONSE_TOKENS], rejected[:RESPONSE_TOKENS])
     with scorer(model) as score:
@@ -51,9 +43,8 @@ def check_model(model: PreTrainedModel, prompt: IntArray, chosen: IntArray, reje
             return False
         if not abs(expected - found.item()) <= TOLERANCE[model.dtype] * len(side):
             raise UserError(
-                f"model {model.config.name_or_path!r}: {type(model).__name__} computes "
-                f"log-probabilities in a way that congrad does not know ({found.item():.4f} "
-                f"packed, {expected:.4f} by its own forward)",
+                f"model {model.config.name_or_path!r}: {type(model).__name__} computes log-probabilities in a way that "
+                f"congrad does not know ({found.item():.4f} packed, {expected:.4f} by its own forward)",
                 "Llama, Mistral, Mixtral, Qwen 2 and 3, Gemma 2 and 3 and GPT-2 are supported",
             )
     return True

@@ -34,16 +34,10 @@ def is_experts(module: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class Experts:
-    """The experts of one decoder block.
-
-    Attributes:
-        name: of the module.
-        block: index of the decoder block it sits in.
-    """
+    """The experts of one decoder block, in the module of this name."""
 
     name: str
     module: Any
-    block: int
 
     @property
     def up(self) -> str:

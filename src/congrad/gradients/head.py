@@ -30,16 +30,12 @@ class Head:
 
     @staticmethod
     def of(model: PreTrainedModel) -> "Head":
-        """The head of a model.
-
-        Raises:
-            UserError: an adapter changes it, which a product with its weight alone would leave out.
-        """
         output = model.get_output_embeddings()
-        if any("lora_" in name for name, _ in output.named_parameters()):
-            raise UserError(
-                "the adapter changes the LM head, which is not supported", "train one for the decoder blocks"
-            )
+        if any(
+            "lora_" in name for name, _ in output.named_parameters()
+        ):  # a product with the weight would leave it out
+            problem = "the adapter changes the LM head, which is not supported"
+            raise UserError(problem, "train one for the decoder blocks")
         softcap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
         return Head(output.weight.detach(), None if output.bias is None else output.bias.detach(), softcap)
 

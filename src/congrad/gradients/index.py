@@ -98,35 +98,24 @@ class GradientIndex:
         parts = [torch.empty(0, self.shape[1], dtype=torch.float16)]
         size = int(self.plan["shard_pairs"])
         for shard in self.shards[start // size : -(-stop // size)]:
-            sketches = self._sketches(shard.number)
+            if shard.number not in self._mapped:  # mapping it again for every slice takes longer than reading that
+                file = opened(shard.path(self.directory, "sketches"))
+                self._mapped[shard.number] = file.get_slice("sketches")
+            sketches = self._mapped[shard.number]
             parts.append(sketches[max(start, shard.start) - shard.start : min(stop, shard.stop) - shard.start])
         return parts[1] if len(parts) == 2 else torch.cat(parts)
 
-    def _sketches(self, number: int) -> Any:
-        """A shard's sketches, which stay mapped into memory: mapping them again for every slice takes longer than
-        reading it."""
-        if number not in self._mapped:
-            file = open_shard(self.shards[number].path(self.directory, "sketches"))
-            self._mapped[number] = file.get_slice("sketches")
-        return self._mapped[number]
 
-
-def open_shard(path: Path) -> Any:
+def opened(path: Path) -> Any:
+    """A shard, or the table of pairs."""
     try:
-        return safe_open(path, framework="pt")
-    except (OSError, SafetensorError) as error:
+        return pq.read_table(path) if path.suffix == ".parquet" else safe_open(path, framework="pt")
+    except (OSError, SafetensorError, pa.ArrowInvalid) as error:
         raise UserError(f"unreadable ({error})", "delete it and run the same command again", at=path) from error
 
 
 def read_plan(directory: Path, formats: tuple[int, ...] = (FORMAT,)) -> dict[str, Any] | None:
-    """The plan of an index that was begun here, or None.
-
-    Args:
-        formats: those that can be read. To continue an index it must be the newest.
-
-    Raises:
-        UserError: plan.json is damaged, or of another format.
-    """
+    """The plan of an index that was begun here, or None. To continue an index, its format must be the newest."""
     if not is_begun(directory, INDEX):
         return None
     path = directory / INDEX.first
@@ -135,19 +124,9 @@ def read_plan(directory: Path, formats: tuple[int, ...] = (FORMAT,)) -> dict[str
     except ValueError as error:
         raise UserError(f"not JSON ({error})", f"delete {directory} and build the index again", at=path) from error
     if plan.get("format") not in formats:
-        raise UserError(
-            f"the index has format {plan.get('format')}, and this version reads format {FORMAT}",
-            "filter the data again with a new output directory",
-            at=path,
-        )
+        problem = f"the index has format {plan.get('format')}, and this version reads format {FORMAT}"
+        raise UserError(problem, "filter the data again with a new output directory", at=path)
     return plan
-
-
-def read_pairs(path: Path) -> pa.Table:
-    try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"unreadable ({error})", "delete it and run the same command again", at=path) from error
 
 
 def shards_of(plan: Mapping[str, Any]) -> tuple[Shard, ...]:
@@ -165,18 +144,16 @@ def open_index(directory: str | Path) -> GradientIndex:
     plan = read_plan(directory, SAME_FILES)
     if plan is None or not is_finished(directory, INDEX):
         state = "no gradient index" if plan is None else "the gradient index is unfinished"
-        raise UserError(
-            f"{state}", f"run `congrad filter DATA --model MODEL --output {directory.parent}`", at=directory
-        )
-    pairs, shards = read_pairs(directory / "pairs.parquet"), shards_of(plan)
+        raise UserError(state, f"run `congrad filter DATA --model MODEL --output {directory.parent}`", at=directory)
+    pairs, shards = opened(directory / "pairs.parquet"), shards_of(plan)
     positions = np.flatnonzero(np.array(pairs["reason"].to_pylist(), dtype=object) == "")
     scales, policy, reference = [], [], []
     for shard in shards:
-        with open_shard(shard.path(directory, "sketches")) as file:
+        with opened(shard.path(directory, "sketches")) as file:
             scales.append(file.get_tensor("scales"))
             policy.append(file.get_tensor("logps"))
         if plan["reference"] is not None:
-            with open_shard(shard.path(directory, "reference")) as file:
+            with opened(shard.path(directory, "reference")) as file:
                 reference.append(file.get_tensor("logps"))
     policy_P2 = torch.cat([torch.empty(0, 2), *policy])
     return GradientIndex(

@@ -43,9 +43,6 @@ def logged_logps(
         rows: what the log holds of one triple: made of its position and its two log-probabilities, with keys that
             depend on the position alone. NaN is null in a row that was read.
         on_progress: called with how many rows the log has, at the start and after every batch.
-
-    Raises:
-        UserError: as `batch_logps`; or the log is damaged or cannot be written.
     """
     with RowLog(path) as log:
         on_progress(len(log.rows))
@@ -58,12 +55,6 @@ def logged_logps(
         return log.rows
 
 
-def batches_of(triples: Sequence[Triple], budget: int) -> list[list[int]]:
-    """Positions of triples of like length whose tokens fit the budget together, longest first."""
-    lengths = np.array([num_packed_tokens(*triple) for triple in triples], dtype=int)
-    return list(packs_of(np.arange(len(triples)), lengths, budget))
-
-
 def batch_logps(
     model: PreTrainedModel, triples: Sequence[Triple], done: Sequence[bool] | None = None, budget: int | None = None
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
@@ -73,14 +64,11 @@ def batch_logps(
         model: frozen, in evaluation mode.
         done: which triples need no result. A batch that lacks any is computed whole.
         budget: tokens in one batch; None for what suits the device.
-
-    Raises:
-        UserError: the model computes in a way that packs do not know, or the device is out of memory.
     """
     budget = budget or default_token_budget(model.device)
-    missing = [
-        batch for batch in batches_of(triples, budget) if done is None or not all(done[position] for position in batch)
-    ]
+    lengths = np.array([num_packed_tokens(*triple) for triple in triples], dtype=int)
+    batches = packs_of(np.arange(len(triples)), lengths, budget)
+    missing = [batch for batch in batches if done is None or not all(done[position] for position in batch)]
     if not missing:
         return
     any(check_model(model, *triple) for triple in triples[:MAX_CHECKED])  # until one is finite
@@ -89,8 +77,6 @@ def batch_logps(
             try:
                 logps_B2 = score(pack([triples[position] for position in batch], "sum")).logps_B2
             except torch.OutOfMemoryError as error:
-                raise UserError(
-                    f"out of memory on {model.device} with {budget} tokens at a time",
-                    "lower the token budget or the length limit",
-                ) from error
+                problem = f"out of memory on {model.device} with {budget} tokens at a time"
+                raise UserError(problem, "lower the token budget or the length limit") from error
             yield batch, logps_B2

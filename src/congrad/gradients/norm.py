@@ -50,12 +50,9 @@ def scale_of(module: nn.Module) -> tuple[torch.Tensor, float] | None:
     module's own output in float32, where the two cannot be mistaken, so an unknown variant keeps its own code.
     """
     weight = getattr(module, "weight", None)
-    if not isinstance(weight, torch.Tensor) or weight.ndim != 1:
-        return None
-    epsilon = next(
-        (getattr(module, n) for n in ("eps", "variance_epsilon") if isinstance(getattr(module, n, None), float)), None
-    )
-    if epsilon is None:
+    named = (getattr(module, name, None) for name in ("eps", "variance_epsilon"))
+    epsilon = next((value for value in named if isinstance(value, float)), None)
+    if not isinstance(weight, torch.Tensor) or weight.ndim != 1 or epsilon is None:
         return None
     probe = torch.randn(4, len(weight), generator=torch.Generator().manual_seed(0)).to(weight.device)
     expected = copy.deepcopy(module).float()(probe)
@@ -68,16 +65,13 @@ def scale_of(module: nn.Module) -> tuple[torch.Tensor, float] | None:
 @contextmanager
 def faster_norms(model: nn.Module) -> Iterator[int]:
     """While open, the model's RMSNorms run as `rms_norm`; yields how many do."""
-    replaced: list[nn.Module] = []
     with torch.no_grad():
         found = [(m, scale_of(m)) for m in model.modules() if type(m).__name__.endswith("RMSNorm")]
-    for module, scale in found:
-        if scale is not None:
-            weight, epsilon = scale
-            module.forward = partial(rms_norm, weight=weight, eps=epsilon)
-            replaced.append(module)
+    replaced = [(module, *scale) for module, scale in found if scale is not None]
+    for module, weight, epsilon in replaced:
+        module.forward = partial(rms_norm, weight=weight, eps=epsilon)
     try:
         yield len(replaced)
     finally:
-        for module in replaced:
+        for module, _, _ in replaced:
             del module.forward

@@ -104,15 +104,9 @@ def pack(pairs: Sequence[tuple[IntArray, IntArray, IntArray]], normalise: Normal
             ):  # a branch's first token is predicted by the trunk's last, the next by the branch's first
                 positions = np.concatenate([[fork - 1], positions[:-1]])
             coefficient = weights[0] * sides[0] + weights[1] * sides[1]
-            predictions.append(
-                (
-                    positions,
-                    targets,
-                    np.full(len(targets), index),
-                    np.tile(np.array(sides, dtype=np.float32), (len(targets), 1)),
-                    np.full(len(targets), coefficient, dtype=np.float32),
-                )
-            )
+            coefficients = np.full(len(targets), coefficient, dtype=np.float32)
+            sides_2 = np.tile(np.array(sides, dtype=np.float32), (len(targets), 1))
+            predictions.append((positions, targets, np.full(len(targets), index), sides_2, coefficients))
         start = end
     positions_N, targets_N, pairs_N, sides_N2, coefficients_N = (
         torch.from_numpy(np.concatenate(parts)) for parts in zip(*predictions, strict=True)

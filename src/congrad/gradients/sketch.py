@@ -37,9 +37,8 @@ class PairSketches:
 
 @dataclass
 class InputRecord:
-    """One input that layers of the space have read (query, key and value read the same), T x p, how many of them have
-    not got their output gradient yet, and the sum of the gradients that have come, T x p.
-    """
+    """One input that layers of the space have read (query, key and value read the same), how many of them have not got
+    their output gradient yet, and the sum of the gradients that have come."""
 
     right_Tp: torch.Tensor
     readers: int = 0
@@ -146,7 +145,6 @@ def final_hidden_states(decoder: nn.Module, pack: Pack) -> torch.Tensor:
 
 
 def sum_by_side(pack: Pack, logp_N: torch.Tensor) -> torch.Tensor:
-    """Summed log-probabilities of (chosen, rejected), B x 2."""
     sums_B2 = torch.zeros(pack.num_pairs, 2, device=logp_N.device)
     return sums_B2.index_add_(0, pack.pairs_N, logp_N[:, None] * pack.sides_N2)
 

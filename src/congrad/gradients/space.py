@@ -7,7 +7,6 @@ stay out.
 
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -29,11 +28,7 @@ class SpaceLayer:
 
 
 def decoder_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
-    """The qualified name and the list of the decoder blocks.
-
-    Raises:
-        UserError: the model has no list of `config.num_hidden_layers` blocks.
-    """
+    """The qualified name and the list of the decoder blocks: `config.num_hidden_layers` of them."""
     num_blocks = model.config.get_text_config().num_hidden_layers
     for name, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == num_blocks:
@@ -45,11 +40,7 @@ def decoder_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
 
 
 def parse_layers(layers: str | None, num_blocks: int) -> range:
-    """The blocks that `index.layers` asks for: `None` all, `upper` the upper half, `12:` or `4:10` a Python slice.
-
-    Raises:
-        UserError: the text is none of these, or selects no block.
-    """
+    """The blocks that `index.layers` asks for: `None` all, `upper` the upper half, `12:` or `4:10` a Python slice."""
     PassSettings(layers=layers)  # checks it
     if layers is None:
         return range(num_blocks)
@@ -57,14 +48,12 @@ def parse_layers(layers: str | None, num_blocks: int) -> range:
         return range(num_blocks // 2, num_blocks)
     blocks = range(num_blocks)[layer_slice(layers)]
     if not blocks:
-        raise UserError(
-            f"selects none of the model's {num_blocks} decoder blocks", key="index.layers", value=repr(layers)
-        )
+        problem = f"selects none of the model's {num_blocks} decoder blocks"
+        raise UserError(problem, key="index.layers", value=repr(layers))
     return blocks
 
 
 def has_adapter(model: PreTrainedModel) -> bool:
-    """Whether there is a LoRA adapter on the model."""
     return any(".lora_A." in name for name, _ in model.named_modules())
 
 
@@ -84,12 +73,10 @@ def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[Sp
             if not isinstance(module, nn.Linear | Conv1D) or is_adapter != adapted:
                 continue
             if not module.weight.is_floating_point():  # packed, so that its shape is not the layer's
-                raise UserError(
-                    f"model {model.config.name_or_path!r} is quantised", "name the checkpoint that it was made from"
-                )
-            num_inputs, num_outputs = (
-                tuple(module.weight.shape) if isinstance(module, Conv1D) else tuple(module.weight.shape)[::-1]
-            )
+                fix = "name the checkpoint that it was made from"
+                raise UserError(f"model {model.config.name_or_path!r} is quantised", fix)
+            shape = tuple(module.weight.shape)
+            num_inputs, num_outputs = shape if isinstance(module, Conv1D) else shape[::-1]
             space.append(SpaceLayer(f"{prefix}.{block}.{path}", module, block, num_inputs, num_outputs))
     if not space:
         raise UserError(
@@ -100,16 +87,12 @@ def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[Sp
 
 
 def expert_space(model: PreTrainedModel, layers: str | None = None) -> list[Experts]:
-    """The experts that gradients are taken over beside `gradient_space`; none with a LoRA adapter.
-
-    Raises:
-        UserError: `layers` is malformed.
-    """
-    prefix, blocks = decoder_blocks(model)
+    """The experts that gradients are taken over beside `gradient_space`; none with a LoRA adapter."""
     if has_adapter(model):
         return []
+    prefix, blocks = decoder_blocks(model)
     return [
-        Experts(f"{prefix}.{block}.{path}", module, block)
+        Experts(f"{prefix}.{block}.{path}", module)
         for block in parse_layers(layers, len(blocks))
         for path, module in blocks[block].named_modules()
         if is_experts(module)
@@ -117,13 +100,11 @@ def expert_space(model: PreTrainedModel, layers: str | None = None) -> list[Expe
 
 
 def count_weights(model: PreTrainedModel, space: list[SpaceLayer], experts: list[Experts]) -> tuple[int, int]:
-    """How many numbers the space has, and how many more are in matrices of its decoder blocks that are not part of it.
-
-    The latter is 0 with a LoRA adapter, whose matrices are all that is trained.
+    """How many numbers the space has, and how many more are in matrices of its decoder blocks that are not part of it:
+    none with a LoRA adapter, whose matrices are all that is trained.
     """
-    inside: list[torch.Tensor] = [layer.module.get_parameter("weight") for layer in space]
-    inside += [parameter for each in experts for parameter in each.parameters]
-    num_inside = sum(parameter.numel() for parameter in inside)
+    num_inside = sum(layer.num_inputs * layer.num_outputs for layer in space)
+    num_inside += sum(parameter.numel() for each in experts for parameter in each.parameters)
     if has_adapter(model):
         return num_inside, 0
     _, blocks = decoder_blocks(model)
