@@ -31,9 +31,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import torch
 
-from congrad.consensus.loss import margins
 from congrad.errors import UserError
 from congrad.filtering.outputs import scores_table, write_run
+from congrad.filtering.score import margins_by_side
 from congrad.gradients.build import pairs_fingerprint, pairs_table, triples
 from congrad.gradients.index import GradientIndex
 from congrad.gradients.logps import Row, logged_logps
@@ -120,14 +120,9 @@ def filter_baseline(
             index has.
         index: a gradient index of the same pairs, model and reference, whose log-probabilities are taken instead of a
             pass over the model.
-        listener: notified of pairs of that pass.
 
     Returns:
         What a person should know, a line each.
-
-    Raises:
-        UserError: whatever is wrong with the pairs, the model or the place; the reward that was asked for is not there;
-            the index is of other pairs.
     """
     with ranks() as rank:  # of a launcher's processes the first does it: what others could take is done soon
         warnings = _filter(baseline, source, model, output, index, listener) if rank.number == 0 else []
@@ -147,11 +142,10 @@ def _filter(
 
     preferences = read_preferences(source)
     pairs = tokenise(preferences, tokenizer_of(model), chat=source.chat, max_length=source.max_length)
-    has_reference = model.reference is not None
-    if index is not None:
-        if index.plan["data"] != pairs_fingerprint(pairs):
-            raise UserError(f"{index.directory} is an index of other pairs, or of these tokenised differently")
-        has_reference = index.plan["reference"] is not None
+    tokens = pairs_fingerprint(pairs)
+    if index is not None and index.plan["data"] != tokens:
+        raise UserError(f"{index.directory} is an index of other pairs, or of these tokenised differently")
+    has_reference = (model.reference if index is None else index.plan["reference"]) is not None
     baseline, warnings = resolve(baseline, preferences, has_reference=has_reference)
     needs_logps = baseline.method == "loss" or baseline.reward in ("implicit", "likelihood")
     if needs_logps and index is None:
@@ -160,7 +154,7 @@ def _filter(
     settings = {
         "baseline": asdict(baseline),
         "data": preferences.fingerprint,
-        "tokens": pairs_fingerprint(pairs),
+        "tokens": tokens,
         "judged": content_key(judge_margins(preferences).tolist()) if baseline.reward == "judge" else None,
         "model": as_loaded(model) if needs_logps else None,
         "reference": as_loaded(reference) if needs_logps and reference is not None else None,
@@ -174,13 +168,12 @@ def _filter(
     if needs_logps:
         logps = of_index(index) if index is not None else by_pass(model, pairs, usable, output, listener)
     score_N = scores(baseline, preferences, pairs, usable, logps)
-    unusable = NOT_FINITE if needs_logps else NO_SCORE
-    for position in usable:
-        if baseline.method != "none" and math.isnan(score_N[position]):
-            reason_N[position] = unusable
     if baseline.method == "none":
         keep_N, reason_N = torch.ones(len(pairs), dtype=torch.bool), ["kept"] * len(pairs)
     else:
+        for position in usable:
+            if math.isnan(score_N[position]):
+                reason_N[position] = NOT_FINITE if needs_logps else NO_SCORE
         language_N = torch.from_numpy(np.unique(pairs.languages, return_inverse=True)[1])
         keep_N = select(torch.from_numpy(score_N), language_N, **asdict(baseline.selection))
         reason_N = reasons(keep_N, reason_N)
@@ -200,25 +193,18 @@ def _filter(
 
 
 def resolve(baseline: Baseline, preferences: Preferences, *, has_reference: bool) -> tuple[Baseline, list[str]]:
-    """The baseline with its reward settled, and what to say about that.
-
-    Raises:
-        UserError: the pairs have no judge's scores, or there is no reference, and the reward needs them.
-    """
+    """The baseline with its reward settled, and what to say about that."""
     if baseline.method != "reward-margin":
         return baseline, []
     there = [column for column in JUDGED if column in preferences.dataset.column_names]
     if len(there) == 1:
-        raise UserError(
-            f"the pairs have a column {there[0]} but not both of {', '.join(JUDGED)}", "add the other, or remove it"
-        )
+        problem = f"the pairs have a column {there[0]} but not both of {', '.join(JUDGED)}"
+        raise UserError(problem, "add the other, or remove it")
     if baseline.reward == "judge" and not there:
         raise UserError(f"the pairs have no columns {', '.join(JUDGED)}", "add them, or choose the reward likelihood")
     if baseline.reward == "implicit" and not has_reference:
-        raise UserError(
-            "the implicit reward is zero for every pair where the policy is its own reference",
-            "set model.reference, or choose the reward likelihood",
-        )
+        problem = "the implicit reward is zero for every pair where the policy is its own reference"
+        raise UserError(problem, "set model.reference, or choose the reward likelihood")
     if baseline.reward is not None:
         return baseline, []
     reward: Reward = "judge" if there else "implicit" if has_reference else "likelihood"
@@ -248,12 +234,12 @@ def by_pass(
     def rows(side: str, position: int, *logps: float) -> list[Row]:
         return [{"key": content_key(side, usable[position]), "logps": list(logps)}]
 
-    def tell(num_rows: int) -> None:
+    def on_rows(num_rows: int) -> None:
         listener.on_progress(Progress("log-probabilities", num_rows, len(usable) * len(sides), "pairs"))
 
     for side, each in sides.items():
         with loaded(each) as load:
-            log = logged_logps(load, wanted, output / "logps.jsonl", partial(rows, side), tell)
+            log = logged_logps(load, wanted, output / "logps.jsonl", partial(rows, side), on_rows)
         values = [log[content_key(side, position)]["logps"] for position in usable]
         found[side] = np.array(values, dtype=np.float64).reshape(-1, 2)  # null is NaN
     return LogProbabilities(found["policy"], found.get("reference"))
@@ -268,24 +254,18 @@ def scores(
 ) -> Floats:
     """What the pairs are ranked by, the best highest; NaN where there is nothing to rank by (N)."""
     score_N = np.full(len(pairs), np.nan)
-    match baseline.method:
-        case "random":
-            score_N[usable] = np.random.default_rng(baseline.seed).random(len(pairs))[usable]
-        case "reward-margin" if baseline.reward == "judge":
-            score_N[usable] = judge_margins(preferences)[usable]
-        case "reward-margin" | "loss":
-            assert logps is not None
-            tokens_P2 = np.array([[len(pairs.chosen_ids[i]), len(pairs.rejected_ids[i])] for i in usable], dtype=float)
-            score_N[usable] = model_scores(baseline, logps, tokens_P2.reshape(-1, 2))
+    if logps is not None:
+        tokens_P2 = np.array([[len(pairs.chosen_ids[i]), len(pairs.rejected_ids[i])] for i in usable], dtype=float)
+        score_N[usable] = model_scores(baseline, logps, tokens_P2.reshape(-1, 2))
+    elif baseline.method == "random":
+        score_N[usable] = np.random.default_rng(baseline.seed).random(len(pairs))[usable]
+    elif baseline.reward == "judge":
+        score_N[usable] = judge_margins(preferences)[usable]
     return score_N
 
 
 def judge_margins(preferences: Preferences) -> Floats:
-    """chosen_score - rejected_score of every row; NaN where one of them is null.
-
-    Raises:
-        UserError: a score is not a number.
-    """
+    """chosen_score - rejected_score of every row; NaN where one of them is null."""
     chosen, rejected = (preferences.dataset[column] for column in JUDGED)
     margins_N = np.full(len(preferences), np.nan)
     for position, pair in enumerate(zip(chosen, rejected, strict=True)):
@@ -306,23 +286,13 @@ def model_scores(baseline: Baseline, logps: LogProbabilities, tokens_P2: Floats)
         policy_P2, reference_P2 = policy_P2 / tokens_P2, np.zeros_like(policy_P2)
     if baseline.reward is not None:
         ratio_P2 = loss.beta * (policy_P2 - reference_P2)
-        return finite(ratio_P2[:, 0] - ratio_P2[:, 1])
-    if loss.name in PER_TOKEN:
-        policy_P2, reference_P2 = policy_P2 / tokens_P2, reference_P2 / tokens_P2
-    margin_P = margins(
-        loss,
-        chosen_logp_P=torch.from_numpy(policy_P2[:, 0]),
-        rejected_logp_P=torch.from_numpy(policy_P2[:, 1]),
-        reference_chosen_logp_P=torch.from_numpy(reference_P2[:, 0]),
-        reference_rejected_logp_P=torch.from_numpy(reference_P2[:, 1]),
-        chosen_tokens_P=torch.from_numpy(tokens_P2[:, 0]),
-        rejected_tokens_P=torch.from_numpy(tokens_P2[:, 1]),
-    ).numpy()
-    return finite(-np.abs(margin_P - 1 / (2 * loss.beta)) if loss.name == "ipo" else margin_P)
-
-
-def finite(values_P: Floats) -> Floats:
-    return np.where(np.isfinite(values_P), values_P, np.nan)
+        score_P = ratio_P2[:, 0] - ratio_P2[:, 1]
+    else:
+        if loss.name in PER_TOKEN:
+            policy_P2, reference_P2 = policy_P2 / tokens_P2, reference_P2 / tokens_P2
+        margin_P = margins_by_side(loss, *map(torch.from_numpy, (policy_P2, reference_P2, tokens_P2))).numpy()
+        score_P = -np.abs(margin_P - 1 / (2 * loss.beta)) if loss.name == "ipo" else margin_P
+    return np.where(np.isfinite(score_P), score_P, np.nan)
 
 
 def with_scores(pairs: TokenisedPairs, usable: list[int], score_N: Floats, logps: LogProbabilities | None) -> pa.Table:
@@ -331,7 +301,6 @@ def with_scores(pairs: TokenisedPairs, usable: list[int], score_N: Floats, logps
     if logps is not None:
         logps_N2[usable] = logps.policy_P2
     table = pairs_table(pairs)
-    values = {"score": score_N, "chosen_logp": logps_N2[:, 0], "rejected_logp": logps_N2[:, 1]}
-    for name, values_N in values.items():
+    for name, values_N in zip(("score", "chosen_logp", "rejected_logp"), (score_N, *logps_N2.T), strict=True):
         table = table.append_column(name, pa.array(values_N.astype(np.float32), from_pandas=True))
     return table

@@ -18,7 +18,6 @@ Array = npt.NDArray[Any]
 @dataclass(frozen=True)
 class Comparison:
     """Attributes:
-    languages: names of the L languages.
     num_pairs_L: scored pairs of each language.
     cosine_LL, low_LL, high_LL: cosines of the language gradients with the ends of their 95% intervals.
     corrected_LL, after_surgery_LL: without the noise, and after surgery. NaN where there is nothing to say.

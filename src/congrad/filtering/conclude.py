@@ -45,12 +45,11 @@ def conclude(
 ) -> FilterResult:
     """Scores, selects, and writes the run."""
     started = time.monotonic()
-    scored = score(
-        index,
-        config.loss,
-        config.consensus,
-        on_progress=lambda done, total: listener.on_progress(Progress("scoring", done, total, "pairs")),
-    )
+
+    def on_progress(done: int, total: int) -> None:
+        listener.on_progress(Progress("scoring", done, total, "pairs"))
+
+    scored = score(index, config.loss, config.consensus, on_progress=on_progress)
     keep_N = select(scored.score_N, scored.language_N, **asdict(config.selection))
     reason_N = reasons(keep_N, scored.reason_N, min_score=config.selection.min_score)
     warnings = guards(
@@ -94,9 +93,8 @@ def outside_the_space(plan: Mapping[str, Any]) -> list[str]:
     """A warning where much of the model has no part in the scores."""
     outside = plan["num_weights_outside"]
     share = outside / (outside + plan["num_weights"])
-    if share < MUCH_OUTSIDE:
-        return []
-    return [
+    warning = (
         f"{share:.0%} of the weights in the decoder blocks are outside the gradient space, because they are in "
         "neither linear layers nor experts that congrad knows; the scores use the other weights only"
-    ]
+    )
+    return [warning] if share >= MUCH_OUTSIDE else []

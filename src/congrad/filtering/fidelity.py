@@ -22,17 +22,13 @@ from congrad.settings.consensus import Consensus, Loss
 MAX_PAIRS = 1000  # enough for two digits; keeps the check below a second
 
 
-def ranks_of(values: torch.Tensor) -> torch.Tensor:
-    return values.argsort(stable=True).argsort().double()
-
-
 def spearman(first: torch.Tensor, second: torch.Tensor) -> float:
     """Spearman's rank correlation of two vectors without ties, over the entries where both are finite."""
     both = first.isfinite() & second.isfinite()
     if both.sum() < 3:
         return math.nan
-    stacked = torch.stack([ranks_of(first[both]), ranks_of(second[both])])
-    return float(torch.corrcoef(stacked)[0, 1])
+    ranks = [values[both].argsort(stable=True).argsort().double() for values in (first, second)]
+    return float(torch.corrcoef(torch.stack(ranks))[0, 1])
 
 
 def estimate_fidelity(index: GradientIndex, loss: Loss, consensus: Consensus) -> dict[str, float | int | None]:
@@ -49,13 +45,9 @@ def estimate_fidelity(index: GradientIndex, loss: Loss, consensus: Consensus) ->
     sketch_Ppp = torch.stack([index[int(row) : int(row) + 1][0] for row in taken_P]).unflatten(1, (size, size)).float()
     inputs: dict[str, Any] = {name: values_P[taken_P] for name, values_P in pair_inputs(index, loss).items()}
     num_languages = len(language_codes(index)[0])
-    scores = [
-        score_pairs(
-            halved(sketch_Ppp, sign, sign).flatten(1), **inputs, num_languages=num_languages, consensus=consensus
-        ).score_P
-        for sign in (1, -1)
-    ]
-    r = spearman(*scores)
+    halves = (halved(sketch_Ppp, sign, sign).flatten(1) for sign in (1, -1))
+    found = [score_pairs(half, **inputs, num_languages=num_languages, consensus=consensus) for half in halves]
+    r = spearman(*(each.score_P for each in found))
     if math.isnan(r):
         return nothing
     whole = math.sqrt(2 * r / (1 + r)) if r > 0 else 0.0

@@ -28,12 +28,7 @@ KEPT = "kept.jsonl"
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run of the filter, ConGrad's or another.
-
-    Attributes:
-        directory: as the user named it.
-        manifest: of the run.
-    """
+    """A finished run of the filter, ConGrad's or another."""
 
     directory: Path
     manifest: dict[str, Any]
@@ -46,11 +41,7 @@ class Run:
 
     @property
     def comparison(self) -> Comparison | None:
-        """What languages.json says; None where the filter was another.
-
-        Raises:
-            UserError: it is damaged.
-        """
+        """What languages.json says; None where the filter was another."""
         path = self.directory / "languages.json"
         if not path.is_file():
             return None
@@ -96,9 +87,7 @@ class ScoredRun(Run):
 
 
 def open_run(directory: Path) -> Run:
-    """Raises:
-    UserError: this is not a finished run.
-    """
+    """The run; a `UserError` where this is not a finished one."""
     if not (directory / "manifest.json").is_file():
         if is_run(directory):
             raise UserError(f"{directory} is an unfinished run", "run the command that began it again")
@@ -129,11 +118,7 @@ def read_input(stored: dict[str, Any]) -> Input:
 
 
 def read_run(directory: Path) -> ScoredRun:
-    """Reads a run of ConGrad's but for its texts.
-
-    Raises:
-        UserError: the run is unfinished, or its files are damaged.
-    """
+    """Reads a run of ConGrad's but for its texts."""
     run = open_run(directory)
     path = directory / "scores.parquet"
     try:
@@ -173,11 +158,7 @@ def _scored(run: Run, compared: Comparison, table: pa.Table) -> ScoredRun:
 
 
 def rows_at(run: ScoredRun, positions: Sequence[int]) -> list[dict[str, Any]]:
-    """The rows of kept.jsonl and dropped.jsonl at positions in the input order, which are the only lines parsed.
-
-    Raises:
-        UserError: the files do not belong to scores.parquet.
-    """
+    """The rows of kept.jsonl and dropped.jsonl at positions in the input order, which are the only lines parsed."""
     rank_N = np.where(run.keep_N, np.cumsum(run.keep_N), np.cumsum(~run.keep_N)) - 1
     found: dict[int, dict[str, Any]] = {}
     for name, kept in (("kept.jsonl", True), ("dropped.jsonl", False)):
@@ -186,11 +167,8 @@ def rows_at(run: ScoredRun, positions: Sequence[int]) -> list[dict[str, Any]]:
         for number, row in _lines(path, wanted):
             score = np.float32(np.nan if row.get(SCORE_COLUMN) is None else row[SCORE_COLUMN])
             if not np.array_equal(score, run.score_N[wanted[number]], equal_nan=True):
-                raise UserError(
-                    "does not match its row of scores.parquet",
-                    f"filter {run.directory} again",
-                    at=f"{path}:{number + 1}",
-                )
+                problem, fix = "does not match its row of scores.parquet", f"filter {run.directory} again"
+                raise UserError(problem, fix, at=f"{path}:{number + 1}")
             found[wanted[number]] = row
     if len(found) < len(positions):
         raise UserError("kept.jsonl and dropped.jsonl do not hold all rows", "filter it again", at=run.directory)

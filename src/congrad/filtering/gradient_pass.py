@@ -19,7 +19,7 @@ from congrad.models.load import load, load_skeleton, tokenizer_of
 from congrad.models.packaged import PACKAGES, converted, resolve
 from congrad.models.ranks import Rank, ranks, wait_for_all
 from congrad.preferences.rows import Preferences
-from congrad.preferences.tokenise import TokenisedPairs, tokenise
+from congrad.preferences.tokenise import tokenise
 from congrad.progress import Listener, Progress
 from congrad.settings.model import reference_of
 from congrad.settings.tree import FilterConfig
@@ -31,11 +31,7 @@ def make_index(
 ) -> GradientIndex | None:
     """Sketches what is not sketched yet, together with a launcher's other processes.
 
-    Returns:
-        None after a dry run, and in all processes but the first.
-
-    Raises:
-        UserError: whatever is wrong with the model, the device, or the place to write.
+    None after a dry run, and in all processes but the first.
     """
     check_aggregator(config.consensus.aggregator)
     device = pick_device(config.model.device, compute=by_sketches, on_note=listener.on_warning)
@@ -67,7 +63,10 @@ def _make_index(
         max_length=config.input.max_length,
         on_progress=lambda rows: listener.on_progress(Progress("tokenising", rows, len(preferences), "pairs")),
     )
-    check_pairs(pairs)
+    if all(pairs.reasons):
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in Counter(pairs.reasons).most_common())
+        problem = f"none of the {len(pairs)} pairs can be scored ({reasons})"
+        raise UserError(problem, "check input.max_length and the data")
     if not settled:
         model = settle_dtype(
             model,
@@ -108,14 +107,3 @@ def _make_index(
         barrier=wait_for_all,
         on_progress=listener.on_progress,
     )
-
-
-def check_pairs(pairs: TokenisedPairs) -> None:
-    """Raises:
-    UserError: no pair can be scored.
-    """
-    if all(pairs.reasons):
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in Counter(pairs.reasons).most_common())
-        raise UserError(
-            f"none of the {len(pairs)} pairs can be scored ({reasons})", "check input.max_length and the data"
-        )

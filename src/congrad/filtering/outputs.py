@@ -49,8 +49,7 @@ def scores_table(rows: pa.Table, keep_N: Any, reason_N: list[str], languages: Se
 
 def languages_content(scored: ScoredRows) -> dict[str, Any]:
     """languages.json; null where there is nothing to say."""
-    agreement = scored.detail.agreement
-    num_pairs_L = scored.detail.num_pairs_L
+    agreement, num_pairs_L = scored.detail.agreement, scored.detail.num_pairs_L
     content = {
         "languages": scored.languages,
         "num_pairs": num_pairs_L.tolist(),
@@ -82,9 +81,6 @@ def write_run(
         table: of scores.parquet.
         score_N: the scores as the rows of kept.jsonl and dropped.jsonl have them in `column`.
         languages: of languages.json, where the filter compares languages.
-
-    Raises:
-        UserError: the disk is full or the place cannot be written.
     """
     with staging(directory, RUN, "report.html") as new:
         write_selection(new, preferences, score_N, table["keep"].to_numpy(), column)

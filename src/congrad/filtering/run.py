@@ -42,7 +42,7 @@ def filter_preferences(
         listener: hears of every stage and count.
 
     Returns:
-        None after a dry run, which stops at the estimate, and on every rank but the first.
+        None after a dry run, and on every rank but the first.
 
     Raises:
         UserError: whatever is wrong with the input, the model, the settings or the place to write.
@@ -76,7 +76,6 @@ def refilter(
     """Re-filters a finished run from its index: no model is loaded. What is not given has its default.
 
     Args:
-        run: directory of a finished run.
         output: another directory for the results; None replaces those in `run`.
 
     Raises:
@@ -88,10 +87,7 @@ def refilter(
 
     config, index_path, old = stored_config(run)
     config = replace(
-        config,
-        loss=loss or Loss(),
-        consensus=consensus or Consensus(),
-        selection=selection or Selection(),
+        config, loss=loss or Loss(), consensus=consensus or Consensus(), selection=selection or Selection()
     )
     config.check()
     target = run if output is None else Path(output)
@@ -101,9 +97,8 @@ def refilter(
             raise UserError(f"{target} is another run, with an index of its own", "choose another output directory")
     preferences = read_preferences(config.input, listener)
     if preferences.fingerprint != old["data_fingerprint"]:
-        raise UserError(
-            f"{config.input.source} has changed since {run} was made", "filter it again into another output directory"
-        )
+        problem = f"{config.input.source} has changed since {run} was made"
+        raise UserError(problem, "filter it again into another output directory")
     seconds = {"read": round(time.monotonic() - started, 3)}
     listener.on_stage("starting PyTorch")
     from congrad.filtering.conclude import conclude

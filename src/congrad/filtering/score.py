@@ -49,23 +49,21 @@ class ScoredRows:
 
 
 def pair_factors(index: GradientIndex, loss: Loss) -> torch.Tensor:
-    """The weight c of each sketched pair's gradient under a loss (P, float64).
-
-    Raises:
-        UserError: the loss needs an index of the other normalisation.
-    """
+    """The weight c of each sketched pair's gradient under a loss (P, float64)."""
     per_token = index.plan["settings"]["normalise"] == "mean"
     loss.check_index(per_token=per_token)
-    tokens_P2 = torch.stack(
-        [
-            torch.from_numpy(index.pairs[f"{side}_tokens"].to_numpy().astype(np.int64))
-            for side in ("chosen", "rejected")
-        ],
-        dim=1,
-    )[index.positions_P]
+    sides = (index.pairs[f"{side}_tokens"].to_numpy() for side in ("chosen", "rejected"))
+    tokens_P2 = torch.from_numpy(np.stack(list(sides), axis=1).astype(np.int64))[index.positions_P]
     divisor_P2 = tokens_P2 if per_token else 1
     policy_P2, reference_P2 = index.policy_logps_P2 / divisor_P2, index.reference_logps_P2 / divisor_P2
-    margin_P = margins(
+    return pair_weights(loss, margins_by_side(loss, policy_P2, reference_P2, tokens_P2))
+
+
+def margins_by_side(
+    loss: Loss, policy_P2: torch.Tensor, reference_P2: torch.Tensor, tokens_P2: torch.Tensor
+) -> torch.Tensor:
+    """`consensus.loss.margins` of log-probabilities and tokens of (chosen, rejected)."""
+    return margins(
         loss,
         chosen_logp_P=policy_P2[:, 0],
         rejected_logp_P=policy_P2[:, 1],
@@ -74,7 +72,6 @@ def pair_factors(index: GradientIndex, loss: Loss) -> torch.Tensor:
         chosen_tokens_P=tokens_P2[:, 0],
         rejected_tokens_P=tokens_P2[:, 1],
     )
-    return pair_weights(loss, margin_P)
 
 
 def language_codes(index: GradientIndex) -> tuple[list[str], torch.Tensor]:
@@ -84,11 +81,7 @@ def language_codes(index: GradientIndex) -> tuple[list[str], torch.Tensor]:
 
 
 def pair_inputs(index: GradientIndex, loss: Loss) -> dict[str, torch.Tensor]:
-    """What `score_pairs` takes of every sketched pair beside its sketch, by the names of its arguments.
-
-    Raises:
-        UserError: the loss needs an index of the other normalisation.
-    """
+    """What `score_pairs` takes of every sketched pair beside its sketch, by the names of its arguments."""
     return {
         "scale_P": index.scales_P,
         "weight_P": pair_factors(index, loss),
@@ -107,7 +100,6 @@ def score(
     """Scores every row of an index: the cosine of its gradient with the direction that the languages agree on.
 
     Args:
-        index: from `build_index` or `open_index`.
         loss: the preference loss; None for DPO with beta 0.1. Needs no new index, unless its normalisation differs.
         consensus: how the direction is found; None for PCGrad, cross-fitted in five folds.
         on_progress: called with how many pairs are done, and of how many.
