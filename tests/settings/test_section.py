@@ -1,7 +1,7 @@
 """A section checks itself: what its attributes allow, and the words in which the rest is refused."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,14 +26,12 @@ from congrad.settings.tree import SECTIONS
 
 
 @section("part.engine")
-@dataclass(frozen=True)
 class Inner:
     url: str | None = None
     retries: int = 6
 
 
 @section("part")
-@dataclass(frozen=True)
 class Settings:
     name: str
     temperature: float = 0.8

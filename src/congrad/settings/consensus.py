@@ -1,7 +1,6 @@
 """The preference loss, and how the consensus of the languages is found."""
 
 import importlib.util
-from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 from annotated_types import Ge, Gt, Lt
@@ -19,7 +18,6 @@ OWNERS = {"length_penalty": "lp-dpo", "label_smoothing": "robust", "target_margi
 
 
 @section("loss")
-@dataclass(frozen=True)
 class Loss:
     """A preference loss and its parameters."""
 
@@ -35,11 +33,7 @@ class Loss:
     """Gamma of simpo; null for TRL's default, 0.5."""
 
     def __post_init__(self) -> None:
-        for parameter, owner in (
-            ("length_penalty", "lp-dpo"),
-            ("label_smoothing", "robust"),
-            ("target_margin", "simpo"),
-        ):
+        for parameter, owner in OWNERS.items():
             if getattr(self, parameter) is not None and self.name != owner:
                 raise refused(
                     parameter, f"would be ignored by the {self.name} loss", f"leave it out, or set loss.name to {owner}"
@@ -52,13 +46,9 @@ class Loss:
             raise refused("label_smoothing", "is missing: robust needs it", "set it to the share of flipped labels")
 
     def check_index(self, *, per_token: bool) -> None:
-        """Refuse an index of the other kind: its differences are not multiples of this loss's gradients.
+        """Refuses an index of sums where the loss is per token, or the other way round, by a `UserError`.
 
-        Args:
-            per_token: the index holds differences of per-token means, not of sums.
-
-        Raises:
-            UserError: with the fix.
+        The differences in such an index are not multiples of this loss's gradients.
         """
         if (self.name in PER_TOKEN) == per_token:
             return
@@ -73,7 +63,6 @@ class Loss:
 
 
 @section("consensus")
-@dataclass(frozen=True)
 class Consensus:
     """How the direction is found that the languages agree on."""
 

@@ -1,12 +1,12 @@
 """Which engine writes answers, and how it is reached: in this process, or over HTTP."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from annotated_types import Ge, Gt
 
-from congrad.settings.section import Count, fields_of, refused, section
+from congrad.settings.section import Count, differs, fields_of, refused, section
 
 # What is set for another kind would be ignored.
 OWN_FIELDS: dict[str, tuple[str, ...]] = {
@@ -16,7 +16,6 @@ OWN_FIELDS: dict[str, tuple[str, ...]] = {
 
 
 @section("engine")
-@dataclass(frozen=True)
 class Engine:
     """What turns requests into replies."""
 
@@ -48,15 +47,13 @@ class Engine:
         if self.kind == "vllm":  # of earlier versions
             fix = "set kind to openai, url to http://localhost:8000/v1 and command to vllm serve {model} --port 8000"
             raise refused("kind", "is not an engine of its own any more", fix, value="vllm")
-        for name, each in fields_of(type(self)).items():
-            default = each.get_default(call_default_factory=True)
-            if name not in ("kind", *OWN_FIELDS[self.kind]) and getattr(self, name) != default:
+        for name in fields_of(type(self)):
+            if name not in ("kind", *OWN_FIELDS[self.kind]) and differs(self, name):
                 raise refused(name, f"would be ignored by an engine of kind {self.kind}", "leave it out")
         if self.kind == "openai":
             self._check_url()
 
     def _check_url(self) -> None:
-        like = "write it like http://localhost:8000/v1"
         if self.url is None:
             raise refused("url", "is missing", "give the endpoint's address, for instance http://localhost:8000/v1")
         try:
@@ -65,13 +62,10 @@ class Engine:
         except ValueError:
             valid = False
         if not valid:
-            raise refused("url", "is not a URL", like, value=repr(self.url))
+            raise refused("url", "is not a URL", "write it like http://localhost:8000/v1", value=repr(self.url))
         if parts.username or parts.password or parts.query or parts.fragment:
-            raise refused(
-                "url",
-                "must not hold a user name, a key or a query",
-                "put the key into the environment variable that api_key_env names",
-            )
+            fix = "put the key into the environment variable that api_key_env names"
+            raise refused("url", "must not hold a user name, a key or a query", fix)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """The section `evaluate`: what every model of a run is measured on."""
 
 import re
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import field
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Lt
 
 from congrad.errors import UserError
 from congrad.settings.engine import Engine
 from congrad.settings.input import Columns, Input
-from congrad.settings.section import Count, PathText, fields_of, refused, section
+from congrad.settings.section import Count, PathText, differs, refused, section
 from congrad.settings.selfreward import Chat, Prompts, Temperature, TopP
 
 Kind = Literal["perplexity", "multiple-choice", "exact-match"]
@@ -23,7 +23,6 @@ PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
 @section("evaluate.tasks")
-@dataclass(frozen=True)
 class LocalTask:
     """A task of the alignment tax that reads JSON Lines and needs no hub."""
 
@@ -71,10 +70,9 @@ class LocalTask:
             raise refused("kind", "is missing", f"choose from {', '.join(COLUMNS_OF_KIND)}")
         for other, columns in COLUMNS_OF_KIND.items():
             for name in columns:
-                if name not in COLUMNS_OF_KIND[kind] and getattr(self, name) != self._default(name):
-                    raise refused(
-                        name, f"would be ignored by a task of kind {kind}", f"leave it out; it belongs to {other}"
-                    )
+                if name not in COLUMNS_OF_KIND[kind] and differs(self, name):
+                    fix = f"leave it out; it belongs to {other}"
+                    raise refused(name, f"would be ignored by a task of kind {kind}", fix)
         if kind != "exact-match" and self.chat != "auto":
             raise refused("chat", f"would be ignored: a task of kind {kind} measures plain text", "leave it out")
         if kind != "perplexity" and self.layout is None and not PLACEHOLDER.search(self.prompt or ""):
@@ -88,18 +86,12 @@ class LocalTask:
             raise refused("kind", f"must be {kind} with the layout {layout}", "leave it out", value=self.kind)
         object.__setattr__(self, "kind", kind)
         for name in ("choices", "label_column", "answer_column", "text_column", *(["prompt"] * (layout == "xcopa"))):
-            if getattr(self, name) != self._default(name):
-                raise refused(
-                    name, f"would be ignored: the layout {layout} sets its columns", "leave one of the two out"
-                )
-
-    @classmethod
-    def _default(cls, name: str) -> Any:
-        return fields_of(cls)[name].default
+            if differs(self, name):
+                problem = f"would be ignored: the layout {layout} sets its columns"
+                raise refused(name, problem, "leave one of the two out")
 
 
 @section("evaluate.lm_eval")
-@dataclass(frozen=True)
 class Harness:
     """Tasks of lm-evaluation-harness (extra `eval`), each with its own settings except for these."""
 
@@ -122,7 +114,6 @@ class Harness:
 
 
 @section("evaluate.win_rate")
-@dataclass(frozen=True)
 class WinRate:
     """Answers to held-out prompts, compared by a judge in both orders."""
 
@@ -155,7 +146,6 @@ class WinRate:
 
 
 @section("evaluate")
-@dataclass(frozen=True)
 class Evaluate:
     """What is measured. Every part may be left out."""
 
@@ -192,12 +182,9 @@ class Evaluate:
 
     def __post_init__(self) -> None:
         if both := sorted({*self.seen} & {*self.unseen}):
-            raise refused(
-                "unseen", f"names {both[0]!r}, which evaluate.seen names too", "remove it from one of the two"
-            )
-        names = [task.name for task in self.tasks]
-        if self.lm_eval is not None:
-            names += self.lm_eval.tasks
+            problem = f"names {both[0]!r}, which evaluate.seen names too"
+            raise refused("unseen", problem, "remove it from one of the two")
+        names = [*(task.name for task in self.tasks), *(self.lm_eval.tasks if self.lm_eval is not None else ())]
         for number, name in enumerate(names):
             if name in names[:number]:
                 raise refused("tasks", f"holds two tasks that are named {name!r}", "give each a name of its own")
@@ -209,9 +196,7 @@ class Evaluate:
         return Input(self.pairs, self.split, self.columns, self.chat, self.max_length, limit=self.limit, seed=self.seed)
 
     def check(self) -> None:
-        """Raises:
-        UserError: nothing is measured.
-        """
+        """Refuses, by a `UserError`, to measure nothing."""
         if self.measures_nothing:
             raise UserError("measures nothing", "set its pairs, win_rate, tasks or lm_eval", key="evaluate")
 

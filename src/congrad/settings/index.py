@@ -1,7 +1,7 @@
 """What decides a gradient pass and its index, besides the model and the pairs."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from congrad.settings.section import Count, refused, section
@@ -15,7 +15,6 @@ SLICE = re.compile(r"((?:-?\d+)?):((?:-?\d+)?)")
 
 
 @section("index")
-@dataclass(frozen=True)
 class PassSettings:
     """The gradient pass."""
 
@@ -47,8 +46,7 @@ def layer_slice(layers: str) -> slice:
     """The slice that a text such as `12:` or `4:10` writes."""
     match = SLICE.fullmatch(layers)
     assert match is not None
-    start, stop = (int(text) if text else None for text in match.groups())
-    return slice(start, stop)
+    return slice(*(int(text) if text else None for text in match.groups()))
 
 
 def default_projection_size(num_pairs: int) -> int:

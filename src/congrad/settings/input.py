@@ -1,6 +1,6 @@
 """Which preference pairs, and how they become tokens."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated
 
 from annotated_types import Ge
@@ -11,7 +11,6 @@ DEFAULT_LANGUAGE_COLUMN = "language"
 
 
 @section("input.columns")
-@dataclass(frozen=True)
 class Columns:
     """The names of a data set's columns."""
 
@@ -20,7 +19,6 @@ class Columns:
 
 
 @section("input")
-@dataclass(frozen=True)
 class Input:
     """Where preference pairs come from, and how they become tokens."""
 

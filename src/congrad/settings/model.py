@@ -2,7 +2,7 @@
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, get_args
 
 from congrad.errors import UserError
@@ -16,11 +16,7 @@ DEVICES = "auto, cpu, cuda, cuda:1, xpu or mps"
 
 
 def switch() -> str:
-    """What $CONGRAD_BFLOAT16 is set to.
-
-    Raises:
-        UserError: an unknown word.
-    """
+    """What $CONGRAD_BFLOAT16 is set to; a `UserError` where it is none of the positions."""
     position = os.environ.get(SWITCH) or "measure"
     if position not in POSITIONS:
         raise UserError(f"the environment variable {SWITCH} is {position!r}", "set it to slow, fast or measure")
@@ -28,7 +24,6 @@ def switch() -> str:
 
 
 @section("model")
-@dataclass(frozen=True)
 class Model:
     """The policy, and the reference where that is another model."""
 

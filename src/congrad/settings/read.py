@@ -17,14 +17,6 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Flag:
-    """A flag that is short for a key: as it was typed, with its text."""
-
-    name: str
-    text: str
-
-
-@dataclass(frozen=True)
 class Given:
     """All settings that a reader gave, and where.
 
@@ -33,20 +25,20 @@ class Given:
         file: the YAML file's name; "" without one.
         lines: of the file, by path of keys.
         words: KEY=VALUE by path of keys; it replaces what the file says.
-        flags: by path of keys; they have the last word.
+        flags: the name and the text of each, by path of the key it is short for; they have the last word.
     """
 
     values: dict[str, Any]
     file: str = ""
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
     words: Mapping[KeyPath, str] = field(default_factory=dict)
-    flags: Mapping[KeyPath, Flag] = field(default_factory=dict)
+    flags: Mapping[KeyPath, tuple[str, str]] = field(default_factory=dict)
 
     def spell(self, key: str, value: Any = UNSET) -> str:
         """A key as it was typed, with its place: `--keep 2`, `selection.keep=2`, `run.yaml:12: selection.keep 2`."""
         path, plain = tuple(key.split(".")), plain_key(key, value)
-        if (flag := self.flags.get(path)) is not None:
-            return f"{flag.name} {flag.text}"
+        if path in self.flags:
+            return " ".join(self.flags[path])
         if path in self.words:
             return self.words[path]
         for length in range(len(path), 0, -1):
@@ -81,21 +73,15 @@ class Given:
 
     def is_from_file(self, key: str) -> bool:
         path = tuple(key.split("."))
-        return not any(
-            path[:length] in typed for typed in (self.words, self.flags) for length in range(1, len(path) + 1)
-        )
+        starts = {path[:length] for length in range(1, len(path) + 1)}
+        return starts.isdisjoint(self.words) and starts.isdisjoint(self.flags)
 
     def section_values(self, name: str) -> dict[str, Any]:
         """What the user gave for a section, as it was written."""
-        found: dict[str, Any] = self.values.get(name, {})
-        return found
+        return self.values.get(name, {})  # type: ignore[no-any-return]
 
     def check(self) -> None:
-        """Checks every section that is there, whether it is used or not.
-
-        Raises:
-            UserError: by key, what is wrong.
-        """
+        """Checks every section that is there, whether it is used or not."""
         with self.spelled():
             for key in _keys_of(self.values):
                 if key in MOVED:
@@ -111,9 +97,7 @@ class Given:
                     self.section(SECTIONS[name], complete=False)
 
     def check_for_loop(self) -> None:
-        """Raises:
-        UserError: a key is given that a loop takes from another section.
-        """
+        """Refuses, by a `UserError`, a key that a loop takes from another section."""
         with self.spelled():
             for key, source in FROM_ELSEWHERE.items():
                 if self.says(key):
@@ -124,9 +108,6 @@ class Given:
 
         Args:
             complete: whether a key that has no default must be there; else a mark stands for it.
-
-        Raises:
-            UserError: by key, what is wrong.
         """
         values = {} if complete else {name: "?" for name, each in fields_of(kind).items() if each.is_required()}
         with self.spelled():
@@ -134,11 +115,12 @@ class Given:
 
     def sections(self, root: type[T]) -> T:
         """The configuration that is made of sections."""
+        kinds = {name: SECTIONS[name] for name in fields_of(root)}
         with self.spelled():
             return root(
                 **{
-                    name: self.section(SECTIONS[name]) if is_section(SECTIONS[name]) else self.values.get(name, {})
-                    for name in fields_of(root)
+                    name: self.section(kind) if is_section(kind) else self.section_values(name)
+                    for name, kind in kinds.items()
                 }
             )
 
@@ -157,9 +139,7 @@ def read(
         UserError: what is wrong, by the place where it was typed.
     """
     values, lines = read_yaml(path) if path else ({}, {})
-    for section in values:
-        if values[section] is None:  # left empty
-            values[section] = {}
+    values = {name: {} if section is None else section for name, section in values.items()}  # None: left empty
     typed: dict[KeyPath, str] = {}
     for word in words:
         key, sign, text = word.partition("=")
@@ -168,12 +148,12 @@ def read(
             raise UserError(f"{word!r} is not KEY=VALUE", "write for instance index.projection_size=64")
         put(values, keys, value_of(keys, text, word), word)
         typed[keys] = word
-    flagged: dict[KeyPath, Flag] = {}
+    flagged: dict[KeyPath, tuple[str, str]] = {}
     for key, (name, flag_text) in (flags or {}).items():
         if flag_text is not None:
             keys = tuple(key.split("."))
             put(values, keys, flag_text if is_text(keys) else value_of(keys, flag_text, name), name)
-            flagged[keys] = Flag(name, flag_text)
+            flagged[keys] = name, flag_text
             typed.pop(keys, None)
     given = Given(values, str(path or ""), lines, typed, flagged)
     given.check()
@@ -188,10 +168,8 @@ def is_override(word: str) -> bool:
 
 
 def value_of(keys: KeyPath, text: str, word: str) -> Any:
-    """The value that a text on the command line stands for: what it would be in a file, after its key.
-
-    What would have to be put into quotes there, as `12:`, is text as it is for a key that holds text alone.
-    """
+    """What a text on the command line would be in a file, after its key; where the key holds text alone, what would
+    have to be put into quotes there, as `12:`, is text as it is."""
     try:
         return parse_yaml(f"key: {text}", word)["key"]
     except UserError:
@@ -208,20 +186,15 @@ def is_text(keys: KeyPath) -> bool:
 
 
 def put(values: dict[str, Any], path: KeyPath, value: Any, word: str) -> None:
-    """Sets a value in nested mappings, in place.
-
-    Raises:
-        UserError: a key on the way has a value that has no keys.
-    """
+    """Sets a value in nested mappings, in place."""
     inner: Any = values
     for number, name in enumerate(path[:-1], 1):
         if inner.get(name) is None:
             inner[name] = {}
         inner = inner[name]
         if not isinstance(inner, dict):
-            raise UserError(
-                f"{word!r}: {'.'.join(path[:number])} is {shown(inner)} and has no keys", "set the whole of it"
-            )
+            key = ".".join(path[:number])
+            raise UserError(f"{word!r}: {key} is {shown(inner)} and has no keys", "set the whole of it")
     inner[path[-1]] = value
 
 

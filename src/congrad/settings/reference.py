@@ -45,19 +45,15 @@ class Line:
 def lines(prefix: str = "") -> Iterator[Line]:
     """Every key of the tree that begins with a prefix, in the tree's order."""
     for name, kind in SECTIONS.items():
-        own = (
-            lines_of(kind, name)
-            if is_section(kind)
-            else [Line(name, "{}", "a mapping of keys", " ".join(TRAIN.split()))]
-        )
+        train = Line(name, "{}", "a mapping of keys", " ".join(TRAIN.split()))
+        own = lines_of(kind, name) if is_section(kind) else [train]
         yield from (line for line in own if line.key.startswith(prefix))
 
 
 def lines_of(kind: Any, prefix: str) -> Iterator[Line]:
     for name, each in fields_of(kind).items():
-        hint = each.annotation
-        key, (inner, many) = f"{prefix}.{name}", section_in(hint)
-        yield Line(key, default_of(each), described(hint), " ".join(each.description.split()))
+        key, (inner, many) = f"{prefix}.{name}", section_in(each.annotation)
+        yield Line(key, default_of(each), described(each.annotation), " ".join(each.description.split()))
         if inner is not None and TOLD_ONCE.get(inner, key) == key:
             yield from lines_of(inner, f"{key}[]" if many else key)
 

@@ -5,6 +5,7 @@ the text below it the line in the help and in the reference (`congrad.settings.r
 text, numbers and booleans; a list stands for a tuple, a whole number for a number, and a path for its text.
 """
 
+import dataclasses
 import difflib
 import functools
 import os
@@ -30,27 +31,21 @@ PathText = Annotated[str, BeforeValidator(lambda value: os.fspath(value) if isin
 """A path: one of `pathlib` becomes its text."""
 
 
-class Refused(ValueError):
-    """What a section has against one of its values, for the error that names its key."""
-
-    def __init__(self, field: str, problem: str, fix: str, value: Any) -> None:
-        super().__init__(problem)
-        self.field, self.problem, self.fix, self.value = field, problem, fix, value
-
-
-def refused(field: str, problem: str, fix: str = "", *, value: Any = UNSET) -> Refused:
+def refused(field: str, problem: str, fix: str = "", *, value: Any = UNSET) -> ValueError:
     """To be raised in `__post_init__`; arguments as of `UserError`, `field` as in the section."""
-    return Refused(field, problem, fix, value)
+    return ValueError(UserError(problem, fix, key=field, value=value))
 
 
+@typing.dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
 def section(name: str) -> Callable[[type[T]], type[T]]:
-    """Makes a section of a frozen dataclass.
+    """Makes a class a section.
 
     Args:
         name: the key of the section where it stands alone, as a user of Python meets it; "" for a root.
     """
 
     def make(cls: type[T]) -> type[T]:
+        cls = dataclasses.dataclass(frozen=True)(cls)
         for key, hint in typing.get_type_hints(cls, include_extras=True).items():
             cls.__dataclass_fields__[key].type = _strict(hint)  # type: ignore[attr-defined]
         made: Any = pydantic.dataclasses.dataclass(frozen=True, config=CONFIG)(cls)
@@ -90,6 +85,11 @@ def fields_of(kind: Any) -> Mapping[str, Any]:
     return found
 
 
+def differs(section: Any, name: str) -> bool:
+    """Whether an attribute of a section is not its default."""
+    return bool(getattr(section, name) != fields_of(type(section))[name].get_default(call_default_factory=True))
+
+
 def is_section(hint: Any) -> bool:
     return isinstance(hint, type) and hasattr(hint, "__pydantic_fields__")
 
@@ -108,11 +108,9 @@ def section_in(hint: Any) -> tuple[Any, bool]:
 
 def type_of(kind: Any, path: Sequence[str]) -> Any:
     """The annotation of a key below a section; None where there is no such key."""
-    fields = fields_of(kind)
-    if path[0] not in fields:
+    if (each := fields_of(kind).get(path[0])) is None:
         return None
-    hint = Annotated[(fields[path[0]].annotation, *fields[path[0]].metadata)] if fields[path[0]].metadata else None
-    hint = fields[path[0]].annotation if hint is None else hint
+    hint = Annotated[(each.annotation, *each.metadata)] if each.metadata else each.annotation
     if len(path) == 1:
         return hint
     inner, many = section_in(hint)
@@ -137,11 +135,11 @@ def as_user_error(kind: Any, error: ValidationError, prefix: tuple[str, ...]) ->
     found = error.errors(include_url=False)
     first = next((each for each in found if each["type"] == "unexpected_keyword_argument"), found[0])
     path = _keys(kind, first["loc"])
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, Refused):
-        path = (*path, *cause.field.split("."))
-        return UserError(cause.problem, cause.fix, key=".".join((*prefix, *path)), value=cause.value)
     key, value = ".".join((*prefix, *path)), first["input"]
+    if (cause := first.get("ctx", {}).get("error")) is not None:  # what `refused` made
+        wrong: UserError = cause.args[0]
+        wrong.key = f"{key}.{wrong.key}" if key else wrong.key
+        return wrong
     if first["type"] == "unexpected_keyword_argument":
         parent, _ = section_in(type_of(kind, path[:-1])) if len(path) > 1 else (kind, False)
         return UserError(*unknown(path[-1], fields_of(parent)), key=key)
@@ -152,7 +150,7 @@ def as_user_error(kind: Any, error: ValidationError, prefix: tuple[str, ...]) ->
         return UserError(f"must be {_bounds(hint)}", key=key, value=shown(value))
     finite = "finite " if first["type"] == "finite_number" else ""
     wanted = described(hint).replace("a number", f"a {finite}number")
-    fix = near_choice(hint, value)
+    fix = did_you_mean(value, [choice for choice in _choices(hint) if isinstance(choice, str)])
     if wanted == NAMES[str] and isinstance(value, int | float):
         fix = "put it into quotes"
     return UserError(f"must be {wanted}", fix, key=key, value=shown(value))
@@ -178,17 +176,14 @@ def _is_label(step: str) -> bool:
 def unknown(key: str, known: Iterable[str]) -> tuple[str, str]:
     """What is said of a key that does not exist: the nearest, or all where none is near."""
     known = sorted(known)
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if near:
-        return "is unknown", f"did you mean {near[0]}?"
-    return "is unknown", f"choose from {', '.join(known)}" if len(known) < 30 else "check its name"
+    choose = f"choose from {', '.join(known)}" if len(known) < 30 else "check its name"
+    return "is unknown", did_you_mean(key, known, choose)
 
 
-def near_choice(hint: Any, value: Any) -> str:
-    """The choice that was probably meant."""
-    choices = [choice for choice in _choices(hint) if isinstance(choice, str)]
-    near = difflib.get_close_matches(value, choices, n=1, cutoff=0.6) if isinstance(value, str) else []
-    return f"did you mean {near[0]}?" if near else ""
+def did_you_mean(value: Any, known: Iterable[str], otherwise: str = "") -> str:
+    """The fix that names the nearest word, or another where none is near."""
+    near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
+    return f"did you mean {near[0]}?" if near else otherwise
 
 
 def _choices(hint: Any) -> list[Any]:

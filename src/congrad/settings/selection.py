@@ -1,6 +1,5 @@
 """Which pairs stay, as a rule."""
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
@@ -12,7 +11,6 @@ DEFAULT_KEEP = 0.5
 
 
 @section("selection")
-@dataclass(frozen=True)
 class Selection:
     """Which pairs stay: the best-aligned share of every language or of all, or all from a score on."""
 

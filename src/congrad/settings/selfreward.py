@@ -1,13 +1,13 @@
 """The sections of the stages that make preference pairs of prompts: prompts, generate, judge, pair."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
 from congrad.settings.engine import Engine
 from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN
-from congrad.settings.section import Count, PathText, fields_of, refused, section
+from congrad.settings.section import Count, PathText, differs, fields_of, refused, section
 
 Temperature = Annotated[float, Ge(0)]
 TopP = Annotated[float, Gt(0), Le(1)]
@@ -15,7 +15,6 @@ Chat = bool | Literal["auto"]
 
 
 @section("prompts.columns")
-@dataclass(frozen=True)
 class PromptColumns:
     """The names of the columns of prompts."""
 
@@ -26,7 +25,6 @@ class PromptColumns:
 
 
 @section("prompts")
-@dataclass(frozen=True)
 class Prompts:
     """Where the prompts come from."""
 
@@ -49,7 +47,6 @@ class Prompts:
 
 
 @section("generate")
-@dataclass(frozen=True)
 class Generate:
     """How answers are sampled."""
 
@@ -73,9 +70,8 @@ class Generate:
 
     def __post_init__(self) -> None:
         if self.temperature == 0 and self.samples > 1:
-            raise refused(
-                "temperature", "makes all samples of a prompt the same", "raise it, or set samples to 1", value=0
-            )
+            problem, fix = "makes all samples of a prompt the same", "raise it, or set samples to 1"
+            raise refused("temperature", problem, fix, value=0)
         if self.system is not None and not self.system.strip():
             raise refused("system", "is empty", "leave it out")
         if self.system is not None and self.chat is False:
@@ -83,7 +79,6 @@ class Generate:
 
 
 @section("judge")
-@dataclass(frozen=True)
 class Judge:
     """How responses get their scores."""
 
@@ -114,18 +109,16 @@ class Judge:
     """Beta of the implicit reward."""
 
     def __post_init__(self) -> None:
-        for name, each in fields_of(type(self)).items():
+        for name in fields_of(type(self)):
             used = name != "beta" if self.kind == "llm" else name in ("kind", "seed", "beta")
-            if not used and getattr(self, name) != each.default:
+            if not used and differs(self, name):
                 raise refused(name, f"would be ignored by a judge of kind {self.kind}", "leave it out")
         if self.temperature == 0 and self.samples > 1:
-            raise refused(
-                "temperature", "makes all judgements of a response the same", "raise it, or set samples to 1", value=0
-            )
+            problem, fix = "makes all judgements of a response the same", "raise it, or set samples to 1"
+            raise refused("temperature", problem, fix, value=0)
 
 
 @section("pair")
-@dataclass(frozen=True)
 class Pair:
     """How scored responses become pairs. Ties never do, and a response without a score is in no pair."""
 

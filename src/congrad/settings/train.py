@@ -4,7 +4,6 @@ Names are those of TRL's `DPOConfig`. To import it takes seconds, so its source 
 """
 
 import ast
-import difflib
 import importlib.util
 import math
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from congrad.errors import UserError
-from congrad.settings.section import NAMES, shown
+from congrad.settings.section import NAMES, did_you_mean, shown
 from congrad.settings.training import Rounds
 
 LOADED_HERE = "the section `model` says how the model is loaded"
@@ -37,7 +36,7 @@ INIT_KWARGS = ("attn_implementation", "dtype")
 
 MARGIN_LOSSES = ("sigmoid", "hinge", "robust", "exo_pair", "discopop")  # functions of the margin m alone
 OTHER_LOSSES = ("ipo", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired", "apo_zero", "apo_down")
-PLAIN: Mapping[str, Any] = {"float": float, "int": int, "bool": bool, "str": str}
+PLAIN: Mapping[str, Any] = {"float": float, "int": int, "bool": bool, "str": str, "None": type(None)}
 LOSS_TYPES = (*MARGIN_LOSSES, *OTHER_LOSSES, "sigmoid_norm", "sft")
 
 
@@ -54,8 +53,7 @@ def check_dpo_config(values: Mapping[str, Any], rounds: Rounds) -> None:
         if name in OWNED:
             raise UserError("cannot be set here", OWNED[name], key=f"train.{name}")
         if fields and name not in fields:
-            near = difflib.get_close_matches(str(name), fields, n=1)
-            fix = f"did you mean {near[0]}?" if near else "see TRL's documentation for its names"
+            fix = did_you_mean(str(name), fields, "see TRL's documentation for its names")
             raise UserError("is not a field of TRL's DPOConfig", fix, key=f"train.{name}")
         wanted = _plain_types(fields[name]) if fields else ()
         if wanted and not any(_is_a(value, kind) for kind in wanted):
@@ -67,11 +65,8 @@ def check_dpo_config(values: Mapping[str, Any], rounds: Rounds) -> None:
         raise UserError(f"takes {' and '.join(INIT_KWARGS)}, not {what}", LOADED_HERE, key="train.model_init_kwargs")
     check_loss(values, rounds.length_penalty)
     if rounds.lora is not None and rounds.lora.dropout > 0 and values.get("disable_dropout", True):
-        raise UserError(
-            "would be ignored: TRL switches dropout off",
-            "set train.disable_dropout to false",
-            key="rounds.lora.dropout",
-        )
+        fix = "set train.disable_dropout to false"
+        raise UserError("would be ignored: TRL switches dropout off", fix, key="rounds.lora.dropout")
 
 
 def check_loss(values: Mapping[str, Any], length_penalty: float) -> None:
@@ -79,25 +74,19 @@ def check_loss(values: Mapping[str, Any], length_penalty: float) -> None:
 
     The penalty is put on the reference log-probabilities. Losses of the margin alone see it as it is written. The
     others score each response separately, per token, or sort the batch, so that the shift would mean something else.
-
-    Raises:
-        UserError: an unknown loss, or one that does not go with the penalty.
     """
     given = values.get("loss_type", "sigmoid")
     loss_types = [given] if isinstance(given, str) else list(given)
     for name in loss_types:
         if name not in LOSS_TYPES:
-            near = difflib.get_close_matches(str(name), LOSS_TYPES, n=1)
-            fix = f"did you mean {near[0]}?" if near else f"choose from {', '.join(LOSS_TYPES)}"
+            fix = did_you_mean(str(name), LOSS_TYPES, f"choose from {', '.join(LOSS_TYPES)}")
             raise UserError("is unknown", fix, key="train.loss_type", value=shown(name))
     if length_penalty == 0:
         return
     for name in loss_types:
         if name not in (*MARGIN_LOSSES, "sft"):
-            _no_penalty(
-                f"train.loss_type {name}, which is not a function of the margin",
-                f"choose from {', '.join(MARGIN_LOSSES)}",
-            )
+            what = f"train.loss_type {name}, which is not a function of the margin"
+            _no_penalty(what, f"choose from {', '.join(MARGIN_LOSSES)}")
     if set(loss_types) == {"sft"}:
         _no_penalty("train.loss_type sft, which has no margin", "add sigmoid")
     if values.get("ld_alpha") is not None:
@@ -123,12 +112,8 @@ def dpo_fields() -> dict[str, ast.expr]:
 
 def _plain_types(annotation: ast.expr) -> tuple[Any, ...]:
     """The types that an annotation allows, where all of them are plain: `float`, `int | None`; else none."""
-    if isinstance(annotation, ast.BinOp):
-        left, right = _plain_types(annotation.left), _plain_types(annotation.right)
-        return (*left, *right) if left and right else ()
-    if isinstance(annotation, ast.Constant) and annotation.value is None:
-        return (type(None),)
-    return (PLAIN[annotation.id],) if isinstance(annotation, ast.Name) and annotation.id in PLAIN else ()
+    names = ast.unparse(annotation).split(" | ")
+    return tuple(PLAIN[name] for name in names) if all(name in PLAIN for name in names) else ()
 
 
 def _is_a(value: Any, kind: Any) -> bool:

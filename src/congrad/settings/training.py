@@ -5,7 +5,6 @@ Round t (from 0) trains M_t into M_{t+1} with the loss of arXiv 2403.19159, eq. 
     L = -log sigmoid(m),  m = beta [(log pi(y_w) - log ref(y_w)) - (log pi(y_l) - log ref(y_l))] + alpha (|y_w| - |y_l|)
 """
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Lt
@@ -14,7 +13,6 @@ from congrad.settings.section import Count, refused, section
 
 
 @section("rounds.lora")
-@dataclass(frozen=True)
 class Lora:
     """Train a low-rank adapter instead of the weights, a fresh one every round.
 
@@ -44,7 +42,6 @@ class Lora:
 
 
 @section("rounds")
-@dataclass(frozen=True)
 class Rounds:
     """How many rounds there are and what each of them takes from the ones before.
 

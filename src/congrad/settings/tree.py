@@ -5,7 +5,7 @@ what it filters is what `prompts` says, and what it scores is the loss that `tra
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, get_args
 
 from congrad.settings.consensus import Consensus, Loss
@@ -24,7 +24,6 @@ METHODS: tuple[Method, ...] = get_args(Method)
 
 
 @section("filter")
-@dataclass(frozen=True)
 class Filter:
     """Which filters a run compares."""
 
@@ -41,7 +40,6 @@ class Filter:
 
 
 @section("report")
-@dataclass(frozen=True)
 class Report:
     """The page."""
 
@@ -50,69 +48,45 @@ class Report:
 
 
 @section("")
-@dataclass(frozen=True)
 class FilterConfig:
     """All that decides a run of the filter."""
 
     input: Input
-    """Preference pairs."""
     model: Model
-    """The policy."""
     index: PassSettings = field(default_factory=PassSettings)
-    """The gradient pass."""
     loss: Loss = field(default_factory=Loss)
-    """The preference loss."""
     consensus: Consensus = field(default_factory=Consensus)
-    """The direction that the languages agree on."""
     selection: Selection = field(default_factory=Selection)
-    """Which pairs stay."""
 
     def check(self) -> None:
-        """Finds, before anything is loaded, what could not work after the pass.
-
-        Raises:
-            UserError: the loss does not fit the normalisation.
-        """
+        """Refuses, before anything is loaded, a loss that does not fit the normalisation of the pass."""
         self.loss.check_index(per_token=self.index.normalise == "mean")
 
 
 @section("")
-@dataclass(frozen=True)
 class RunConfig:
     """All that decides a run of the loop. Only `model` and `prompts` have no default."""
 
     model: Model
     """M0."""
     prompts: Prompts
-    """What the model answers."""
     generate: Generate = field(default_factory=Generate)
-    """How answers are sampled."""
     judge: Judge = field(default_factory=Judge)
-    """How responses get their scores."""
     pair: Pair = field(default_factory=Pair)
-    """How scored responses become pairs."""
     filter: Filter = field(default_factory=Filter)
-    """Which filters are compared."""
     index: PassSettings = field(default_factory=PassSettings)
-    """The gradient pass."""
     consensus: Consensus = field(default_factory=Consensus)
-    """The direction that the languages agree on."""
     selection: Selection = field(default_factory=Selection)
-    """Which pairs stay."""
     train: dict[str, Any] = field(default_factory=dict)
     """Names and values of TRL's DPOConfig."""
     rounds: Rounds = field(default_factory=Rounds)
-    """How many rounds, and what each takes from the ones before."""
     evaluate: Evaluate = field(default_factory=Evaluate)
-    """What every model is measured on."""
     report: Report = field(default_factory=Report)
-    """The page."""
 
     def __post_init__(self) -> None:
         if self.selection.min_score is not None and self.filter.methods != ("congrad",):
-            raise refused(
-                "selection.min_score", "is for the scores of congrad only", "with other methods give selection.keep"
-            )
+            fix = "with other methods give selection.keep"
+            raise refused("selection.min_score", "is for the scores of congrad only", fix)
 
 
 SECTIONS: Mapping[str, Any] = {
@@ -123,23 +97,14 @@ SECTIONS: Mapping[str, Any] = {
 """The tree: every section by its key. `train` is TRL's, a mapping that passes untouched to its `DPOConfig`."""
 
 MOVED: Mapping[str, str] = {
+    **{f"filter.{key}": f"selection.{key}" for key in ("keep", "min_score")},
+    "filter.keep_scope": "selection.scope",
     **{
-        f"filter.{old}": new
-        for old, new in {
-            "keep": "selection.keep",
-            "keep_scope": "selection.scope",
-            "min_score": "selection.min_score",
-            "aggregator": "consensus.aggregator",
-            "accumulate": "consensus.accumulate",
-            "ema_decay": "consensus.ema_decay",
-            "ema_batch": "consensus.ema_batch",
-            "cross_fit": "consensus.cross_fit",
-            "projection_size": "index.projection_size",
-            "layers": "index.layers",
-            "token_budget": "index.token_budget",
-            "seed": "index.seed (projections) and consensus.seed (folds, orders, the draw of random)",
-        }.items()
+        f"filter.{key}": f"consensus.{key}"
+        for key in ("aggregator", "accumulate", "ema_decay", "ema_batch", "cross_fit")
     },
+    **{f"filter.{key}": f"index.{key}" for key in ("projection_size", "layers", "token_budget")},
+    "filter.seed": "index.seed (projections) and consensus.seed (folds, orders, the draw of random)",
     "prompts.language_column": "prompts.columns.language",
     "prompts.prompt_column": "prompts.columns.prompt",
     "evaluate.language_column": "evaluate.columns.language",

@@ -22,10 +22,7 @@ STANDARD_TAG = "tag:yaml.org,2002:"
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
-    """The mapping of a YAML file, and the line of every key in it.
-
-    Returns:
-        The values, and lines by path of keys: `("generate", "temperature")` -> 12.
+    """The mapping of a YAML file, and the line of every key in it: `("generate", "temperature")` -> 12.
 
     Raises:
         UserError: the file is missing, is not YAML or not a mapping, or has a key twice.
@@ -38,11 +35,9 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
         raise UserError(f"not UTF-8 (byte {error.start})", "save it as UTF-8", at=path) from error
     lines: dict[KeyPath, int] = {}
     value = parse_yaml(text, str(path), lines)
-    if value is None:
-        value = {}
-    if not isinstance(value, dict):
+    if not isinstance(value, dict | None):
         raise UserError("holds no sections", "write `model:` and the others, each with its keys", at=path)
-    return value, lines
+    return value or {}, lines
 
 
 def parse_yaml(text: str, name: str, lines: dict[KeyPath, int] | None = None) -> Any:
@@ -51,22 +46,14 @@ def parse_yaml(text: str, name: str, lines: dict[KeyPath, int] | None = None) ->
     Args:
         name: of the document, for errors.
         lines: gains the line of every key by its path.
-
-    Raises:
-        UserError: by line, what is wrong.
     """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
-        mark, complaint = (
-            error.problem_mark or error.context_mark,
-            " ".join(str(error.problem or error.context).split()),
-        )
-        fix = (
-            "put a value that holds a colon into quotes"
-            if "mapping values" in complaint
-            else "fix it, or put it into quotes"
-        )
+        mark = error.problem_mark or error.context_mark
+        complaint = " ".join(str(error.problem or error.context).split())
+        has_colon = "mapping values" in complaint
+        fix = "put a value that holds a colon into quotes" if has_colon else "fix it, or put it into quotes"
         where = name if lines is None or mark is None else f"{name}:{mark.line + 1}"
         raise UserError(f"not YAML ({complaint})", fix, at=where) from error
     except yaml.YAMLError as error:  # a character that YAML does not allow
@@ -81,21 +68,21 @@ def _plain(node: yaml.Node, path: KeyPath, name: str, lines: dict[KeyPath, int],
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node, f"{name}:{line}")
     if isinstance(node, yaml.SequenceNode):
-        return [
-            _plain(item, (*path, str(number)), name, lines, [*within, node]) for number, item in enumerate(node.value)
-        ]
+        items = enumerate(node.value)
+        return [_plain(item, (*path, str(number)), name, lines, [*within, node]) for number, item in items]
     assert isinstance(node, yaml.MappingNode)
     found: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        where = f"{name}:{key_node.start_mark.line + 1}"
+        line = key_node.start_mark.line + 1
+        where = f"{name}:{line}"
         if not isinstance(key_node, yaml.ScalarNode):
             raise UserError("a key that is not a word", "write `key: value`", at=where)
         key = key_node.value
+        inner = (*path, key)
         if key in found:
-            first = lines[(*path, key)]
-            raise UserError(f"{'.'.join((*path, key))} is given twice, first in line {first}", "keep one", at=where)
-        lines[(*path, key)] = key_node.start_mark.line + 1
-        found[key] = _plain(value_node, (*path, key), name, lines, [*within, node])
+            raise UserError(f"{'.'.join(inner)} is given twice, first in line {lines[inner]}", "keep one", at=where)
+        lines[inner] = line
+        found[key] = _plain(value_node, inner, name, lines, [*within, node])
     return found
 
 
