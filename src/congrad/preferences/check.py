@@ -19,28 +19,28 @@ from congrad.preferences.names import (
     pair_fields,
 )
 from congrad.preferences.render import explicit, is_blank
-from congrad.preferences.rows import BATCH, TEXT_COLUMNS, Source, iterate
+from congrad.preferences.rows import TEXT_COLUMNS, Source, iterate
 from congrad.words import quote
 
 Where = Callable[[int], Spot]
 
 
 def check_pairs(dataset: datasets.Dataset, source: Source, language_column: str | None) -> list[str] | None:
-    """`check_columns`, then `check_rows`."""
-    check_columns(dataset, source, language_column)
-    return check_rows(dataset, source.where, language_column)
-
-
-def check_columns(dataset: datasets.Dataset, source: Source, language_column: str | None) -> None:
-    """Check that the columns are there and of one layout.
+    """Check the columns and the rows, and read the languages. An empty response is not a mistake: the row gets a reason
+    later.
 
     Args:
         dataset: One source's rows.
         source: Names them in a message.
         language_column: The column that groups the rows; None where the languages come from the file names.
 
+    Returns:
+        The language of each row, or None without a language column.
+
     Raises:
-        UserError: A column is missing or misspelt, or text and conversations are mixed.
+        UserError: A column is missing or misspelt, or text and conversations are mixed; a field is null, of the wrong
+            type or not UTF-8; a prompt or a language is empty; a message lacks its role or its content; chosen and
+            rejected share no prompt in rows without one.
     """
     check_names(dataset.column_names, source.name, language_column)
     kinds = {column: _kind(dataset, column) for column in TEXT_COLUMNS if column in dataset.column_names}
@@ -48,43 +48,25 @@ def check_columns(dataset: datasets.Dataset, source: Source, language_column: st
         shape = ", ".join(f"'{column}' holds {kind}" for column, kind in kinds.items())
         fix = "remove 'prompt'" if kinds["chosen"] == kinds["rejected"] == "conversation" else "use one for all"
         raise UserError(f"{shape}, which TRL cannot train on", fix, at=source.name)
-
-
-def check_rows(dataset: datasets.Dataset, where: Where, language_column: str | None) -> list[str] | None:
-    """Check every row and read the languages. An empty response is not a mistake: the row gets a reason later.
-
-    Args:
-        dataset: Rows whose columns `check_columns` has passed.
-        where: Names a row (0-based) in a message.
-        language_column: The column that groups the rows, if there is one.
-
-    Returns:
-        The language of each row, or None without a language column.
-
-    Raises:
-        UserError: A field is null, of the wrong type or not UTF-8; a prompt or a language is empty; a message lacks
-            its role or its content; chosen and rejected share no prompt in rows without one.
-    """
+    where = source.where
     for column in dataset.column_names:
         _check_encoding(dataset, column, where)
     languages = None if language_column is None else _languages(dataset, language_column, where)
-    columns = [column for column in TEXT_COLUMNS if column in dataset.column_names]
-    for column, empty in pair_fields(columns):
-        if _kind(dataset, column) != "conversation":
+    for column, empty in pair_fields(dataset.column_names):
+        if kinds[column] != "conversation":
             _check_text(dataset, column, where, empty)
-    if _kind(dataset, "chosen") == "conversation":
+    if kinds["chosen"] == "conversation":
         for number, row in enumerate(iterate(dataset)):
-            for column in columns:
+            for column in kinds:
                 _check_conversation(row[column], column, where, number)
-    if "prompt" not in columns or _kind(dataset, "prompt") == "conversation":
+    if kinds.get("prompt", "conversation") == "conversation":
         for number, row in enumerate(iterate(dataset)):
             if is_blank(explicit(row)[0]) and row["chosen"] and row["rejected"]:
-                if "prompt" in columns:
+                if "prompt" in kinds:
                     raise blank(where(number), "prompt", EMPTY_PROMPT)
+                problem = "columns 'chosen' and 'rejected' do not begin with the same prompt"
                 raise UserError(
-                    "columns 'chosen' and 'rejected' do not begin with the same prompt",
-                    "put the prompt in a column 'prompt', or at the start of both",
-                    at=where(number),
+                    problem, "put the prompt in a column 'prompt', or at the start of both", at=where(number)
                 )
     return languages
 
@@ -92,21 +74,7 @@ def check_rows(dataset: datasets.Dataset, where: Where, language_column: str | N
 def check_prompts(
     dataset: datasets.Dataset, source: Source, language_column: str | None, prompt_column: str
 ) -> list[str] | None:
-    """Check the rows of a dataset of prompts, text or conversations, and read their languages.
-
-    Args:
-        dataset: One source's rows.
-        source: Names them in a message.
-        language_column: The column that groups the rows, if there is one.
-        prompt_column: Holds text or a list of messages whose last one is not the assistant's.
-
-    Returns:
-        The language of each row, or None without a language column.
-
-    Raises:
-        UserError: A column is missing or misspelt; a field is null, of the wrong type or not UTF-8; a prompt or a
-            language is empty; there is nothing left to answer.
-    """
+    """As `check_pairs`, for a dataset of prompts: text, or a list of messages whose last one is not the assistant's."""
     where = source.where
     check_prompt_names(dataset.column_names, source.name, language_column, prompt_column)
     for column in filter(None, (prompt_column, language_column)):
@@ -115,16 +83,14 @@ def check_prompts(
     if _kind(dataset, prompt_column) != "conversation":
         _check_text(dataset, prompt_column, where, EMPTY_PROMPT)
         return languages
-    number = 0
-    for batch in dataset.select_columns([prompt_column]).iter(batch_size=BATCH):
-        for messages in batch[prompt_column]:
-            _check_conversation(messages, prompt_column, where, number)
-            if is_blank(messages):
-                raise blank(where(number), prompt_column, EMPTY_PROMPT)
-            if messages[-1]["role"] == "assistant":
-                fix = "remove its last message"
-                raise UserError("ends with an answer", fix, at=where(number), column=prompt_column)
-            number += 1
+    for number, row in enumerate(iterate(dataset, [prompt_column])):
+        messages = row[prompt_column]
+        _check_conversation(messages, prompt_column, where, number)
+        if is_blank(messages):
+            raise blank(where(number), prompt_column, EMPTY_PROMPT)
+        if messages[-1]["role"] == "assistant":
+            fix = "remove its last message"
+            raise UserError("ends with an answer", fix, at=where(number), column=prompt_column)
     return languages
 
 
@@ -150,11 +116,9 @@ def _check_text(dataset: datasets.Dataset, column: str, where: Where, empty: str
     if _kind(dataset, column) != "text":
         _refuse_type(dataset, column, where)
     for start, values in _batches(dataset, column):
-        missing = _first(pc.is_null(values))
-        if missing is not None:
+        if (missing := _first(pc.is_null(values))) is not None:
             raise null(where(start + missing), column)
-        found = _first(pc.equal(pc.utf8_trim_whitespace(values), "")) if empty else None
-        if empty and found is not None:
+        if empty and (found := _first(pc.equal(pc.utf8_trim_whitespace(values), ""))) is not None:
             raise blank(where(start + found), column, empty)
 
 
@@ -179,14 +143,12 @@ def _is_utf8(value: pa.Scalar) -> bool:
 
 def _refuse_type(dataset: datasets.Dataset, column: str, where: Where) -> None:
     """Raise for the first value that is not text; a column that no row fills counts as null."""
-    number = 0
-    for batch in dataset.select_columns([column]).iter(batch_size=BATCH):
-        for value in batch[column]:
-            if value is None:
-                raise null(where(number), column)
-            if not isinstance(value, str):
-                raise UserError(f"holds {quote(value)}, not text", "write it as text", at=where(number), column=column)
-            number += 1
+    for number, row in enumerate(iterate(dataset, [column])):
+        if row[column] is None:
+            raise null(where(number), column)
+        if not isinstance(row[column], str):
+            problem = f"holds {quote(row[column])}, not text"
+            raise UserError(problem, "write it as text", at=where(number), column=column)
     raise AssertionError(f"column {column} holds text, but its type is {dataset.features[column]}")
 
 
@@ -198,8 +160,7 @@ def _languages(dataset: datasets.Dataset, column: str, where: Where) -> list[str
         _check_text(dataset, column, where, EMPTY_LANGUAGE)
     languages: list[str] = []
     for start, values in _batches(dataset, column):
-        missing = _first(pc.is_null(values))
-        if missing is not None:
+        if (missing := _first(pc.is_null(values))) is not None:
             raise null(where(start + missing), column)
         groups = values.to_pylist()
         languages += feature.int2str(groups) if isinstance(feature, datasets.ClassLabel) else map(str, groups)

@@ -1,8 +1,7 @@
 """A glance at data before `datasets` is imported, for the mistakes that are made most.
 
 A path that leads nowhere, a line that cannot be read, a missing column and an empty field are said in a fraction of the
-second that the import takes, by the same rules and in the same words as afterwards. Whatever this
-is unsure of it leaves to those.
+second that the import takes, by the same rules and in the same words as afterwards. What is unsure is left to those.
 """
 
 import codecs
@@ -34,9 +33,6 @@ def glance(source: object, split: str, language_column: str, check_names: CheckN
         source: as for `load_preferences`; what is not a path is skipped.
         check_names: given a file's columns, its name and the language column, or None where the file's name is the
             language.
-
-    Raises:
-        UserError: what the full check would say.
     """
     if not isinstance(source, str | Path):
         return
@@ -55,27 +51,18 @@ def glance(source: object, split: str, language_column: str, check_names: CheckN
 
 
 def check_filled(name: str, rows: Sequence[Row], fields: Fields) -> None:
-    """Raises:
-    UserError: a text of a file is missing, null or empty.
-    """
     for column, empty in fields:
         for start in range(0, len(rows), CHECKED_AT_ONCE):
             values = [row.get(column) for row in rows[start : start + CHECKED_AT_ONCE]]
             if None in values:
                 raise null(locate(name, start + values.index(None)), column)
-            found = next(
-                (i for i, value in enumerate(values) if value is not None and not value.strip(" \t\r\n")), None
-            )
-            if empty and found is not None:
-                raise blank(locate(name, start + found), column, empty)
+            blanks = (i for i, value in enumerate(values, start) if value is not None and not value.strip(" \t\r\n"))
+            if empty and (found := next(blanks, None)) is not None:
+                raise blank(locate(name, found), column, empty)
 
 
 def files_for_sure(source: str | Path, split: str) -> list[Path]:
-    """The files that will be read, in their order; none where only `datasets` knows.
-
-    Raises:
-        UserError: there are none, of several types, or no such split.
-    """
+    """The files that will be read, in their order; none where only `datasets` knows."""
     path = Path(source)
     if path.is_file():
         check_split_of_file(path, split)
@@ -93,25 +80,17 @@ def files_for_sure(source: str | Path, split: str) -> list[Path]:
 
 
 def rows_for_sure(file: Path) -> list[Row] | None:
-    """The rows of a file of JSON Lines; None where it holds none, and where it is unsure how they will be read.
-
-    Raises:
-        UserError: a line cannot be read, or there are no rows.
-    """
+    """The rows of a file of JSON Lines; None where it holds none, and where it is unsure how they will be read."""
     if file.suffix.lower() in COMPRESSIONS or suffix(file.name) not in (*JSON_SUFFIXES, *CSV_SUFFIXES):
         return None
     try:
         data = file.read_bytes()
     except OSError:
         return None
-    if not data.strip():
-        mistake = first_mistake(str(file))
-        assert mistake is not None
-        raise mistake
-    if suffix(file.name) in CSV_SUFFIXES or data.startswith(codecs.BOM_UTF8):
-        return None
     lines = [line for line in data.split(b"\n") if line.strip()]
-    if not (lines[0].lstrip().startswith(b"{") and lines[0].rstrip().endswith(b"}")):
+    if lines and (suffix(file.name) in CSV_SUFFIXES or data.startswith(codecs.BOM_UTF8)):
+        return None
+    if lines and not (lines[0].lstrip().startswith(b"{") and lines[0].rstrip().endswith(b"}")):
         return None
     try:
         rows = [orjson.loads(line) for line in lines]
@@ -119,8 +98,7 @@ def rows_for_sure(file: Path) -> list[Row] | None:
         rows = []
     if rows and all(isinstance(row, dict) for row in rows):
         return rows if any(rows) else None
-    mistake = None if are_objects(data) else first_mistake(str(file))
-    if mistake is not None:
+    if not (lines and are_objects(data)) and (mistake := first_mistake(str(file))) is not None:
         raise mistake
     return None
 

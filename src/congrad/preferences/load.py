@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 
 def glance_at_pairs(source: object, split: str, language_column: str) -> None:
-    """Finds the commonest mistakes without `datasets`.
-
-    Raises:
-        UserError: as `load_preferences`.
-    """
+    """Finds the commonest mistakes without `datasets`, in the words of `load_preferences`."""
     glance(source, split, language_column, check_names)
 
 
@@ -56,11 +52,7 @@ def load_preferences(
 
 
 def read_preferences(config: Input, listener: Listener = SILENT) -> Preferences:
-    """The pairs of a configuration, checked, and of these a sample where it says so.
-
-    Raises:
-        UserError: whatever is wrong with them.
-    """
+    """The pairs of a configuration, checked, and of these a sample where it says so."""
     listener.on_stage("reading the pairs")
     preferences = load_preferences(
         config.source,

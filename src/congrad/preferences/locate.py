@@ -5,6 +5,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from congrad.errors import Spot, UserError
@@ -24,18 +25,13 @@ def suffix(name: str) -> str:
 
 def locate(name: str, row: int) -> Spot:
     """Name row `row` (0-based) of a file: `FILE:LINE` for JSON Lines and CSV, else `FILE, row N (counted from 0)`."""
-    lines = enumerate(_row_lines(name))
-    line = next((line for number, line in lines if number == row), None)
+    line = next(islice(_row_lines(name), row, None), None)
     return Spot(name, line=line) if line else Spot(name, row=row)
 
 
 def explain(name: str, error: BaseException) -> UserError:
-    """Say, by reading the file again, why `datasets` could not: the first line that is not UTF-8, JSON or an object.
-
-    Args:
-        name: The file.
-        error: What `datasets` raised; its first cause is quoted where this finds nothing better.
-    """
+    """Say, by reading the file again, why `datasets` could not: the first line that is not UTF-8, JSON or an object;
+    where there is none, the first cause of the error that it raised."""
     if suffix(name) in (*JSON_SUFFIXES, *CSV_SUFFIXES):
         try:
             mistake = first_mistake(name)
@@ -67,9 +63,8 @@ def _row_lines(name: str) -> Iterator[int]:
     if not Path(name).is_file():
         return
     if suffix(name) in CSV_SUFFIXES:
-        reader = csv.reader(
-            io.StringIO(_read(name).decode(errors="replace"), newline=""), delimiter=CSV_SUFFIXES[suffix(name)]
-        )
+        text = io.StringIO(_read(name).decode(errors="replace"), newline="")
+        reader = csv.reader(text, delimiter=CSV_SUFFIXES[suffix(name)])
         start, header = 1, True
         for record in reader:
             if record and not header:

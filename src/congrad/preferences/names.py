@@ -18,18 +18,13 @@ EMPTY_PROMPT, EMPTY_LANGUAGE = "empty prompt", "empty language"
 
 
 def check_names(columns: Sequence[str], name: str, language_column: str | None) -> Fields:
-    """Check that the columns of preference pairs are there.
+    """Check that the columns of preference pairs are there in a source of a name.
 
     Args:
-        columns: of one source.
-        name: of the source.
         language_column: The column that groups the rows; None where the languages come from the file names.
 
     Returns:
         The columns that must be filled, where they hold text.
-
-    Raises:
-        UserError: A column is missing or misspelt.
     """
     for column in ("chosen", "rejected"):
         _require(columns, name, column)
@@ -40,7 +35,7 @@ def check_names(columns: Sequence[str], name: str, language_column: str | None) 
         near = difflib.get_close_matches("prompt", lower, n=1, cutoff=0.85)
         if near:  # TRL would look for a prompt that the responses share
             raise UserError(f"no column 'prompt', but {quote(lower[near[0]])}", "rename it", at=name)
-    return [*language_field(language_column), *pair_fields(columns)]
+    return [*_language_field(language_column), *pair_fields(columns)]
 
 
 def check_prompt_names(columns: Sequence[str], name: str, language_column: str | None, prompt_column: str) -> Fields:
@@ -48,7 +43,7 @@ def check_prompt_names(columns: Sequence[str], name: str, language_column: str |
     _require(columns, name, prompt_column, "prompts.columns.prompt")
     if language_column is not None:
         _require(columns, name, language_column, "prompts.columns.language")
-    return [*language_field(language_column), (prompt_column, EMPTY_PROMPT)]
+    return [*_language_field(language_column), (prompt_column, EMPTY_PROMPT)]
 
 
 def pair_fields(columns: Sequence[str]) -> Fields:
@@ -56,12 +51,11 @@ def pair_fields(columns: Sequence[str]) -> Fields:
     return [(column, EMPTY_PROMPT if column == "prompt" else None) for column in TEXT_COLUMNS if column in columns]
 
 
-def language_field(language_column: str | None) -> Fields:
+def _language_field(language_column: str | None) -> Fields:
     return [] if language_column is None else [(language_column, EMPTY_LANGUAGE)]
 
 
 def null(place: Spot, column: str) -> UserError:
-    """A row lacks a field."""
     return UserError("is null or missing", "fill it or remove the row", at=place, column=column)
 
 
@@ -71,9 +65,6 @@ def blank(place: Spot, column: str, what: str) -> UserError:
 
 
 def _require(columns: Sequence[str], name: str, column: str, key: str | None = None) -> None:
-    """Args:
-    key: the setting that names another column.
-    """
     if column in columns:
         return
     other = "" if key is None else f", or name another with {key}"

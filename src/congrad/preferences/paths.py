@@ -26,17 +26,13 @@ def is_saved(folder: Path) -> bool:
 
 
 def check_split_of_file(path: Path, split: str) -> None:
-    """Raises:
-    UserError: a split is asked for, which a file does not have.
-    """
+    """Refuses a split, which a file does not have."""
     if split != "train":
         raise UserError(f"a file has no split {quote(split)}", "leave the split out", at=path)
 
 
 def check_hub_id(source: str | Path) -> None:
-    """Raises:
-    UserError: it is neither a file or folder here nor the name of a hub dataset.
-    """
+    """Refuses what is neither a file or folder here nor the name of a hub dataset."""
     path = Path(source)
     is_hub_id = isinstance(source, str) and HUB_ID.fullmatch(source) is not None
     if suffix(path.name) in LOADERS or (path.parent.is_dir() and len(path.parts) > 1) or not is_hub_id:
@@ -44,15 +40,10 @@ def check_hub_id(source: str | Path) -> None:
 
 
 def data_files(folder: Path) -> list[Path]:
-    """All data files of a folder, by name.
-
-    Raises:
-        UserError: there are none, or of several types.
-    """
+    """All data files of a folder, by name; they are of one type."""
     files = sorted(path for path in folder.rglob("*") if suffix(path.name) in LOADERS and _is_data(path, folder))
     if not files:
-        endings = ", ".join(LOADERS)
-        raise UserError("no rows", f"the folder has no file that ends in {endings}", at=folder)
+        raise UserError("no rows", f"the folder has no file that ends in {', '.join(LOADERS)}", at=folder)
     kinds = {LOADERS[suffix(path.name)]: path for path in reversed(files)}
     if len(kinds) > 1:
         first, second = list(kinds.values())[:2]
@@ -77,9 +68,7 @@ def column_of_languages(source: object, columns: Mapping[str, Sequence[str]], la
     That is so in a folder of files named like `de` or `zh-Hant`, none of which has a language column.
 
     Args:
-        source: as for `load_preferences`.
-        columns: by the name of every file.
-        language_column: as for `load_preferences`.
+        columns: by the name of every file; the rest as for `load_preferences`.
     """
     named_by_language = (
         language_column == DEFAULT_LANGUAGE_COLUMN

@@ -5,7 +5,7 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,17 +49,12 @@ def read_checked(
     text_columns: Sequence[str] = TEXT_COLUMNS,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Parts, list[str]]:
-    """Read all that `source` holds, file by file, and the language of every row.
+    """Read all that `source` holds, file by file, and the language of every row; arguments as of `load_preferences`.
 
     Args:
-        source: As for `load_preferences`, as the rest.
         check: Checks a file's rows and reads their languages from the named column; None and None where the
             languages are the files' names.
         text_columns: What a CSV file holds as text, whatever it looks like.
-        on_progress: Called with how many rows have been checked, and of how many, after every file.
-
-    Raises:
-        UserError: What cannot be read, an empty file, and what `check` finds.
     """
     with quiet():
         parts = _read(source, split, text_columns)
@@ -89,9 +84,8 @@ def _read(
         try:
             saved = datasets.load_from_disk(str(path))
         except READ_ERRORS as error:
-            raise UserError(
-                f"cannot be read as a saved dataset ({one_line(error)})", "save it again", at=path
-            ) from error
+            complaint = f"cannot be read as a saved dataset ({one_line(error)})"
+            raise UserError(complaint, "save it again", at=path) from error
         return [_part(str(path), _pick(saved, split, str(path)))]
     if path.is_dir():
         return [_load_file(file, text_columns) for file in _list_folder(path, split)]
@@ -105,11 +99,7 @@ def _part(name: str, dataset: datasets.Dataset) -> tuple[Source, datasets.Datase
 
 def _pick(found: datasets.Dataset | datasets.DatasetDict, split: str, name: str) -> datasets.Dataset:
     if isinstance(found, datasets.DatasetDict):
-        if split not in found:
-            raise UserError(
-                f"no split {quote(split)}", f"there are {', '.join(quote(str(name)) for name in found)}", at=name
-            )
-        return found[split]
+        return found[_check_split(split, found, name)]
     if split not in ("train", str(found.split)):
         raise UserError(f"a single dataset has no split {quote(split)}", "leave the split out", at=name)
     return found
@@ -122,13 +112,15 @@ def _list_folder(folder: Path, split: str) -> list[Path]:
         builder = datasets.load_dataset_builder(str(folder.resolve()))
     except READ_ERRORS as error:
         raise UserError(f"`datasets` cannot read the folder ({one_line(error)})", "name a file", at=folder) from error
-    splits = builder.config.data_files
+    found = builder.config.data_files[_check_split(split, builder.config.data_files, folder)]
+    return sorted(folder / os.path.relpath(path, folder.resolve()) for path in found)
+
+
+def _check_split(split: str, splits: Collection[object], place: object) -> str:
     if split not in splits:
-        raise UserError(
-            f"no split {quote(split)}", f"there are {', '.join(quote(str(name)) for name in splits)}", at=folder
-        )
-    root = folder.resolve()
-    return sorted(folder / os.path.relpath(path, root) for path in splits[split])
+        there = ", ".join(quote(str(name)) for name in splits)
+        raise UserError(f"no split {quote(split)}", f"there are {there}", at=place)
+    return split
 
 
 def _load_file(path: Path, text_columns: Sequence[str]) -> tuple[Source, datasets.Dataset]:
@@ -145,11 +137,7 @@ def _load_file(path: Path, text_columns: Sequence[str]) -> tuple[Source, dataset
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         found = datasets.load_dataset(
-            kind,
-            name=f"congrad-{digest[:16]}",
-            data_files=[glob.escape(str(path.resolve()))],
-            split="train",
-            **options,
+            kind, name=f"congrad-{digest[:16]}", data_files=[glob.escape(str(path.resolve()))], split="train", **options
         )
         if kind == "json":
             found = with_dates_as_text(path, found)
@@ -171,17 +159,16 @@ def _load_from_hub(name: str, split: str) -> tuple[Source, datasets.Dataset]:
 def quiet() -> Iterator[None]:
     """Keep the progress bars and the log of `datasets` off the screen, and give both back as they were."""
     bars = not datasets.are_progress_bars_disabled()
-    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
-    levels = [logger.level for logger in loggers]
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("datasets", "huggingface_hub"))}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the user's HF_DATASETS_DISABLE_PROGRESS_BARS=0 has the last word
         datasets.disable_progress_bars()
-    for logger in loggers:
+    for logger in levels:
         logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in levels.items():
             logger.setLevel(level)
         if bars:
             datasets.enable_progress_bars()

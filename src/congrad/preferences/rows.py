@@ -3,10 +3,10 @@
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from congrad.errors import Spot, UserError
@@ -57,10 +57,11 @@ class Preferences:
     def where(self, position: int) -> Spot:
         """Name the row at `position` of `dataset` for a person, by file and line where there is one."""
         row = self.rows[position]
-        for source, end in zip(self.sources, accumulate(source.num_rows for source in self.sources), strict=True):
-            if row < end:
-                return source.where(row - end + source.num_rows)
-        raise AssertionError(f"row {row} is after the last source")
+        for source in self.sources:
+            if row < source.num_rows:
+                return source.where(row)
+            row -= source.num_rows
+        raise AssertionError("the row is after the last source")
 
     @cached_property
     def conversational(self) -> bool:
@@ -94,22 +95,18 @@ def read_columns(dataset: "datasets.Dataset") -> list[str]:
     return [column for column in READ_COLUMNS if column in dataset.column_names]
 
 
-def iterate(dataset: "datasets.Dataset") -> Iterator[dict[str, Any]]:
-    """Yield the rows, with `read_columns` only, decoded in batches (ten times as fast as one at a time)."""
-    for batch in dataset.select_columns(read_columns(dataset)).iter(batch_size=BATCH):
-        columns = list(batch)
+def iterate(dataset: "datasets.Dataset", columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the rows, with some columns (`read_columns`), decoded in batches (ten times as fast as one at a time)."""
+    for batch in dataset.select_columns(columns or read_columns(dataset)).iter(batch_size=BATCH):
         for values in zip(*batch.values(), strict=True):
-            yield dict(zip(columns, values, strict=True))
+            yield dict(zip(batch, values, strict=True))
 
 
 def sample(preferences: Preferences, limit: int, seed: int = 0) -> Preferences:
-    """Take `limit` rows, stratified by language, in input order.
+    """Take `limit` rows (1 or more, else a `UserError`), stratified by language, in input order.
 
     Each language gets its share of `limit` by the largest remainder, and at least one row where `limit` allows it.
     The draw within a language depends on `seed` and on the language's own rows only.
-
-    Raises:
-        UserError: `limit` is below 1.
     """
     if limit < 1:
         raise UserError(f"limit: {limit} rows cannot be sampled", "give 1 or more")
@@ -119,10 +116,8 @@ def sample(preferences: Preferences, limit: int, seed: int = 0) -> Preferences:
     for position, language in enumerate(preferences.languages):
         positions.setdefault(language, []).append(position)
     quota = largest_remainder({language: len(positions[language]) for language in sorted(positions)}, limit)
-    chosen: list[int] = []
-    for language, num_rows in quota.items():
-        chosen += random.Random(f"{seed} {language}").sample(positions[language], num_rows)
-    chosen.sort()
+    drawn = (random.Random(f"{seed} {key}").sample(positions[key], num_rows) for key, num_rows in quota.items())
+    chosen = sorted(chain.from_iterable(drawn))
     return replace(
         preferences,
         dataset=preferences.dataset.select(chosen),

@@ -6,8 +6,9 @@ may end a lone prompt differently. Sequences longer than the limit keep their st
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +44,7 @@ class TokenisedPairs:
         prompt_ids: Shared token ids, int32, one array per row.
         chosen_ids: Token ids of the chosen response, int32.
         rejected_ids: Token ids of the rejected response, int32.
-        reasons: Why a row cannot be scored ("identical responses", "empty response", "prompt fills the length
-            limit", "prompt merges into the response"), or "" when it can.
+        reasons: Why a row cannot be scored (`IDENTICAL`, `EMPTY`, `NO_ROOM` or `NO_PROMPT`), or "" when it can.
     """
 
     rows: list[int]
@@ -91,12 +91,9 @@ def tokenise(
         if chat:
             sides = [as_chat(*side) for side in sides]
         if chat or preferences.conversational:
-
-            def where(number: int, start: int = start) -> Spot:
-                return preferences.where(start + number)
-
-            arguments = [_template_arguments(row, number, where) for number, row in enumerate(batch)]
-            tokens = _tokenise_conversations(sides, arguments, tokenizer, where)
+            places = [partial(preferences.where, number) for number in range(start, start + len(batch))]
+            arguments = [_template_arguments(row, place) for row, place in zip(batch, places, strict=True)]
+            tokens = _tokenise_conversations(sides, arguments, tokenizer, places)
         else:
             tokens = _tokenise_text(sides, tokenizer)
         for side, ids in zip(sides, tokens, strict=True):
@@ -132,8 +129,8 @@ def _tokenise_text(sides: list[tuple[str, str, str]], tokenizer: "PreTrainedToke
     prompts, chosen, rejected = zip(*sides, strict=True)
     texts = [list(prompts)]
     for responses in (chosen, rejected):
-        ended = [text if text.endswith(eos) else text + eos for text in responses]
-        texts.append([prompt + text for prompt, text in zip(prompts, ended, strict=True)])
+        pairs = zip(prompts, responses, strict=True)
+        texts.append([prompt + (text if text.endswith(eos) else text + eos) for prompt, text in pairs])
     ids = [_arrays(tokenizer(batch, **IDS_ONLY)) for batch in texts]
     return [list(row) for row in zip(*ids, strict=True)]
 
@@ -142,7 +139,7 @@ def _tokenise_conversations(
     sides: list[tuple[Any, Any, Any]],
     arguments: list[dict[str, Any]],
     tokenizer: "PreTrainedTokenizerBase",
-    where: Callable[[int], Spot],
+    places: Sequence[Callable[[], Spot]],
 ) -> list[list[Ids]]:
     """Ids of the prompt as the template renders it for an answer, of prompt + chosen and of prompt + rejected.
 
@@ -157,8 +154,7 @@ def _tokenise_conversations(
         options = {"tokenize": True, "return_dict": True, "tokenizer_kwargs": IDS_ONLY, **options}
         ids = [
             _arrays(tokenizer.apply_chat_template(prompts, add_generation_prompt=True, **options)),
-            _arrays(tokenizer.apply_chat_template(with_chosen, **options)),
-            _arrays(tokenizer.apply_chat_template(with_rejected, **options)),
+            *(_arrays(tokenizer.apply_chat_template(side, **options)) for side in (with_chosen, with_rejected)),
         ]
         return [list(row) for row in zip(*ids, strict=True)]
 
@@ -168,32 +164,29 @@ def _tokenise_conversations(
         except TEMPLATE_ERRORS:
             pass
     tokens = []
-    for number, options in enumerate(arguments):
+    for number, (options, place) in enumerate(zip(arguments, places, strict=True)):
         try:
             tokens += apply(slice(number, number + 1), **options)
         except TEMPLATE_ERRORS as error:
             complaint = f"the chat template of {_name(tokenizer)} refuses the conversation ({one_line(error)})"
-            raise UserError(complaint, "fix its messages or remove the row", at=where(number)) from error
+            raise UserError(complaint, "fix its messages or remove the row", at=place()) from error
     return tokens
 
 
-def _template_arguments(row: dict[str, Any], number: int, where: Callable[[int], Spot]) -> dict[str, Any]:
+def _template_arguments(row: dict[str, Any], place: Callable[[], Spot]) -> dict[str, Any]:
     """What a row's `tools` (a list, or JSON of one) and `chat_template_kwargs` add to the template's arguments."""
-    arguments: dict[str, Any] = {}
     tools = row.get("tools")
     if isinstance(tools, str):
         try:
             tools = json.loads(tools)
         except json.JSONDecodeError as error:
             complaint = f"holds {quote(tools)}, which is not JSON ({error.msg})"
-            raise UserError(complaint, "write a list of tools", at=where(number), column="tools") from error
-    if tools is not None:
-        arguments["tools"] = tools
+            raise UserError(complaint, "write a list of tools", at=place(), column="tools") from error
     extra = row.get("chat_template_kwargs")
     if extra is not None and not isinstance(extra, dict):
         fix = "write an object of arguments"
-        raise UserError(f"holds {quote(extra)}", fix, at=where(number), column="chat_template_kwargs")
-    return {**arguments, **(extra or {})}
+        raise UserError(f"holds {quote(extra)}", fix, at=place(), column="chat_template_kwargs")
+    return {**({} if tools is None else {"tools": tools}), **(extra or {})}
 
 
 def _arrays(encoding: Any) -> list[Ids]:
