@@ -14,11 +14,7 @@ LOSSLESS = ("none", "random")
 
 
 def check(config: RunConfig) -> None:
-    """Finds, before anything is done, what could not work in a later stage.
-
-    Raises:
-        UserError: by key.
-    """
+    """Finds, before anything is done, what could not work in a later stage: a `UserError` by its key."""
     if config.model.reference is not None:
         fix = "leave it out: a run's reference is rounds.reference, previous or initial"
         raise UserError("is not read by a loop", fix, key="model.reference")
@@ -48,22 +44,14 @@ def check(config: RunConfig) -> None:
     for method in config.filter.methods:
         filter_config(config, method, Path("pairs.jsonl"), config.model).check()
     if wants_held_out(config) and config.evaluate.pairs is None:
-        raise UserError(
-            "has no pairs to evaluate on",
-            "set evaluate.pairs, or leave train.eval_strategy out",
-            key="train.eval_strategy",
-        )
+        fix = "set evaluate.pairs, or leave train.eval_strategy out"
+        raise UserError("has no pairs to evaluate on", fix, key="train.eval_strategy")
 
 
 def filter_config(config: RunConfig, method: str, pairs: Path, model: Model) -> FilterConfig:
-    """The filter's configuration for a round's pairs.
+    """The filter's configuration for a round's pairs at a model M_t.
 
-    Args:
-        method: `none` and `random` have no loss.
-        model: M_t. M_0 is its reference where `rounds.reference` says so and M_t is another.
-
-    Raises:
-        UserError: a number is out of range, or the loss is not known to the filter.
+    Length limit, loss and reference are those of the training that follows: what is scored is what is trained.
     """
     loss = Loss() if method in LOSSLESS else preference_loss(config.train, config.rounds)
     initial = config.model

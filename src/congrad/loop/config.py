@@ -1,6 +1,7 @@
 """A run's configuration: read, checked together with the files that it names, and written back into the run."""
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,21 +19,13 @@ def read_config(path: Path | None, words: Sequence[str] = ()) -> RunConfig:
 
 
 def run_config(given: Given) -> RunConfig:
-    """The configuration of a run of the loop.
-
-    Raises:
-        UserError: what is wrong, by the place where it was typed.
-    """
+    """The configuration of a run of the loop, or a `UserError` by the place where the mistake was typed."""
     given.check_for_loop()
     return given.sections(RunConfig)
 
 
 def glance_at_inputs(config: RunConfig) -> None:
-    """Looks at the files that a configuration names, without `datasets`.
-
-    Raises:
-        UserError: prompts or pairs are not there, or a glance at them finds a mistake.
-    """
+    """Looks for mistakes in the files that a configuration names, without `datasets`."""
     prompts, evaluate = config.prompts, config.evaluate
     if prompts.source is not None:
         glance_at_prompts(prompts)
@@ -44,17 +37,9 @@ def glance_at_inputs(config: RunConfig) -> None:
 
 def resolved(config: RunConfig) -> dict[str, Any]:
     """All settings with their defaults, as plain values that YAML and JSON take."""
-    content = {key: plain(value) for key, value in asdict(config).items()}
+    content: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     del content["index"]["normalise"]  # it follows the loss
     return content
-
-
-def plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
 
 
 def as_yaml(config: RunConfig) -> str:

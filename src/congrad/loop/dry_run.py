@@ -46,24 +46,20 @@ class Cost:
 
 
 def costs(config: RunConfig, output: Path) -> Iterator[Cost]:
-    """The steps of a run, in their order, with their costs.
-
-    Raises:
-        UserError: whatever is wrong with prompts, pairs or settings.
-    """
+    """The steps of a run, in their order, with their costs."""
     check(config)
     place = layout(config, output)
     num_prompts = len(load_prompts(config.prompts)) if config.prompts.source is not None else 0
-    num_given = len(read_preferences(given_pairs(config))) if place.starts_from_pairs else 0
-    made = num_prompts * pairs_of_a_prompt(config)
+    answers = config.generate.samples
+    made = num_prompts * (comb(answers, 2) if config.pair.method == "all" else int(answers > 1))
     pairs_of = dict.fromkeys(range(1, config.rounds.count + 1), made)
     if place.starts_from_pairs:
-        pairs_of[1] = num_given
+        pairs_of[1] = len(read_preferences(given_pairs(config)))
     num_weights, weight_bytes = size_of(config.model.name)
     if num_weights is not None:
         dtype = settle_dtype(config.model, began_in=dtype_of_run(output)).dtype
         weight_bytes = num_weights * (FLOAT32_BYTES if dtype == "float32" else FLOAT16_BYTES)
-    samples = num_prompts * config.generate.samples
+    samples = num_prompts * answers
     for step in place.steps(config.rounds.count):
         num_pairs, method = pairs_of[step.round], step.arm or place.arms[0]
         match step.stage:
@@ -82,11 +78,6 @@ def costs(config: RunConfig, output: Path) -> Iterator[Cost]:
                 yield train_cost(config, step, kept, num_weights, weight_bytes)
             case "evaluate":
                 yield evaluate_cost(config, step)
-
-
-def pairs_of_a_prompt(config: RunConfig) -> int:
-    """At most."""
-    return comb(config.generate.samples, 2) if config.pair.method == "all" else int(config.generate.samples > 1)
 
 
 def kept_of(config: RunConfig, method: str, num_pairs: int) -> int:

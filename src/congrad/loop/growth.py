@@ -6,30 +6,24 @@ rounds, another evaluation, how an endpoint is reached, another device.
 
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from congrad.errors import UserError
 from congrad.files import write_atomically
 from congrad.loop.config import as_yaml, read_config, resolved
-from congrad.loop.plan import STAGES, Stage, Step, layout
+from congrad.loop.plan import MAKE_PAIRS, STAGES, Stage, Step, layout
 from congrad.settings.section import shown
 from congrad.settings.tree import RunConfig
 from congrad.stage import Kind, is_begun, make
 
 LOOP = Kind("run", first="config.yaml")  # what is finished are its stages
 READ_BY: dict[str, tuple[Stage, ...]] = {
-    "model": STAGES[:-1],
-    "prompts": STAGES[:-1],
-    "generate": ("generate",),
-    "judge": ("judge",),
-    "pair": ("pair",),
-    "filter": ("filter", "train"),
+    **dict.fromkeys(("model", "prompts"), STAGES[:-1]),
+    **{stage: (stage,) for stage in MAKE_PAIRS},
     "index": ("filter",),
-    "consensus": ("filter", "train"),
-    "selection": ("filter", "train"),
-    "train": ("filter", "train"),
-    "rounds": ("filter", "train"),
+    **dict.fromkeys(("filter", "consensus", "selection", "train", "rounds"), ("filter", "train")),
 }
 HARMLESS = (
     "evaluate.*",
@@ -47,9 +41,6 @@ def take_config(config: RunConfig, output: Path) -> list[str]:
 
     Returns:
         What changes, a line each.
-
-    Raises:
-        UserError: `output` holds something else, or a key has changed that something there was made with.
     """
     path = output / LOOP.first
     if not is_begun(output, LOOP):
@@ -76,11 +67,7 @@ def dtype_of_run(output: Path) -> str | None:
 
 
 def begun_config(output: Path) -> RunConfig:
-    """The configuration that a run has begun with, as its own copy says.
-
-    Raises:
-        UserError: another version of congrad wrote it, with settings that this one does not read.
-    """
+    """The configuration that a run has begun with, as its own copy says."""
     try:
         return read_config(output / LOOP.first)
     except UserError as error:
@@ -89,22 +76,15 @@ def begun_config(output: Path) -> RunConfig:
 
 
 def changes_since(old: RunConfig, new: RunConfig, output: Path) -> list[tuple[str, Any, Any]]:
-    """The keys that differ, with both values, each of which the run can take.
-
-    Raises:
-        UserError: a key that it cannot, and what has been made with the old value.
-    """
+    """The keys that differ, with both values; a `UserError` where the run cannot take one of them."""
     before, after = dict(flatten(resolved(old))), dict(flatten(resolved(new)))
     keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     steps = [step for step in layout(old, output).steps(max(old.rounds.count, new.rounds.count)) if step.holds_work]
     for key in keys:
-        made = hindered_by(key, old, new, steps)
-        if made is not None:
-            raise UserError(
-                f"{output} was begun with {key} {shown(before.get(key))}, now "
-                f"{shown(after.get(key))}, and holds {made.directory.relative_to(output)}",
-                "restore the old setting, or choose another output directory",
-            )
+        if (made := hindered_by(key, old, new, steps)) is not None:
+            values = f"{key} {shown(before.get(key))}, now {shown(after.get(key))}"
+            problem = f"{output} was begun with {values}, and holds {made.directory.relative_to(output)}"
+            raise UserError(problem, "restore the old setting, or choose another output directory")
     return [(key, before.get(key), after.get(key)) for key in keys]
 
 
@@ -133,8 +113,7 @@ def put_away(directory: Path) -> list[str]:
     """Renames a directory to the first free of its name with a number."""
     if not directory.exists():
         return []
-    number = 1
-    while (kept := directory.with_name(f"{directory.name}-{number}")).exists():
-        number += 1
+    names = (directory.with_name(f"{directory.name}-{number}") for number in count(1))
+    kept = next(name for name in names if not name.exists())
     directory.rename(kept)
     return [f"the evaluation so far is kept as {kept}"]

@@ -101,20 +101,13 @@ def layout(config: RunConfig, output: Path) -> Layout:
 def steps_until(steps: Sequence[Step], until: Stage | None) -> list[Step]:
     """The steps up to the first round in which `until` is not finished, that stage of it included.
 
-    Without `until`, all. Where `until` is finished in every round, none is left to do and all are given: they return
-    at once.
-
-    Raises:
-        UserError: the run has no such stage.
+    Without `until`, all. Where `until` is finished in every round, all up to its last: they return at once.
     """
     if until is None:
         return list(steps)
     own = [number for number, step in enumerate(steps) if step.stage == until]
     if not own:
-        raise UserError(
-            f"--until {until}: this run does not have this stage, because its one round starts from prompts.pairs"
-        )
-    open_rounds = [steps[number].round for number in own if not steps[number].finished]
-    if not open_rounds:
-        return list(steps[: own[-1] + 1])
-    return list(steps[: max(number for number in own if steps[number].round == open_rounds[0]) + 1])
+        problem = "this run does not have this stage, because its one round starts from prompts.pairs"
+        raise UserError(f"--until {until}: {problem}")
+    last = next((steps[number].round for number in own if not steps[number].finished), steps[own[-1]].round)
+    return list(steps[: max(number for number in own if steps[number].round == last) + 1])

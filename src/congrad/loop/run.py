@@ -8,14 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
 from congrad.errors import UserError
 from congrad.evaluation.run import opponents, row_name, run_evaluate
 from congrad.files import cannot_write
-from congrad.loop.check import check, wants_held_out
-from congrad.loop.filter import filter_round
+from congrad.filtering.baselines import Baseline, filter_baseline
+from congrad.filtering.run import filter_preferences
+from congrad.gradients.index import INDEX, open_index
+from congrad.loop.check import check, filter_config, wants_held_out
 from congrad.loop.growth import LOOP, dtype_of_run, take_config
 from congrad.loop.plan import INDEXED, NOT_FROM_PAIRS, Layout, Stage, Step, layout, steps_until
 from congrad.loop.take_pairs import PAIRS, take_pairs
@@ -29,7 +32,7 @@ from congrad.selfreward.prompts import load_prompts
 from congrad.settings.input import Columns, Input
 from congrad.settings.model import Model
 from congrad.settings.tree import METHODS, RunConfig
-from congrad.stage import make
+from congrad.stage import is_finished, make
 from congrad.training.loss import max_length
 from congrad.training.train import train
 
@@ -53,9 +56,7 @@ def run_loop(
     """Runs all stages of all rounds, or continues them.
 
     Args:
-        output: the run's directory.
         until: stop as soon as this stage is finished in the first round in which it is not yet.
-        listener: notified of everything.
 
     Raises:
         UserError: whatever stops the run, in one line. What is done stays done.
@@ -70,13 +71,14 @@ def run_loop(
             for note in take_config(config, output):
                 listener.within.on_note(f"note: {note}")
         wait_for_all()
-        steps = steps_until(list(layout(config, output).steps(config.rounds.count)), until)
+        place = layout(config, output)
+        steps = steps_until(list(place.steps(config.rounds.count)), until)
         finished = [step.finished for step in steps]
         wait_for_all()  # else the first process might finish one while another looks
         for step, was_finished in zip(steps, finished, strict=True):
             listener.on_step(step)
             try:
-                run_step(config, layout(config, output), step, listener)
+                run_step(config, place, step, listener.within)
             except UserError as error:
                 error.during = step.title
                 raise
@@ -85,17 +87,11 @@ def run_loop(
 
 
 def with_dtype(config: RunConfig, output: Path, rank: Rank, listener: Listener) -> RunConfig:
-    """The configuration with the dtype of the whole run, which its own copy of the configuration keeps.
-
-    Raises:
-        UserError: the run was begun when `auto` was something else.
-    """
+    """The configuration with the dtype of the whole run, which its own copy of the configuration keeps."""
     began_in = dtype_of_run(output)
     if began_in == "auto" and config.model.dtype == "auto":
-        raise UserError(
-            f"{output} was begun by an older congrad, which read model.dtype auto as the checkpoint's dtype",
-            "choose another output directory",
-        )
+        problem = f"{output} was begun by an older congrad, which read model.dtype auto as the checkpoint's dtype"
+        raise UserError(problem, "choose another output directory")
     initial, rounds = config.model, config.rounds
     model = settle_dtype(
         initial,
@@ -116,32 +112,24 @@ def judges_in_process(config: RunConfig) -> list[Model]:
     return [config.model.other(name) for name, engine in named if name is not None and engine.kind == "transformers"]
 
 
-def run_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+def run_step(config: RunConfig, place: Layout, step: Step, listener: Listener) -> None:
     """One stage, by all processes of a launcher or by the first while the others wait."""
-    run = STAGE_RUNNERS[step.stage]
-    if step.stage in TOGETHER:
-        run(config, place, step, listener)
-        return
-    if is_first():
-        run(config, place, step, listener)
-    wait_for_all()
+    if step.stage in TOGETHER or is_first():
+        STAGE_RUNNERS[step.stage](config, place, step, listener)
+    if step.stage not in TOGETHER:
+        wait_for_all()
 
 
 @contextmanager
 def only_run(output: Path) -> Iterator[None]:
-    """Holds the run's lock. The kernel lets go of it when the process ends, however it ends.
-
-    Raises:
-        UserError: another process has it, or `output` holds something else.
-    """
+    """Holds the run's lock. The kernel lets go of it when the process ends, however it ends."""
     make(output, LOOP)
     lock = FileLock(output / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise UserError(
-            "another congrad is running there", "wait until it ends, or choose another output directory", at=output
-        ) from error
+        fix = "wait until it ends, or choose another output directory"
+        raise UserError("another congrad is running there", fix, at=output) from error
     except OSError as error:
         raise cannot_write(output, error) from error
     try:
@@ -154,71 +142,66 @@ def policy(config: RunConfig, place: Layout, round: int, arm: str | None) -> Mod
     """M_{round - 1}: the model that a round starts from, and M_0 for round 1."""
     if round == 1:
         return config.model
-    trained = place.step("train", round - 1, arm).directory / "model"
-    return config.model.other(str(trained))
+    return config.model.other(str(place.step("train", round - 1, arm).directory / "model"))
 
 
-def generate_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+def generate_step(config: RunConfig, place: Layout, step: Step, listener: Listener) -> None:
     model = policy(config, place, step.round, step.arm)
-    run_generate(load_prompts(config.prompts), model, config.generate, step.directory, listener=listener.within)
+    run_generate(load_prompts(config.prompts), model, config.generate, step.directory, listener=listener)
 
 
-def judge_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+def judge_step(config: RunConfig, place: Layout, step: Step, listener: Listener) -> None:
+    # The implicit reward of M_{round - 1} is measured by what it was trained against; by M_0 itself for round 1.
+    trained_against = max(step.round - 1, 1) if config.rounds.reference == "previous" else 1
     run_judge(
         place.step("generate", step.round, step.arm).directory,
         policy(config, place, step.round, step.arm),
         config.judge,
         step.directory,
         engine=config.generate.engine,
-        reference=reference(config, place, step.round, step.arm),
-        listener=listener.within,
+        reference=policy(config, place, trained_against, step.arm),
+        listener=listener,
     )
 
 
-def reference(config: RunConfig, place: Layout, round: int, arm: str | None) -> Model:
-    """What M_{round - 1} was trained against, which its implicit reward is measured by; M_0 itself for round 1."""
-    return policy(config, place, max(round - 1, 1) if config.rounds.reference == "previous" else 1, arm)
-
-
-def pair_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+def pair_step(config: RunConfig, place: Layout, step: Step, listener: Listener) -> None:
     if place.starts_from_pairs and step.round == 1:
         take_pairs(given_pairs(config), step.directory)
         return
     generated, judged = (place.step(stage, step.round, step.arm).directory for stage in NOT_FROM_PAIRS)
-    run_pair(generated, judged, config.pair, step.directory, listener=listener.within)
+    run_pair(generated, judged, config.pair, step.directory, listener=listener)
 
 
 def given_pairs(config: RunConfig) -> Input:
     """The preference dataset that round 1 starts from."""
-    prompts = config.prompts
-    assert prompts.pairs is not None
-    columns = Columns(prompts.columns.language)
-    return Input(prompts.pairs, prompts.split, columns, limit=prompts.limit, seed=prompts.seed)
+    given = config.prompts
+    assert given.pairs is not None
+    return Input(given.pairs, given.split, Columns(given.columns.language), limit=given.limit, seed=given.seed)
 
 
-def filter_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+def filter_step(config: RunConfig, place: Layout, step: Step, listener: Listener) -> None:
+    """The filter of `congrad filter`, or a baseline, at the round's model; returns at once where that is done."""
     method = step.arm or place.arms[0]
-    index = None
-    if step.round == 1 and method != INDEXED and INDEXED in place.arms:  # later on each arm has its own model
+    pairs = place.step("pair", step.round, step.arm).directory / PAIRS
+    wanted = filter_config(config, method, pairs, policy(config, place, step.round, step.arm))
+    if method == INDEXED:
+        if not step.finished:
+            filter_preferences(wanted, step.directory, settled=True, listener=listener)
+        return
+    shared = None
+    if step.round == 1 and INDEXED in place.arms:  # later on each arm has its own model
         index = place.step("filter", 1, INDEXED).directory / "index"
-    filter_round(
-        config,
-        method,
-        place.step("pair", step.round, step.arm).directory / PAIRS,
-        policy(config, place, step.round, step.arm),
-        step.directory,
-        index=index,
-        listener=listener.within,
-    )
+        shared = open_index(index) if is_finished(index, INDEX) else None
+    baseline = Baseline(cast("Any", method), selection=config.selection, loss=wanted.loss, seed=config.consensus.seed)
+    filter_baseline(baseline, wanted.input, wanted.model, step.directory, index=shared, listener=listener)
 
 
-def train_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
-    held_out = None
-    if wants_held_out(config):
+def train_step(config: RunConfig, place: Layout, step: Step, listener: Listener) -> None:
+    held_out = place.output / HELD_OUT if wants_held_out(config) else None
+    if held_out is not None:
         if is_first():
-            take_pairs(config.evaluate.held_out, place.output / HELD_OUT)
+            take_pairs(config.evaluate.held_out, held_out)
         wait_for_all()
-        held_out = place.output / HELD_OUT / PAIRS
     first = 1 if config.rounds.data == "accumulated" else step.round
     kept = [place.step("filter", round, step.arm).directory / "kept.jsonl" for round in range(first, step.round + 1)]
     train(
@@ -228,20 +211,20 @@ def train_step(config: RunConfig, place: Layout, step: Step, listener: RunListen
         config.rounds,
         config.train,
         step.directory,
-        eval_path=held_out,
+        eval_path=held_out and held_out / PAIRS,
         max_length=max_length(config.train),
-        listener=listener.within,
+        listener=listener,
     )
 
 
-def evaluate_step(config: RunConfig, place: Layout, step: Step, listener: RunListener) -> None:
+def evaluate_step(config: RunConfig, place: Layout, step: Step, listener: Listener) -> None:
     rounds = evaluated_rounds(config)
     models = {INITIAL: config.model}
     for method in sorted(place.arms, key=METHODS.index):
         for number in rounds:
             models[row_name(method, number)] = policy(config, place, number + 1, method)
     against = opponents(place.arms, rounds)
-    run_evaluate(models, config.evaluate, step.directory, against=against, listener=listener.within)
+    run_evaluate(models, config.evaluate, step.directory, against=against, listener=listener)
 
 
 def evaluated_rounds(config: RunConfig) -> list[int]:
@@ -250,7 +233,7 @@ def evaluated_rounds(config: RunConfig) -> list[int]:
     return list(range(1, last + 1)) if len(config.filter.methods) == 1 else [last]
 
 
-STAGE_RUNNERS: dict[Stage, Callable[[RunConfig, Layout, Step, RunListener], None]] = {
+STAGE_RUNNERS: dict[Stage, Callable[[RunConfig, Layout, Step, Listener], None]] = {
     "generate": generate_step,
     "judge": judge_step,
     "pair": pair_step,

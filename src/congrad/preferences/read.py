@@ -11,6 +11,7 @@ from pathlib import Path
 
 import datasets
 import pyarrow as pa
+from datasets.exceptions import DatasetsError
 
 from congrad.errors import UserError
 from congrad.preferences.dates import with_dates_as_text
@@ -28,15 +29,7 @@ from congrad.preferences.rows import TEXT_COLUMNS, Source
 from congrad.words import one_line, quote
 
 # What `datasets` raises, wrapped or bare, when it cannot read a file (StopIteration: an empty JSON file).
-READ_ERRORS = (
-    datasets.exceptions.DatasetsError,
-    pa.ArrowException,
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    StopIteration,
-)
+READ_ERRORS = (DatasetsError, pa.ArrowException, OSError, ValueError, TypeError, KeyError, StopIteration)
 
 Parts = list[tuple[Source, datasets.Dataset]]
 

@@ -69,8 +69,6 @@ def tokenise(
     """Tokenise every row; a row that cannot be scored keeps its place and gets a reason.
 
     Args:
-        preferences: The pairs.
-        tokenizer: The policy's tokenizer.
         chat: Treat plain rows as one user turn and one assistant turn.
         max_length: Longest prompt + response, in tokens (TRL's default is 1024).
         on_progress: Called after every batch with how many rows are done.

@@ -16,13 +16,10 @@ from congrad.settings.section import Count, refused, section
 class Lora:
     """Train a low-rank adapter instead of the weights, a fresh one every round.
 
-    M_{t+1} = M_t + B A * (alpha / r) in every adapted layer: the adapter is merged in float32, the sum is cast to the
-    model's dtype and saved as a plain checkpoint, so that engines, the filter and the next round see a model like any
-    other. The adapter itself is kept beside it. Where the dtype is bfloat16 the cast can round a small update away;
-    the stage's manifest says how much of it (`merge_rounding`).
-
-    The reference "previous" is M_t, which is the same model with the adapter switched off: no second one is loaded.
-    "initial" is M_0, loaded beside it from the second round on.
+    M_{t+1} = M_t + B A * (alpha / r) in every adapted layer: merged in float32, cast to the model's dtype, and saved as
+    a plain checkpoint with the adapter beside it. In bfloat16 the cast can round a small update away; the stage's
+    manifest says how much of it (`merge_rounding`). The reference "previous" is M_t, the same model with the adapter
+    switched off; "initial" is M_0, loaded beside it from the second round on.
     """
 
     r: Count = 16
@@ -47,7 +44,7 @@ class Rounds:
 
     With full weights M_{t+1} is M_t after training: the weights are held in float32 while they are trained, whatever
     the model's dtype (TRL's default; a step of 1e-6 is lost in bfloat16), and cast to the model's dtype when saved.
-    With `lora`, see there. Either way M_{t+1} is a plain checkpoint, and the optimiser starts fresh every round.
+    The optimiser starts fresh every round.
     """
 
     count: Count = 2

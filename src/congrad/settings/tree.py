@@ -114,10 +114,7 @@ MOVED: Mapping[str, str] = {
 
 FROM_ELSEWHERE: Mapping[str, str] = {
     "input.source": "prompts.pairs, for a run that starts from pairs",
-    "input.split": "prompts.split",
-    "input.columns": "prompts.columns",
-    "input.limit": "prompts.limit",
-    "input.seed": "prompts.seed",
+    **{f"input.{key}": f"prompts.{key}" for key in ("split", "columns", "limit", "seed")},
     "input.max_length": "train.max_length",
     "input": "prompts.pairs",
     "loss.name": "train.loss_type",
