@@ -76,6 +76,7 @@ def refilter(
     """Re-filters a finished run from its index: no model is loaded. What is not given has its default.
 
     Args:
+        run: directory of a finished run.
         output: another directory for the results; None replaces those in `run`.
 
     Raises:

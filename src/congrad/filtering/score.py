@@ -100,6 +100,7 @@ def score(
     """Scores every row of an index: the cosine of its gradient with the direction that the languages agree on.
 
     Args:
+        index: from `build_index` or `open_index`.
         loss: the preference loss; None for DPO with beta 0.1. Needs no new index, unless its normalisation differs.
         consensus: how the direction is found; None for PCGrad, cross-fitted in five folds.
         on_progress: called with how many pairs are done, and of how many.

@@ -199,12 +199,15 @@ def build_index(
 
     Args:
         model: a frozen causal language model in evaluation mode.
+        pairs: tokenised pairs, as `congrad.preferences.tokenise` gives them.
+        directory: of the index; made where it is missing.
         settings: what decides the content of the index; None for the defaults.
         model_fingerprint: `congrad.models.identity` of the model; None for the fingerprint of what is in memory.
         reference: loads the reference model, where the policy is not its own reference.
         reference_fingerprint: the reference's; required with `reference`.
         rank: this process among those that build the index together, all on one shared file system; None: alone.
         barrier: waits for all ranks.
+        on_progress: called after every pack.
 
     Raises:
         UserError: the directory holds an index of another model, data or settings; it cannot be written; or the device
