@@ -134,9 +134,8 @@ def llamafactory(setup: Setup) -> dict[str, str]:
         "num_train_epochs": 1.0,
         "bf16": True,
     }
-    command = "llamafactory-cli train train_dpo.yaml"
     content = json.dumps({DATASET: info}, indent=2, ensure_ascii=False) + "\n"
-    return {"dataset_info.json": content, "train_dpo.yaml": _yaml(settings, [command, *remarks])}
+    return {"dataset_info.json": content, "train_dpo.yaml": _yaml(settings, [COMMANDS["llamafactory"], *remarks])}
 
 
 def ms_swift(setup: Setup) -> dict[str, str]:
@@ -196,7 +195,7 @@ def axolotl(setup: Setup) -> dict[str, str]:
         "lr_scheduler": "cosine",
         "bf16": "auto",
     }
-    return {"train_dpo.yaml": _yaml(settings, ["axolotl train train_dpo.yaml", *remarks])}
+    return {"train_dpo.yaml": _yaml(settings, [COMMANDS["axolotl"], *remarks])}
 
 
 def openrlhf(setup: Setup) -> dict[str, str]:

@@ -28,11 +28,7 @@ SCALE = 3  # of the PNGs: 216 points an inch
 
 
 def write_figures(run: str | Path, directory: Path) -> list[Path]:
-    """Saves every chart of a run as NAME.svg and NAME.png and returns the paths.
-
-    Raises:
-        UserError: vl-convert is not installed, the run is unfinished, or the place cannot be written.
-    """
+    """Saves every chart of a finished run as NAME.svg and NAME.png and returns the paths."""
     try:
         import vl_convert
     except ImportError as error:
@@ -105,16 +101,8 @@ def bin_rows(run: ScoredRun) -> list[dict[str, Any]]:
         for side, mask in ((charts.KEPT, own & run.keep_N), (charts.DROPPED, own & ~run.keep_N)):
             for start, count in zip(edges, np.histogram(run.score_N[mask], edges)[0].tolist(), strict=False):
                 if count:
-                    rows.append(
-                        {
-                            "language": visible(name),
-                            "from": float(start),
-                            "to": float(start + width),
-                            "side": side,
-                            "count": count,
-                            "cut": cut,
-                        }
-                    )
+                    span = {"from": float(start), "to": float(start + width)}
+                    rows.append({"language": visible(name), **span, "side": side, "count": count, "cut": cut})
     return rows
 
 

@@ -94,10 +94,8 @@ def pair_table(directory: Path, manifest: Mapping[str, Any]) -> RenderableType:
         "single_response": "one answer",
     }
     table = counts_table(titles, manifest["languages"])
-    rows: list[list[Cell]] = []
-    for language, row in zip(manifest["languages"], table.rows, strict=True):
-        rate = rates.get(language, {}).get("off_target_rate")
-        rows.append([*row, None if rate is None else Number(rate, ".0%")])
+    other = [rates.get(language, {}).get("off_target_rate") for language in manifest["languages"]]
+    rows = [[*row, None if rate is None else Number(rate, ".0%")] for row, rate in zip(table.rows, other, strict=True)]
     return to_terminal(Table([*table.columns, Column("other language")], rows))
 
 

@@ -22,11 +22,7 @@ KINDS = {"seen": "seen languages", "unseen": "unseen languages", "mean": "all la
 
 
 def loop_page(loop: Loop, place: Path) -> bytes:
-    """The page.
-
-    Args:
-        place: the directory that the page will be in; links to the filters' reports start there.
-    """
+    """The page, to be put into the directory `place`: links to the filters' reports start there."""
     evaluation = loop.evaluation
     rows = [] if evaluation is None else interval_rows(evaluation)
     main = None if evaluation is None else headline_of(evaluation)
@@ -66,11 +62,7 @@ def headline(loop: Loop) -> str:
 
 
 def measures(loop: Loop, place: Path) -> Table:
-    """What is measured, and its value in each round. What no round has is left out.
-
-    Args:
-        place: where the links to the filters' reports start.
-    """
+    """What is measured, and its value in each round; what no round has is left out."""
     measured: list[tuple[str, Callable[[Round], Cell]]] = [
         ("prompts", lambda each: _count(each, "generate", "prompts")),
         ("answers", lambda each: _count(each, "generate", "responses")),
@@ -147,10 +139,8 @@ def judge_table(each: Round) -> Table:
     """The judge's hygiene, and how many answers are in another language."""
     assert each.hygiene is not None
     table = hygiene_table(each.hygiene)
-    rows = []
-    for row in table.rows:
-        rate = each.off_target.get(str(row[0]))
-        rows.append([*row, None if rate is None else percent(rate)])
+    rates = [each.off_target.get(str(row[0])) for row in table.rows]
+    rows = [[*row, None if rate is None else percent(rate)] for row, rate in zip(table.rows, rates, strict=True)]
     return replace(table, columns=[*table.columns, Column("other language")], rows=rows)
 
 

@@ -103,7 +103,7 @@ def _read_round(number: int, arm: str, directory: Path) -> Round:
     }
     hygiene, language = directory / "judge" / "hygiene.json", directory / "pair" / "language.json"
     rates = read_json(language).get("languages", {}) if "pair" in manifests and language.is_file() else {}
-    run = read_run(directory / "filter") if is_congrad(directory / "filter") else None
+    filtered = directory / "filter"
     return Round(
         arm=arm,
         number=number,
@@ -111,7 +111,7 @@ def _read_round(number: int, arm: str, directory: Path) -> Round:
         manifests=manifests,
         hygiene=read_json(hygiene) if "judge" in manifests and hygiene.is_file() else None,
         off_target={name: row.get("off_target_rate") for name, row in rates.items()},
-        language_pairs=[] if run is None else language_pairs(run.compared),
+        language_pairs=language_pairs(read_run(filtered).compared) if is_congrad(filtered) else [],
     )
 
 
