@@ -35,17 +35,19 @@ def test_rows_come_in_the_order_of_the_requests_and_are_asked_for_once(tmp_path)
     path, told = tmp_path / "rows.jsonl", []
     with pytest.raises(KeyboardInterrupt):
         ask(REQUESTS, path, lambda: Backwards(1), str)
-    answers = ask(REQUESTS, path, lambda: Backwards(), str, told.append)
+    answers, missing = ask(REQUESTS, path, lambda: Backwards(), str, told.append)
+    assert missing == 1
     assert [row["text"] for row in answers.values()] == ["A", " ", "C", "D"]
     assert list(answers) == list("abcd")
     assert told == [2, 4]
     assert [json.loads(line)["key"] for line in path.read_text().splitlines()] == list("dcba")
-    assert ask(REQUESTS, path, never, str) == answers
+    assert ask(REQUESTS, path, never, str) == (answers, missing)
 
 
 def test_a_row_is_what_the_caller_keeps_of_a_reply(tmp_path):
     path = tmp_path / "rows.jsonl"
-    answers = ask(REQUESTS, path, lambda: Backwards(), str, row=lambda reply: {"key": reply.key, "said": reply.text})
+    keep = {"row": lambda reply: {"key": reply.key, "said": reply.text}, "text": "said"}
+    answers, _ = ask(REQUESTS, path, lambda: Backwards(), str, **keep)
     assert answers["a"] == {"key": "a", "said": "A"}
     assert path.read_text().splitlines()[0] == '{"key":"d","said":"D"}'
 

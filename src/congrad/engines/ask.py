@@ -6,13 +6,20 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from congrad.engines.interface import Message, OpenEngine, Reply, Request, RequestRefused, Sampling
 from congrad.errors import UserError
 from congrad.stage import RowLog, content_key
 
 Row = dict[str, Any]
+
+
+class Answers(NamedTuple):
+    """The rows by key, in the order of the requests, and how many of them hold nothing but white space."""
+
+    rows: dict[str, Row]
+    missing: int
 
 
 def ask(
@@ -23,8 +30,9 @@ def ask(
     on_progress: Callable[[int], None] = lambda done: None,
     *,
     row: Callable[[Reply], Row] = vars,
-) -> dict[str, Row]:
-    """A row of every reply by key, in the order of the requests; continues from those in the log at `path`.
+    text: str = "text",
+) -> Answers:
+    """A row of every reply; continues from those in the log at `path`.
 
     Args:
         requests: all of them, each with a key of its own.
@@ -32,6 +40,7 @@ def ask(
         where: names what a request came from, by its key, for errors.
         on_progress: called with how many rows are there.
         row: what is kept of a reply, with its `key`.
+        text: the row's column that holds what was answered.
 
     Raises:
         UserError: the engine refuses a request, or cannot continue; what was answered is kept.
@@ -45,7 +54,8 @@ def ask(
                     on_progress(len(log.rows))
             except RequestRefused as error:
                 raise UserError(error.problem, error.fix, at=where(error.request_key)) from error
-        return {request.key: log.rows[request.key] for request in requests}
+        rows = {request.key: log.rows[request.key] for request in requests}
+    return Answers(rows, sum(not each[text].strip() for each in rows.values()))
 
 
 def make_request(

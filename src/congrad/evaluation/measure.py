@@ -44,6 +44,7 @@ class Found:
     matches: dict[str, dict[str, list[bool]]] = field(default_factory=dict)
     harness: dict[str, dict[str, list[dict[str, Any]]]] = field(default_factory=dict)
     answers: dict[str, list[Answer]] = field(default_factory=dict)
+    empty: dict[tuple[str, str, int], int] = field(default_factory=dict)  # by model, to what, and of how many answers
     judged: dict[tuple[str, str], list[Judged]] = field(default_factory=dict)
 
 
@@ -109,12 +110,15 @@ def measure_model(
         for title, (task, items) in inputs.tasks.items():
             if task.kind == "exact-match":
                 path = part_path(output, "task", title, name)
-                found.matches[name][title] = match_items(engine, model, settings, task, items, path, counted(path))
+                matched = match_items(engine, model, settings, task, items, path, counted(path))
+                found.matches[name][title], found.empty[name, title, len(items)] = matched
         if settings.win_rate is not None:
             path = part_path(output, "answers", name)
             found.answers[name] = answer_prompts(
                 engine, inputs.prompts, model, settings.win_rate, settings.engine, path, counted(path)
             )
+            empty = sum(not answer.text.strip() for answer in found.answers[name])
+            found.empty[name, "the win rate's prompts", len(inputs.prompts)] = empty
 
 
 def match_items(
@@ -125,14 +129,14 @@ def match_items(
     items: Sequence[Item],
     path: Path,
     tell: Callable[[int], None],
-) -> list[bool]:
-    """Which items of an exact-match task a model answers rightly."""
+) -> tuple[list[bool], int]:
+    """Which items of an exact-match task a model answers rightly, and how many answers are empty."""
     chat = has_chat_template(settings.engine, model) if task.chat == "auto" else task.chat
     where = {item.key: item.where for item in items}
     sampling = Sampling(temperature=0.0, max_tokens=task.max_tokens)
     requests = [make_request(item.key, item.prompt, sampling, chat=chat) for item in items]
-    rows = ask(requests, path, engine, where.__getitem__, tell)
-    return [is_match(task, item, rows[item.key]["text"]) for item in items]
+    rows, missing = ask(requests, path, engine, where.__getitem__, tell)
+    return [is_match(task, item, rows[item.key]["text"]) for item in items], missing
 
 
 def judge_contests(

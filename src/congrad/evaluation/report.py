@@ -170,6 +170,9 @@ def notes(settings: Evaluate, inputs: Inputs, found: Found, contents: Sequence[M
             said.append(f"evaluate.{key} names {', '.join(missing)}, for which there is nothing to measure")
     if (settings.seen or settings.unseen) and (rest := sorted(in_means - {*settings.seen, *settings.unseen})):
         said.append(f"{', '.join(rest)}: not in any mean, because neither evaluate.seen nor evaluate.unseen names them")
+    for (name, what, total), count in found.empty.items():
+        if count:
+            said.append(f"{name}: {count} of {total} answers to {what} are empty")
     if inputs.pairs is not None:
         total = len(inputs.pairs)
         if lost := total - int(scored_by_all(found.pairs).sum()):

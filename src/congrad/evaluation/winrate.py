@@ -77,7 +77,7 @@ def answer_prompts(
     def where(key: str) -> str:
         return f"row {asked[key].row} (counted from 0) of the win rate's prompts, in {asked[key].language}"
 
-    rows = ask(requests, path, engine, where, on_progress)
+    rows = ask(requests, path, engine, where, on_progress).rows
     return [Answer(rows[request.key]["text"], rows[request.key]["num_tokens"]) for request in requests]
 
 
@@ -124,7 +124,7 @@ def judge_answers(
                 question = fill(template, prompt=as_text(prompt.prompt), **texts, language=prompt.language)
                 requests[key] = make_request(key, question, seeded(sampling, "verdict", key), chat=chat)
                 asked[key] = f"judging {model} against {opponent} on row {prompt.row} of the win rate's prompts"
-    replies = ask(list(requests.values()), path, engine, asked.__getitem__, on_progress)
+    replies = ask(list(requests.values()), path, engine, asked.__getitem__, on_progress).rows
 
     def read(model: str, opponent: str, prompt: Prompt, order: int) -> tuple[Verdict | None, str | None]:
         reply = replies.get(verdict_key(model, opponent, prompt, order))

@@ -66,11 +66,11 @@ def run_generate(
         listener.on_progress(Progress("generating", done, len(requests), "answers"))
 
     with opened_when_asked(settings.engine, model, log=output / SERVER_LOG) as engine:
-        rows = ask(requests, output / SAMPLES, engine, where, tell, row=row)
-    if not any(each["response"].strip() for each in rows.values()):
+        answers = ask(requests, output / SAMPLES, engine, where, tell, row=row, text="response")
+    if answers.missing == len(requests):
         fix = f"look at {output / SAMPLES}, and try other prompts or another model"
         raise UserError(f"all {len(requests)} answers are empty", fix)
-    responses, counts = collect(prompts, settings.samples, rows)
+    responses, counts = collect(prompts, settings.samples, answers.rows)
     write_rows(output / RESPONSES, responses)
     asked_and_answered = {"prompts": len(prompts), "responses": len(responses), "languages": counts}
     content = {"model": model.name, "chat": chat, **asked_and_answered, "warnings": warnings(counts, settings)}

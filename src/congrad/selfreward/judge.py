@@ -134,7 +134,7 @@ def ask_judge(
         listener.on_progress(Progress("judging", done, len(requests), "judgements"))
 
     with opened_when_asked(engine, model, log=output / SERVER_LOG) as judge:
-        replies = ask(requests, output / RAW, judge, where, tell, row=reply_row)
+        replies = ask(requests, output / RAW, judge, where, tell, row=reply_row).rows
     opened = ends_open(template)
     rows = [
         {
