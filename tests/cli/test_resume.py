@@ -69,7 +69,7 @@ def test_other_settings_do_not_go_on_with_an_index(congrad, command, tmp_path, f
     for options, part in (
         (["index.seed=1"], "index.seed 0, now 1"),
         (["index.layers=upper"], 'index.layers null, now "upper"'),
-        (["input.max_length=7"], "other content of the tokenised pairs (input.source, input.chat, input.max_length)"),
+        (["input.max_length=7"], "other content of the tokenised pairs (the section input)"),
         (["--dtype", "bfloat16"], 'model.dtype "float32", now "bfloat16"'),
     ):
         done = congrad(*command, tmp_path / "run", *options)

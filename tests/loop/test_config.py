@@ -99,7 +99,7 @@ def test_what_is_left_empty_has_its_defaults(read):
         (MINIMAL, ["generate.temperature=hot"], "generate.temperature=hot: must be a number, 0 or more"),
         (MINIMAL, ["generate.temperature"], "'generate.temperature' is not KEY=VALUE; write"),
         (MINIMAL, ["generate..x=1"], "'generate..x=1' is not KEY=VALUE; write"),
-        (MINIMAL, ["model.name.x=1"], "'model.name.x=1': model.name is 'x' and has no keys; set the whole of it"),
+        (MINIMAL, ["model.name.x=1"], "'model.name.x=1': model.name is text and has no keys; set the whole of it"),
         (MINIMAL, ["generate.engine={kind: openai"], "generate.engine={kind: openai: not YAML"),
         (MINIMAL, ["loss.beta=1"], "loss.beta=1 is not read by a loop, which takes train.beta; set that instead"),
     ],

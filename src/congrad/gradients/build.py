@@ -114,7 +114,7 @@ def decided(plan: Mapping[str, Any]) -> dict[str, Any]:
         "model.dtype": plan.get("dtype"),
         "the model (model.name, model.adapter)": plan.get("model"),
         "the reference model (model.reference)": plan.get("reference"),
-        "the tokenised pairs (input.source, input.chat, input.max_length)": plan.get("data"),
+        "the tokenised pairs (the section input)": plan.get("data"),
         "index": plan.get("settings"),
     }
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, get_args
 from annotated_types import Ge, Gt, Lt
 
 from congrad.errors import UserError
-from congrad.settings.section import Count, refused, section
+from congrad.settings.section import Count, Seed, refused, section
 
 LossName = Literal["dpo", "lp-dpo", "hinge", "robust", "ipo", "simpo"]
 LOSSES: tuple[str, ...] = get_args(LossName)
@@ -55,8 +55,8 @@ class Loss:
         wanted, there = ("per-token means", "sums") if self.name in PER_TOKEN else ("sums", "per-token means")
         normalise, others = ("mean", SUMMED) if self.name in PER_TOKEN else ("sum", PER_TOKEN)
         raise UserError(
-            f"needs gradients of {wanted}, but the index holds {there}",
-            f"build one with index.normalise={normalise}, or choose from {', '.join(others)}",
+            f"needs an index of {wanted}, not of {there}",
+            f"build it with index.normalise={normalise}, or choose from {', '.join(others)}",
             key="loss.name",
             value=self.name,
         )
@@ -80,7 +80,7 @@ class Consensus:
     """Random orders that PCGrad and GradVac are averaged over."""
     num_resamples: Count = 1000
     """Draws of the bootstrap."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the folds, the orders and the bootstrap."""
 
     def __post_init__(self) -> None:

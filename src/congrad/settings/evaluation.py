@@ -9,7 +9,7 @@ from annotated_types import Ge, Lt
 from congrad.errors import UserError
 from congrad.settings.engine import Engine
 from congrad.settings.input import Columns, Input
-from congrad.settings.section import Count, PathText, differs, refused, section
+from congrad.settings.section import Count, PathText, Seed, differs, refused, section
 from congrad.settings.selfreward import Chat, Prompts, Temperature, TopP
 
 Kind = Literal["perplexity", "multiple-choice", "exact-match"]
@@ -125,7 +125,7 @@ class WinRate:
     """Sample the answers from the most probable tokens that together have this probability."""
     max_tokens: Count = 512
     """Longest answer, in tokens."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the answers and the verdicts."""
     chat: Chat = "auto"
     """Put prompts through the chat template; auto: where there is one."""
@@ -173,7 +173,7 @@ class Evaluate:
     """Tasks of lm-evaluation-harness, for the alignment tax."""
     engine: Engine = field(default_factory=Engine)
     """Writes the answers for win rates and exact match."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of samples and bootstrap draws."""
     draws: Annotated[int, Ge(100)] = 2000
     """Bootstrap draws of the examples for an interval."""

@@ -2,9 +2,11 @@
 
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from congrad.settings.section import Count, refused, section
+from annotated_types import Le
+
+from congrad.settings.section import Count, Seed, refused, section
 
 if TYPE_CHECKING:
     import torch
@@ -18,9 +20,9 @@ SLICE = re.compile(r"((?:-?\d+)?):((?:-?\d+)?)")
 class PassSettings:
     """The gradient pass."""
 
-    projection_size: Count | None = None
+    projection_size: Annotated[Count, Le(16384)] | None = None
     """A pair's gradient becomes size x size numbers, whatever the model; null for 256, or 128 from 20,000 pairs."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the projections."""
     layers: str | None = None
     """Decoder blocks that count: upper (the upper half), or a slice such as `12:` or `4:10`; null for all."""

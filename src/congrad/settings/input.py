@@ -5,7 +5,7 @@ from typing import Annotated
 
 from annotated_types import Ge
 
-from congrad.settings.section import Count, PathText, section
+from congrad.settings.section import Count, PathText, Seed, refused, section
 
 DEFAULT_LANGUAGE_COLUMN = "language"
 
@@ -34,5 +34,9 @@ class Input:
     """Tokens of prompt and response together; longer ones lose their end."""
     limit: Count | None = None
     """Sample this many pairs, stratified by language; null for all."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the sample."""
+
+    def __post_init__(self) -> None:
+        if not self.source.strip():
+            raise refused("source", "is empty", "name a file, a folder or a hub id")

@@ -43,6 +43,8 @@ class Model:
     """Run the Python code that comes with the model."""
 
     def __post_init__(self) -> None:
+        if not self.name.strip():
+            raise refused("name", "is empty", "name a directory or a hub id")
         if not DEVICE.fullmatch(self.device):
             raise refused("device", f"must be {DEVICES}", value=self.device)
 

@@ -1,5 +1,6 @@
 """What a reader typed, in a YAML file, as KEY=VALUE or as a flag, into checked sections; and their places in errors."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from congrad.errors import UNSET, UserError, plain_key
-from congrad.settings.section import described, fields_of, is_section, shown, type_of, unknown
+from congrad.settings.section import MAPPING, described, fields_of, is_section, shown, type_of, unknown
 from congrad.settings.train import check_dpo_config
 from congrad.settings.training import Rounds
 from congrad.settings.tree import FROM_ELSEWHERE, MOVED, SECTIONS
@@ -41,6 +42,9 @@ class Given:
             return " ".join(self.flags[path])
         if path in self.words:
             return self.words[path]
+        for typed, beneath in self.words.items():  # a key that was made by one beneath it
+            if typed[: len(path)] == path:
+                return f"{beneath}: {plain}"
         for length in range(len(path), 0, -1):
             if (word := self.words.get(path[:length])) is not None:
                 return f"{word}: {plain}"
@@ -146,8 +150,11 @@ def read(
         keys = tuple(key.strip().split("."))
         if not sign or not all(keys):
             raise UserError(f"{word!r} is not KEY=VALUE", "write for instance index.projection_size=64")
+        if (other := next((typed[path] for path in typed if path[: len(keys)] == keys), None)) is not None:
+            raise UserError(f"{word!r} replaces {other!r}", "give one of them")
         put(values, keys, value_of(keys, text, word), word)
         typed[keys] = word
+        lines = {path: line for path, line in lines.items() if path[: len(keys)] != keys}
     flagged: dict[KeyPath, tuple[str, str]] = {}
     for key, (name, flag_text) in (flags or {}).items():
         if flag_text is not None:
@@ -171,7 +178,10 @@ def value_of(keys: KeyPath, text: str, word: str) -> Any:
     """What a text on the command line would be in a file, after its key; where the key holds text alone, what would
     have to be put into quotes there, as `12:`, is text as it is."""
     try:
-        return parse_yaml(f"key: {text}", word)["key"]
+        found = parse_yaml(f"{json.dumps(keys[-1])}: {text}", word, path=keys[:-1])
+        if len(found) > 1:
+            raise UserError("is more than one value", "put it into quotes", at=word)
+        return found[keys[-1]]
     except UserError:
         if is_text(keys):
             return text
@@ -180,9 +190,15 @@ def value_of(keys: KeyPath, text: str, word: str) -> Any:
 
 def is_text(keys: KeyPath) -> bool:
     """Whether a key holds text, and neither a number nor several values."""
+    return holds(keys) == "text"
+
+
+def holds(keys: KeyPath) -> str:
+    """What a key of the tree takes, in words; "" for one that does not exist, and for a section and what it takes of
+    another program."""
     kind = SECTIONS.get(keys[0])
     hint = type_of(kind, keys[1:]) if is_section(kind) and len(keys) > 1 else None
-    return hint is not None and described(hint) == "text"
+    return "" if hint is None else described(hint)
 
 
 def put(values: dict[str, Any], path: KeyPath, value: Any, word: str) -> None:
@@ -192,9 +208,10 @@ def put(values: dict[str, Any], path: KeyPath, value: Any, word: str) -> None:
         if inner.get(name) is None:
             inner[name] = {}
         inner = inner[name]
-        if not isinstance(inner, dict):
-            key = ".".join(path[:number])
-            raise UserError(f"{word!r}: {key} is {shown(inner)} and has no keys", "set the whole of it")
+        wanted = holds(path[:number])
+        if not isinstance(inner, dict) or wanted not in ("", MAPPING):
+            what = wanted or shown(inner)
+            raise UserError(f"{word!r}: {'.'.join(path[:number])} is {what} and has no keys", "set the whole of it")
     inner[path[-1]] = value
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic.dataclasses
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import BeforeValidator, ConfigDict, Strict, ValidationError
 
 from congrad.errors import UNSET, UserError
@@ -24,9 +24,12 @@ T = TypeVar("T")
 CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 LEAVES = (str, int, float, bool)
 NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+LIST, MAPPING = "a list", "a mapping of keys"
 BOUNDS = (("ge", "{} or more"), ("gt", "above {}"), ("le", "at most {}"), ("lt", "below {}"))
 
 Count = Annotated[int, Ge(1)]
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+"""What all generators of random numbers take, NumPy's older one too."""
 PathText = Annotated[str, BeforeValidator(lambda value: os.fspath(value) if isinstance(value, os.PathLike) else value)]
 """A path: one of `pathlib` becomes its text."""
 
@@ -134,13 +137,20 @@ def as_user_error(kind: Any, error: ValidationError, prefix: tuple[str, ...]) ->
     """The first mistake that pydantic found, by key; an unknown key before all others, since it may explain them."""
     found = error.errors(include_url=False)
     first = next((each for each in found if each["type"] == "unexpected_keyword_argument"), found[0])
-    path = _keys(kind, first["loc"])
+    if first["type"] == "unexpected_positional_argument":
+        problem = f"{kind.__name__} has {len(fields_of(kind))} settings, and more values were given"
+        return UserError(problem, "give them by name")
+    is_unknown = first["type"] == "unexpected_keyword_argument"
+    if not is_unknown:  # of a list that may also be a text, what is wrong inside it
+        same = [each for each in found if each["loc"][:1] == first["loc"][:1]]
+        first = max(same, key=lambda each: len(each["loc"]))
+    path = _keys(kind, first["loc"], is_unknown=is_unknown)
     key, value = ".".join((*prefix, *path)), first["input"]
     if (cause := first.get("ctx", {}).get("error")) is not None:  # what `refused` made
         wrong: UserError = cause.args[0]
         wrong.key = f"{key}.{wrong.key}" if key else wrong.key
         return wrong
-    if first["type"] == "unexpected_keyword_argument":
+    if is_unknown:
         parent, _ = section_in(type_of(kind, path[:-1])) if len(path) > 1 else (kind, False)
         return UserError(*unknown(path[-1], fields_of(parent)), key=key)
     if first["type"] in ("missing", "missing_argument"):
@@ -152,25 +162,30 @@ def as_user_error(kind: Any, error: ValidationError, prefix: tuple[str, ...]) ->
     wanted = described(hint).replace("a number", f"a {finite}number")
     fix = did_you_mean(value, [choice for choice in _choices(hint) if isinstance(choice, str)])
     if wanted == NAMES[str] and isinstance(value, int | float):
-        fix = "put it into quotes"
+        text = shown(value)
+        fix = f'put it into quotes: "{text}"; in a shell into two: \'"{text}"\''
+    if wanted == LIST and isinstance(value, LEAVES):
+        fix = f"write [{value if isinstance(value, str) else shown(value)}]"
     return UserError(f"must be {wanted}", fix, key=key, value=shown(value))
 
 
-def _keys(kind: Any, location: Sequence[str | int]) -> tuple[str, ...]:
-    """The keys on the way to a mistake: pydantic also names positions of arguments and members of unions."""
+def _keys(kind: Any, location: Sequence[str | int], *, is_unknown: bool) -> tuple[str, ...]:
+    """The keys on the way to a mistake.
+
+    Pydantic also names positions of arguments, and members of unions: `str`, `tuple[str, ...]`, `literal['auto']`.
+
+    Args:
+        is_unknown: whether the last of them is a key that does not exist.
+    """
     path: tuple[str, ...] = ()
-    for step in location:
+    for number, step in enumerate(location):
         inner = kind if not path else section_in(type_of(kind, path))[0]
+        is_key = inner is not None and step in fields_of(inner)
         if isinstance(step, int) and not path:
             path = (list(fields_of(kind))[step],)
-        elif isinstance(step, int) or (inner is not None and (step in fields_of(inner) or not _is_label(step))):
+        elif isinstance(step, int) or is_key or (is_unknown and number == len(location) - 1):
             path = (*path, str(step))
     return path
-
-
-def _is_label(step: str) -> bool:
-    """Whether pydantic names a member of a union: `str`, `tuple[str, ...]`, `literal['auto']`, `Lora`."""
-    return step in ("str", "int", "float", "bool", "none") or "[" in step or step[:1].isupper()
 
 
 def unknown(key: str, known: Iterable[str]) -> tuple[str, str]:
@@ -182,13 +197,18 @@ def unknown(key: str, known: Iterable[str]) -> tuple[str, str]:
 
 def did_you_mean(value: Any, known: Iterable[str], otherwise: str = "") -> str:
     """The fix that names the nearest word, or another where none is near."""
-    near = difflib.get_close_matches(value, known, n=1) if isinstance(value, str) else []
-    return f"did you mean {near[0]}?" if near else otherwise
+    by_case = {word.lower(): word for word in known}
+    near = difflib.get_close_matches(value.lower(), by_case, n=1) if isinstance(value, str) else []
+    return f"did you mean {by_case[near[0]]}?" if near else otherwise
 
 
 def _choices(hint: Any) -> list[Any]:
-    if typing.get_origin(hint) is Literal:
+    """The words that a type allows by itself, not within a list."""
+    origin = typing.get_origin(hint)
+    if origin is Literal:
         return list(typing.get_args(hint))
+    if origin is tuple:
+        return []
     return [choice for argument in typing.get_args(hint) for choice in _choices(argument)]
 
 
@@ -215,14 +235,14 @@ def described(hint: Any) -> str:
     if origin is Literal:
         return " or ".join(map(str, arguments)) if len(arguments) < 3 else "one of " + ", ".join(map(str, arguments))
     if origin is tuple:
-        return "a list"
+        return LIST
     if is_section(hint) or hint is dict or origin is dict:
-        return "a mapping of keys"
+        return MAPPING
     return NAMES.get(hint, "a value")
 
 
 def _bounds(hint: Any) -> str:
     """`1 or more`, `above 0 and at most 1`; "" where there are none."""
     marks = [each for argument in typing.get_args(hint) for each in (argument, *typing.get_args(argument))]
-    found = [text.format(f"{getattr(mark, name):g}") for name, text in BOUNDS for mark in marks if hasattr(mark, name)]
+    found = [text.format(getattr(mark, name)) for name, text in BOUNDS for mark in marks if hasattr(mark, name)]
     return " and ".join(found)

@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Le
 
 from congrad.settings.engine import Engine
 from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN
-from congrad.settings.section import Count, PathText, differs, fields_of, refused, section
+from congrad.settings.section import Count, PathText, Seed, differs, fields_of, refused, section
 
 Temperature = Annotated[float, Ge(0)]
 TopP = Annotated[float, Gt(0), Le(1)]
@@ -36,7 +36,7 @@ class Prompts:
     """The names of its columns."""
     limit: Count | None = None
     """Sample this many prompts, stratified by language; null for all."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the sample."""
     pairs: PathText | None = None
     """A preference dataset, for a run whose first round starts from pairs."""
@@ -58,7 +58,7 @@ class Generate:
     """Sample from the most probable tokens that together have this probability."""
     max_tokens: Count = 512
     """Longest answer, in tokens."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all samples; each sample's own seed follows from it."""
     chat: Chat = "auto"
     """Put prompts through the model's chat template; auto: where there is one. Without it, the model continues the
@@ -93,7 +93,7 @@ class Judge:
     """Sample from the most probable tokens that together have this probability."""
     max_tokens: Count = 512
     """Longest judgement, in tokens."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all judgements; each judgement's own seed follows from it."""
     chat: Chat = "auto"
     """Put the template through the judge's chat template; auto: where there is one."""
@@ -134,7 +134,7 @@ class Pair:
     """Points that penalise takes off."""
     length_control: Annotated[float, Ge(0)] = 0.0
     """Points that a response loses for each standard deviation that it is longer than the prompt's mean."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of best-random."""
 
     def __post_init__(self) -> None:

@@ -31,6 +31,7 @@ OWNED = {
     "hub_token": "a key does not belong in a file, and " + NOTHING_LEAVES,
     "hub_strategy": NOTHING_LEAVES,
 }
+COUNTS = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 # What may be in `model_init_kwargs`; the rest is the section `model`'s.
 INIT_KWARGS = ("attn_implementation", "dtype")
 
@@ -59,6 +60,8 @@ def check_dpo_config(values: Mapping[str, Any], rounds: Rounds) -> None:
         if wanted and not any(_is_a(value, kind) for kind in wanted):
             words = " or ".join(NAMES[kind] for kind in wanted if kind is not type(None))
             raise UserError(f"must be {words}", key=f"train.{name}", value=shown(value))
+        if name in COUNTS and isinstance(value, int) and value < 1:
+            raise UserError("must be 1 or more", key=f"train.{name}", value=value)
     init_kwargs = values.get("model_init_kwargs") or {}
     if not isinstance(init_kwargs, Mapping) or (others := sorted(set(init_kwargs) - set(INIT_KWARGS))):
         what = others[0] if isinstance(init_kwargs, Mapping) else repr(init_kwargs)

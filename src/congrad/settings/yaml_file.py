@@ -6,6 +6,7 @@ text. Only its parser is used: the values are resolved here, so nothing but plai
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ NULL, TRUE, FALSE = ("", "~", "null", "Null", "NULL"), ("true", "True", "TRUE"),
 INTEGER = re.compile(r"[-+]?[0-9]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)")
+MOST_DIGITS = 4000  # Python reads no more as a number; no setting takes so large a one
 STANDARD_TAG = "tag:yaml.org,2002:"
 
 
@@ -40,15 +42,19 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     return value or {}, lines
 
 
-def parse_yaml(text: str, name: str, lines: dict[KeyPath, int] | None = None) -> Any:
+def parse_yaml(text: str, name: str, lines: dict[KeyPath, int] | None = None, path: KeyPath = ()) -> Any:
     """A YAML document's plain value.
 
     Args:
         name: of the document, for errors.
-        lines: gains the line of every key by its path.
+        lines: gains the line of every key by its path; None for a single line, whose number is not said.
+        path: of the keys that the document lies below.
     """
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        return None if node is None else _Reader(name, lines).plain(node, path, [])
+    except RecursionError as error:
+        raise UserError("is nested too deeply", "write it flatter", at=name) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         complaint = " ".join(str(error.problem or error.context).split())
@@ -58,32 +64,39 @@ def parse_yaml(text: str, name: str, lines: dict[KeyPath, int] | None = None) ->
         raise UserError(f"not YAML ({complaint})", fix, at=where) from error
     except yaml.YAMLError as error:  # a character that YAML does not allow
         raise UserError(f"not YAML ({' '.join(str(error).split())})", "remove the character", at=name) from error
-    return None if node is None else _plain(node, (), name, {} if lines is None else lines, [])
 
 
-def _plain(node: yaml.Node, path: KeyPath, name: str, lines: dict[KeyPath, int], within: list[yaml.Node]) -> Any:
-    line = node.start_mark.line + 1
-    if any(node is outer for outer in within):
-        raise UserError("an alias that refers to itself", "write the value out", at=f"{name}:{line}")
-    if isinstance(node, yaml.ScalarNode):
-        return _scalar(node, f"{name}:{line}")
-    if isinstance(node, yaml.SequenceNode):
-        items = enumerate(node.value)
-        return [_plain(item, (*path, str(number)), name, lines, [*within, node]) for number, item in items]
-    assert isinstance(node, yaml.MappingNode)
-    found: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        line = key_node.start_mark.line + 1
-        where = f"{name}:{line}"
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise UserError("a key that is not a word", "write `key: value`", at=where)
-        key = key_node.value
-        inner = (*path, key)
-        if key in found:
-            raise UserError(f"{'.'.join(inner)} is given twice, first in line {lines[inner]}", "keep one", at=where)
-        lines[inner] = line
-        found[key] = _plain(value_node, inner, name, lines, [*within, node])
-    return found
+@dataclass(frozen=True)
+class _Reader:
+    """Of one document, with its name and the lines of its keys."""
+
+    name: str
+    lines: dict[KeyPath, int] | None
+
+    def at(self, node: yaml.Node) -> str:
+        return self.name if self.lines is None else f"{self.name}:{node.start_mark.line + 1}"
+
+    def plain(self, node: yaml.Node, path: KeyPath, within: list[yaml.Node]) -> Any:
+        if any(node is outer for outer in within):
+            raise UserError("an alias that refers to itself", "write the value out", at=self.at(node))
+        if isinstance(node, yaml.ScalarNode):
+            return _scalar(node, self.at(node))
+        if isinstance(node, yaml.SequenceNode):
+            return [self.plain(item, (*path, str(number)), [*within, node]) for number, item in enumerate(node.value)]
+        assert isinstance(node, yaml.MappingNode)
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise UserError("a key that is not a word", "write `key: value`", at=self.at(key_node))
+            key = key_node.value
+            inner = (*path, key)
+            if key in found:
+                first = "" if self.lines is None else f", first in line {self.lines[inner]}"
+                raise UserError(f"{'.'.join(inner)} is given twice{first}", "keep one", at=self.at(key_node))
+            if self.lines is not None:
+                self.lines[inner] = key_node.start_mark.line + 1
+            found[key] = self.plain(value_node, inner, [*within, node])
+        return found
 
 
 def _scalar(node: yaml.ScalarNode, where: str) -> Any:
@@ -103,7 +116,7 @@ def resolve_scalar(text: str) -> Any:
     if text in TRUE or text in FALSE:
         return text in TRUE
     if INTEGER.fullmatch(text):
-        return int(text)
+        return int(text) if len(text) <= MOST_DIGITS else text
     if FLOAT.fullmatch(text):
         return float(text)
     if INFINITE.fullmatch(text):

@@ -7,6 +7,7 @@ from congrad.errors import UserError
 from congrad.settings.consensus import PER_TOKEN, Loss
 from congrad.settings.index import Normalise
 from congrad.settings.training import Rounds
+from congrad.settings.tree import FROM_ELSEWHERE
 
 DEFAULT_MAX_LENGTH = 1024  # TRL's
 NO_LIMIT = 2**31
@@ -27,13 +28,17 @@ def preference_loss(train: Mapping[str, Any], rounds: Rounds) -> Loss:
         if train.get(key, default) != default:
             raise UserError("is not scored by the filter", f"leave it out, or {FIX}", key=f"train.{key}")
     name, beta = LOSS_OF[names[0]], number(train, "beta", 0.1)
-    if rounds.length_penalty:
-        if name != "dpo":
-            raise UserError("is scored with train.loss_type sigmoid only", FIX, key="rounds.length_penalty")
-        return Loss("lp-dpo", beta, length_penalty=rounds.length_penalty)
-    if name == "robust":
-        return Loss("robust", beta, label_smoothing=number(train, "label_smoothing", 0.0))
-    return Loss(name, beta)  # type: ignore[arg-type]
+    if rounds.length_penalty and name != "dpo":
+        raise UserError("is scored with train.loss_type sigmoid only", FIX, key="rounds.length_penalty")
+    try:
+        if rounds.length_penalty:
+            return Loss("lp-dpo", beta, length_penalty=rounds.length_penalty)
+        if name == "robust":
+            return Loss("robust", beta, label_smoothing=number(train, "label_smoothing", 0.0))
+        return Loss(name, beta)  # type: ignore[arg-type]
+    except UserError as error:  # its user never saw the section loss
+        error.key = FROM_ELSEWHERE.get(str(error.key), error.key)
+        raise
 
 
 def normalise(loss: Loss) -> Normalise:
