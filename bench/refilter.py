@@ -93,10 +93,12 @@ def make_run(run: Path, num_pairs: int, model: str) -> dict[str, object]:
     plan = write_index(run / "index", synthetic_pairs(preferences.languages), model)
     config = FilterConfig(Input(str(dataset)), Model(model), index=PassSettings())
     manifest = {
+        "congrad": "synthetic",
         "config": asdict(config),
         "index": "index",
         "data_fingerprint": preferences.fingerprint,
     }
+    (run / "kept.jsonl").touch()
     write_json(run / "manifest.json", manifest)
     return plan
 
@@ -134,13 +136,13 @@ def main() -> None:
         with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
             seen = list(watch(process))
         seconds = time.perf_counter() - started
-        assert process.returncode == 0, "filtering anew failed"
+        assert process.returncode == 0, "re-filtering failed"
         parts = json.loads((again / "manifest.json").read_text(encoding="utf-8"))["seconds"]
     peak = max(fields.get("RssAnon", 0) for fields in seen)
     resident = max(fields.get("VmHWM", 0) for fields in seen)
     verdict = "met" if seconds <= TARGET_SECONDS else "NOT met"
     told = (
-        f"filtering {options.pairs:,} pairs anew: {seconds:.1f} s ({parts}), target {TARGET_SECONDS:.0f} s: {verdict}; "
+        f"re-filtering {options.pairs:,} pairs: {seconds:.1f} s ({parts}), target {TARGET_SECONDS:.0f} s: {verdict}; "
         f"anonymous memory {peak / 1e9:.2f} GB, index {index_bytes / 1e9:.2f} GB"
     )
     result = {

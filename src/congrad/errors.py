@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from congrad.words import printable
+
 UNSET: Any = object()
 """Stands for a value that is not part of the error: the setting is missing, or its value is right."""
 
@@ -68,9 +70,4 @@ class UserError(Exception):
             text = f"{self.at}: {text}"
         if self.during:
             text = f"{self.during}: {text}"
-        return printable(f"{text}; {self.fix}" if self.fix else text)
-
-
-def printable(text: str) -> str:
-    """Text on one line, without control characters: parts of it may come from a data set or another program."""
-    return " ".join("".join(c if c.isprintable() else "\n" for c in text).split("\n")).strip()
+        return printable(f"{text}; {self.fix}" if self.fix else text).strip()

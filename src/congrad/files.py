@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,16 +15,28 @@ import orjson
 
 from congrad.errors import UserError
 
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none, and asks for a right to make links
 JSON_LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_SERIALIZE_NUMPY
 PACKAGES = ("congrad", "torch", "transformers", "datasets", "safetensors", "pyarrow", "numpy", "peft", "torchjd", "trl")
 
 
+def append_to(path: Path) -> BinaryIO:
+    """A file to be continued, or a new one; an `OSError` where it is a link."""
+    return open(path, "ab", opener=lambda name, flags: os.open(name, flags | NO_FOLLOW, 0o666))
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A temporary file that is renamed to `path` when the block ends well; what cannot be written is a `UserError`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """A temporary file that is renamed to `path` when the block ends well; what cannot be written is a `UserError`.
+
+    Nobody can have prepared it: its name cannot be guessed, and nothing that is there is opened. A link in the place of
+    `path` is refused, since whoever made it expects its target to change.
+    """
+    if path.is_symlink():
+        raise UserError("is a symbolic link, which is not written through", "remove the link", at=path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:  # new, or an `OSError`: a link of that name is not followed
             yield file
             file.flush()
             os.fsync(file.fileno())

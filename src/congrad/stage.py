@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,11 +25,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from congrad.errors import UserError
-from congrad.files import cannot_write, json_line, versions, write_atomically, write_json
+from filelock import FileLock, Timeout
 
-MANIFEST, NEW = "manifest.json", ".new"
-TEMPORARY = re.compile(r"\..+\.\d+")  # what `whole_file` and a check leave when they are killed
+from congrad.errors import UserError
+from congrad.files import append_to, cannot_write, json_line, versions, write_atomically, write_json
+
+MANIFEST, NEW, LOCK = "manifest.json", ".new", ".lock"
+MOST_BYTES = 2**28  # of a JSON file that is read whole; languages.json of 1,000 languages has a fifth of it
+TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16}|\d+)")  # what `whole_file` and a check leave when they are killed
 FINGERPRINT = re.compile(r"[0-9a-f]{16}|[0-9a-f]{64}")
 
 
@@ -62,9 +66,8 @@ def is_finished(directory: Path, kind: Kind = STAGE) -> bool:
 def is_ours(directory: Path, kind: Kind) -> bool:
     """Whether a directory of this kind was begun or finished here, or killed while its files took their places."""
     for path in (directory / kind.last, directory / NEW / kind.last):
-        with suppress(OSError, ValueError):
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(content, dict) and kind.mark in content:
+        with suppress(UserError):
+            if kind.mark in read_json(path):
                 return True
     return is_begun(directory, kind)
 
@@ -80,19 +83,39 @@ def check_can_be_made(directory: Path, kind: Kind) -> None:
         if not is_ours(directory, kind) and _holds_files(directory):
             problem = f"output: {directory} is not empty and is not a congrad {kind.name}"
             raise UserError(problem, "choose another output directory")
-        missing = [path for path in (directory, *directory.parents) if not path.exists()]
+        refuse_links(directory)
+        missing = _missing(directory)
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            probe = directory / f".probe.{os.getpid()}"
-            probe.touch()
+            probe = directory / f".probe.{secrets.token_hex(8)}"
+            probe.open("xb").close()
             probe.unlink()
         finally:
-            for path in missing:
-                if path.is_dir():
-                    path.rmdir()
+            _remove_if_empty(missing)
     except OSError as error:
         problem = f"output: {directory} cannot be written ({error.strerror})"
         raise UserError(problem, "choose another output directory") from error
+
+
+def _missing(directory: Path) -> list[Path]:
+    """The directory and those above it, as far as they are not there; itself first."""
+    return [path for path in (directory, *directory.parents) if not path.exists()]
+
+
+def _remove_if_empty(directories: Iterable[Path]) -> None:
+    for path in directories:
+        with suppress(OSError):
+            path.rmdir()
+
+
+def refuse_links(directory: Path) -> None:
+    """Raises a `UserError` where a symbolic link lies below a directory: whoever passed it on would choose what is
+    written over. The directory itself may be one, since its user named it."""
+    for place, folders, files in os.walk(directory):
+        for name in (*folders, *files):
+            if (path := Path(place, name)).is_symlink():
+                problem = f"output: {path} is a symbolic link, which is not written through"
+                raise UserError(problem, "remove the link, or choose another output directory")
 
 
 def _holds_files(directory: Path) -> bool:
@@ -105,6 +128,28 @@ def make(directory: Path, kind: Kind) -> None:
     """Makes a directory for its first file, after `check_can_be_made`."""
     check_can_be_made(directory, kind)
     directory.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def alone(directory: Path, kind: Kind) -> Iterator[None]:
+    """Makes a directory and holds it for this process. The kernel lets go of it when the process ends, however it
+    ends. Where nothing came into it, it goes again."""
+    missing = _missing(directory)
+    make(directory, kind)
+    lock = FileLock(directory / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        fix = "wait until it ends, or choose another output directory"
+        raise UserError("another congrad is running there", fix, at=directory) from error
+    except OSError as error:
+        raise cannot_write(directory, error) from error
+    try:
+        yield
+    finally:
+        (directory / LOCK).unlink(missing_ok=True)  # as long as it is held: filelock sees that a lock has no file
+        lock.release()
+        _remove_if_empty(missing)
 
 
 def sweep(directory: Path) -> None:
@@ -151,6 +196,7 @@ def begin(directory: Path, name: str, settings: Mapping[str, Any]) -> bool:
             problem = f"{directory} holds the stage {found.get('stage')!r}, not {name!r}"
             raise UserError(problem, "choose another output directory")
         check_same(directory, found["settings"], wanted["settings"])
+        refuse_links(directory)
     else:
         make(directory, replace(STAGE, name=f"{name} stage"))
         write_json(directory / STAGE.first, wanted)
@@ -227,8 +273,10 @@ def staging(directory: Path, kind: Kind, *outdated: str) -> Iterator[Path]:
 def read_json(path: Path) -> dict[str, Any]:
     """A file that a stage wrote; a `UserError` where it is missing or damaged."""
     try:
+        if (size := path.stat().st_size) > MOST_BYTES or not path.is_file():
+            raise ValueError(f"{size} bytes" if path.is_file() else "not a file")
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error})", "run the stage that wrote it again") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no JSON object", "run the stage that wrote it again")
@@ -282,19 +330,27 @@ class RowLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: dict[str, dict[str, Any]] = {}
-        data = path.read_bytes() if path.exists() else b""
+        try:
+            self._file = append_to(path)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        try:
+            self._read()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _read(self) -> None:
+        data = self.path.read_bytes()
         whole = data.rfind(b"\n") + 1
         for number, line in enumerate(data[:whole].split(b"\n")[:-1], 1):
             try:
                 row = json.loads(line)
                 self.rows[row["key"]] = row
-            except (ValueError, KeyError, TypeError) as error:
-                raise UserError(f"damaged ({error})", "remove the line and run again", at=f"{path}:{number}") from error
-        try:
-            self._file = path.open("ab")
-            self._file.truncate(whole)
-        except OSError as error:
-            raise cannot_write(path, error) from error
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                place = f"{self.path}:{number}"
+                raise UserError(f"damaged ({error})", "remove the line and run again", at=place) from error
+        self._file.truncate(whole)
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:
         """Adds rows whose key is not there yet; on return they are on the disk."""

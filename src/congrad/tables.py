@@ -6,18 +6,17 @@ Titles and texts may come from a data set. No printer lets them act as markup, b
 import html
 import re
 import textwrap
-import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import rich.table
 from rich.text import Text
 
+from congrad.words import printable
+
 MISSING, MINUS = "–", "−"
 NARROW = 8  # characters of a title that are not broken
 WIDTH = 80  # characters of a text in Markdown
-BIDI = range(0x202A, 0x202F), range(0x2066, 0x206A)
-BROKEN = {"Cc", "Cs"}  # control characters and halves of surrogate pairs
 PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 
 
@@ -107,9 +106,8 @@ def columns(first: str, *others: str) -> list[Column]:
 
 
 def cleaned(text: str) -> str:
-    """Text without line breaks, control characters and marks that turn its direction."""
-    kept = (c if unicodedata.category(c) not in BROKEN else " " for c in text if not any(ord(c) in r for r in BIDI))
-    return " ".join("".join(kept).split())
+    """Text on one line without control characters and marks that turn its direction, and without spare spaces."""
+    return " ".join(printable(text).split())
 
 
 # Terminal

@@ -275,10 +275,14 @@ def test_an_output_that_cannot_be_made(refused, pairs_file, tiny_directory, tmp_
 
 
 def test_an_output_that_cannot_be_written(refused, pairs_file, tiny_directory, tmp_path, monkeypatch):
-    def touch(path: Path, *arguments: object, **options: object) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+    path_open = Path.open
 
-    monkeypatch.setattr(Path, "touch", touch)
+    def refuse(path: Path, mode: str = "r", *arguments: object, **options: object) -> object:
+        if "x" in mode:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return path_open(path, mode, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
     (tmp_path / "locked").mkdir()
     for target in (tmp_path / "locked", tmp_path / "new" / "run"):
         line = refused(pairs_file, "-m", tiny_directory, "-o", target)
@@ -293,7 +297,7 @@ class FullDisk:
 
     def __call__(self, file, mode="r", *arguments, **options):
         opened = self.open(file, mode, *arguments, **options)
-        if "w" in mode and self.name in os.path.basename(os.fspath(file)):
+        if "x" in mode and self.name in os.path.basename(os.fspath(file)):
             self.hit = True
             return Full(opened)
         return opened

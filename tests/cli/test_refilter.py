@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_options_of_the_index_are_refused(congrad, run, options):
 
 
 REFUSED = {
-    "loss of means": (["loss.name=ipo"], "build one with index.normalise=mean"),
+    "loss of means": (["loss.name=ipo"], "build it with index.normalise=mean"),
     "share": (["--keep", "0"], "above 0"),
     "aggregator": (["consensus.aggregator=mode"], "must be one of pcgrad, mean"),
 }
@@ -234,3 +235,15 @@ def test_what_is_no_run(congrad, tmp_path):
     done = congrad("filter", tmp_path)
     assert done.refused
     assert f"{tmp_path} is not a finished run, so a model is needed" in done.err
+
+
+def test_a_run_is_one_process_s(congrad, run, pairs_file, tiny_directory):
+    before = contents(run)
+    with FileLock(run / ".lock"):
+        for words in ((run,), (pairs_file, "-m", tiny_directory, "-o", run)):
+            done = congrad("filter", *words, "-q")
+            assert done.refused
+            assert f"{run}: another congrad is running there; wait until it ends, or choose another out" in done.err
+    (run / ".lock").unlink(missing_ok=True)
+    assert contents(run) == before
+    assert congrad("filter", run, "-q").code == 0

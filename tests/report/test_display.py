@@ -7,10 +7,12 @@ import time
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from congrad.progress import Progress
 from congrad.report import display as shown
-from congrad.report.display import Bars, Pace, display
+from congrad.report.display import Bars, Lines, Pace, Screen, display, say, show, show_traceback
+from congrad.tables import Table, columns, to_terminal
 
 LINE = re.compile(r"\d\d:\d\d:\d\d (.+)")
 
@@ -177,3 +179,35 @@ def test_a_dumb_terminal_gets_lines(terminal, monkeypatch, capsys):
     with display(quiet=False) as showing:
         showing.listener.on_note("624 pairs")
     assert terminal.getvalue() == ""
+
+
+HOSTILE = "[bold]de[/bold]\x1b[2J\x1b]0;x\x07\x9b31m\u202e:warning:"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_other_people_s_text_cannot_act_on_a_terminal(monkeypatch, capsys, terminal):
+    """Neither as text, nor in a table, a bar or a traceback."""
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    show(HOSTILE, to_terminal(Table(columns(HOSTILE, HOSTILE), [[HOSTILE, HOSTILE]])), Text(HOSTILE))
+    monkeypatch.setattr(shown, "console", Screen(stderr=True))
+    say(HOSTILE, warning=True)
+    bars = Bars()
+    bars.stage(HOSTILE)
+    bars.progress(Progress(HOSTILE, 1, 2, HOSTILE))
+    bars.close()
+    log = Lines()
+    log.say(HOSTILE)
+    log.close()
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError:
+        show_traceback()
+    out, err = capsys.readouterr()
+    for text in (out, err):
+        assert "[bold]de[/bold]" in text
+        assert ":warning:" in text
+        for sequence in ("\x1b[2J", "\x1b]", "\x07", "\x9b", "\u202e"):
+            assert sequence not in text
+    if not terminal:
+        assert "\x1b" not in out + err

@@ -1,9 +1,6 @@
 """What the loop prints at the end: everything of it fits a screen of 80 columns, and nothing of it is cut off."""
 
-import io
-
 import pytest
-from rich.console import Console
 from tests.report.evaluations import HOSTILE, evaluation, write
 
 from congrad.evaluation.run import row_name
@@ -16,15 +13,15 @@ WIDTH = 80
 
 
 @pytest.fixture
-def shown(tmp_path):
+def shown(tmp_path, monkeypatch, capsys):
     """A finished stage's table as lines of text."""
 
     def show(stage, **files):
         for name, content in (files | {"manifest": {"warnings": []}}).items():
             write(tmp_path / f"{name}.json", content)
-        console = Console(file=io.StringIO(), width=WIDTH, soft_wrap=True, highlight=False)
-        show_stage(stage, tmp_path, "title", console)
-        return console.file.getvalue().splitlines()
+        monkeypatch.setenv("COLUMNS", str(WIDTH))
+        show_stage(stage, tmp_path, "title")
+        return capsys.readouterr().out.splitlines()
 
     return show
 

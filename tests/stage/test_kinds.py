@@ -12,6 +12,7 @@ import pytest
 from congrad.errors import UserError
 from congrad.exports import export_run
 from congrad.exports.export import EXPORT
+from congrad.files import append_to
 from congrad.filtering.baselines import Baseline, filter_baseline
 from congrad.filtering.directory import RUN
 from congrad.filtering.run import filter_preferences
@@ -150,13 +151,17 @@ def test_a_full_disk_leaves_what_goes_on(
 ) -> None:
     path_open, failing, output = Path.open, case.files[number], tmp_path / "out"
 
+    def watched(path: Path, file: Any) -> Any:
+        return Full(file) if failing in path.name and output in path.parents else file
+
     def full(path: Path, mode: str = "r", **options: Any) -> Any:
         file = path_open(path, mode, **options)
-        return Full(file) if ("w" in mode or "a" in mode) and failing in path.name and output in path.parents else file
+        return watched(path, file) if "x" in mode or "w" in mode else file
 
     case.make(tmp_path / "whole", Listener())
     with monkeypatch.context() as patch, pytest.raises(UserError) as raised:  # noqa: PT012
         patch.setattr(Path, "open", full)
+        patch.setattr("congrad.stage.append_to", lambda path: watched(path, append_to(path)))
         case.make(output, Listener())
     assert "cannot write (No space left on device); free some space or choose another output dir" in str(raised.value)
     assert not is_finished(output, case.kind)

@@ -2,7 +2,6 @@
 
 import functools
 import sys
-import traceback
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -86,7 +85,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except Exception:
-        traceback.print_exc()
+        from congrad.report.display import show_traceback
+
+        show_traceback()
         advice = "please report it with the lines above and what `congrad env` prints"
         print(f"congrad: this is a bug; {advice}", file=sys.stderr)
         sys.exit(1)

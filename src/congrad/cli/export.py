@@ -25,13 +25,14 @@ def export_command(
     """
     from congrad.errors import UserError
     from congrad.exports import export_run
+    from congrad.report.display import show
 
     if public and push_to_hub is None:
         raise UserError("--public would be ignored without --push-to-hub", "add --push-to-hub, or leave --public out")
     exported = export_run(run, format, output, licence=licence)
-    print(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")
-    print(f"  cd {shlex.quote(str(exported.directory))} && {exported.command}")
+    show(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")
+    show(f"  cd {shlex.quote(str(exported.directory))} && {exported.command}")
     if push_to_hub is not None:
         from congrad.exports.hub import push
 
-        print(push(exported.directory, push_to_hub, public=public))
+        show(push(exported.directory, push_to_hub, public=public))

@@ -1,6 +1,5 @@
 """`congrad filter`: preference pairs in, a run directory out."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -190,6 +189,7 @@ def filter_config(given: "Given") -> "FilterConfig":
 def show_filtered(result: "FilterResult", format: str | None, *, quiet: bool, report: bool) -> None:
     """The result on the screen, the page, the export, and what an earlier selection left."""
     from congrad.exports.export import export_run, stale_exports
+    from congrad.report.display import say, show
     from congrad.report.screen import show_report, show_result
 
     show_result(result, quiet=quiet)
@@ -197,10 +197,9 @@ def show_filtered(result: "FilterResult", format: str | None, *, quiet: bool, re
         show_report(result.output, quiet=quiet)
     if format is not None:
         exported = export_run(result.output, format)
-        print(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")
+        show(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")
     for directory in stale_exports(result.output):
-        print(
+        say(
             f"congrad: {directory} holds the pairs of an earlier selection; "
-            f"congrad export {result.output} --format {directory.name} writes it again",
-            file=sys.stderr,
+            f"congrad export {result.output} --format {directory.name} writes it again"
         )

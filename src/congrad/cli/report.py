@@ -15,11 +15,12 @@ def report_command(
 
     congrad report runs/x
     """
+    from congrad.report.display import show
     from congrad.report.write import write_report
 
-    print(f"report: {write_report(run, output)}")
+    show(f"report: {write_report(run, output)}")
     if figures is not None:
         from congrad.report.figures import write_figures
 
         for path in write_figures(run, figures):
-            print(f"figure: {path}")
+            show(f"figure: {path}")

@@ -22,12 +22,11 @@ def run_command(
     \bcongrad run run.yaml --output runs/loop
     congrad run run.yaml --output runs/loop --until judge
     """
-    from rich.console import Console
 
     from congrad.loop.check import check
     from congrad.loop.config import glance_at_inputs, run_config
     from congrad.models.ranks import is_first
-    from congrad.report.display import display
+    from congrad.report.display import display, show
     from congrad.settings.read import read
 
     given = read(config, words or [])
@@ -45,7 +44,7 @@ def run_command(
         if dry_run:
             found = costs(settings, output)
             showing.rest()
-            Console(highlight=False, soft_wrap=True).print(costs_table(found))
+            show(costs_table(found))
             return
         run_loop(settings, output, until=until, listener=loop_listener(showing, quiet=quiet))
     if is_first() and settings.report.write:

@@ -49,8 +49,6 @@ def stage_screen(stage: str, output: Path, given: "Given", *, quiet: bool) -> It
     with given.spelled(), display(quiet=quiet) as showing:
         yield showing.listener
     if not quiet and is_first():
-        from rich.console import Console
-
         from congrad.report.loop import show_stage
 
-        show_stage(stage, output, stage, Console(highlight=False, soft_wrap=True))
+        show_stage(stage, output, stage)

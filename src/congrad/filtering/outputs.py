@@ -26,7 +26,7 @@ def write_selection(directory: Path, preferences: Preferences, score_N: Any, kee
     dataset = preferences.dataset
     if column in dataset.column_names:
         dataset = dataset.remove_columns(column)
-    with (directory / "kept.jsonl").open("wb") as kept, (directory / "dropped.jsonl").open("wb") as dropped:
+    with (directory / "kept.jsonl").open("xb") as kept, (directory / "dropped.jsonl").open("xb") as dropped:
         for start in range(0, len(dataset), BATCH):
             columns = dataset[start : start + BATCH]
             scores, keep = score_N[start : start + BATCH].tolist(), keep_N[start : start + BATCH].tolist()

@@ -8,6 +8,7 @@ once. So this module imports nothing heavy; what comes after the reading is impo
 """
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from congrad.progress import SILENT, Listener
 from congrad.settings.consensus import Consensus, Loss
 from congrad.settings.selection import Selection
 from congrad.settings.tree import FilterConfig
-from congrad.stage import check_can_be_made
+from congrad.stage import alone, check_can_be_made
 
 if TYPE_CHECKING:
     from congrad.filtering.conclude import FilterResult
@@ -57,11 +58,12 @@ def filter_preferences(
     from congrad.filtering.conclude import conclude
     from congrad.filtering.gradient_pass import make_index
 
-    index = make_index(config, preferences, output / "index", listener, dry_run=dry_run, settled=settled)
-    if index is None:
-        return None
-    seconds = {"index": round(time.monotonic() - started, 3)}
-    return conclude(config, preferences, index, output, seconds, listener)
+    with alone(output, RUN) if is_first() and not dry_run else nullcontext():
+        index = make_index(config, preferences, output / "index", listener, dry_run=dry_run, settled=settled)
+        if index is None:
+            return None
+        seconds = {"index": round(time.monotonic() - started, 3)}
+        return conclude(config, preferences, index, output, seconds, listener)
 
 
 def refilter(
@@ -105,4 +107,5 @@ def refilter(
     from congrad.filtering.conclude import conclude
     from congrad.gradients.index import open_index
 
-    return conclude(config, preferences, open_index(index_path), target, seconds, listener)
+    with alone(target, RUN):
+        return conclude(config, preferences, open_index(index_path), target, seconds, listener)

@@ -4,17 +4,14 @@ Every stage is a function that reads directories and writes one, returns at once
 where it was killed. So the loop keeps no state: to continue is to call it again.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from filelock import FileLock, Timeout
-
 from congrad.errors import UserError
 from congrad.evaluation.run import opponents, row_name, run_evaluate
-from congrad.files import cannot_write
 from congrad.filtering.baselines import Baseline, filter_baseline
 from congrad.filtering.run import filter_preferences
 from congrad.gradients.index import INDEX, open_index
@@ -32,12 +29,12 @@ from congrad.selfreward.prompts import load_prompts
 from congrad.settings.input import Columns, Input
 from congrad.settings.model import Model
 from congrad.settings.tree import METHODS, RunConfig
-from congrad.stage import is_finished, make
+from congrad.stage import alone, is_finished
 from congrad.training.loss import max_length
 from congrad.training.train import train
 
 TOGETHER = ("filter", "train")  # what all processes of a launcher do together; the rest is the first one's
-LOCK, HELD_OUT = ".lock", "held-out"
+HELD_OUT = "held-out"
 INITIAL = "M0"
 
 
@@ -65,7 +62,7 @@ def run_loop(
     check(config)
     first = is_first()
     listener = listener if listener is not None and first else RunListener()
-    with only_run(output) if first else nullcontext(), ranks() as rank:
+    with alone(output, LOOP) if first else nullcontext(), ranks() as rank:
         config = with_dtype(config, output, rank, listener.within)
         if first:
             for note in take_config(config, output):
@@ -118,24 +115,6 @@ def run_step(config: RunConfig, place: Layout, step: Step, listener: Listener) -
         STAGE_RUNNERS[step.stage](config, place, step, listener)
     if step.stage not in TOGETHER:
         wait_for_all()
-
-
-@contextmanager
-def only_run(output: Path) -> Iterator[None]:
-    """Holds the run's lock. The kernel lets go of it when the process ends, however it ends."""
-    make(output, LOOP)
-    lock = FileLock(output / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        fix = "wait until it ends, or choose another output directory"
-        raise UserError("another congrad is running there", fix, at=output) from error
-    except OSError as error:
-        raise cannot_write(output, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def policy(config: RunConfig, place: Layout, round: int, arm: str | None) -> Model:

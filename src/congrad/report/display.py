@@ -9,29 +9,56 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as RichProgress
+from rich.segment import Segment
 from rich.text import Text
 
 from congrad.models.ranks import is_first
 from congrad.progress import Listener, Progress
-from congrad.words import human_time
+from congrad.words import human_time, printable, printable_lines
 
 INTERVAL = 28.0  # seconds; what comes late by a second still comes within half a minute
 HOLD = 1.3  # seconds after the start; Python's own start takes up to half a second more
 CHECK = 0.25  # how often the clock is looked at
 
-console = Console(stderr=True, highlight=False)
+
+class Screen(Console):
+    """A console on which nobody else's text can act: of all that is drawn, what is not printable becomes a space, and
+    `:name:` is no picture."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, emoji=False, soft_wrap=not stderr)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable_lines(segment.text))
+
+
+console = Screen(stderr=True)
 
 
 def say(text: object, *, warning: bool = False) -> None:
     """A line of text on standard error."""
     console.print(("[yellow]warning:[/yellow] " if warning else "") + escape(str(text)), soft_wrap=True)
+
+
+def show_traceback() -> None:
+    """The error that is being handled, on standard error; its texts may be a data set's."""
+    print(printable_lines(traceback.format_exc()), end="", file=sys.stderr)
+
+
+def show(*renderables: RenderableType) -> None:
+    """Results on standard output: text, in which square brackets are brackets, or tables."""
+    out = Screen()
+    for each in renderables:
+        out.print(escape(each) if isinstance(each, str) else each)
 
 
 class Pace:
@@ -195,7 +222,7 @@ class Lines(Display):
         return f"{progress.stage}: {progress.done:,} of {progress.total:,} {progress.unit}"
 
     def _write(self, text: str) -> None:
-        line = f"{time.strftime('%H:%M:%S')} {text}"
+        line = f"{time.strftime('%H:%M:%S')} {printable(text)}"
         self._spoke = time.monotonic()
         if self._held is not None:
             self._held.append(line)

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import rich.table
-from rich.console import Console, Group, RenderableType
-from rich.markup import escape
+from rich.console import Group, RenderableType
+from rich.text import Text
 
 from congrad.evaluation.table import headline_of, metric_table, number, tax_cells, tax_table
 from congrad.loop.dry_run import Cost
 from congrad.loop.plan import Step
 from congrad.loop.run import RunListener
-from congrad.report.display import Display, say
+from congrad.report.display import Display, say, show
 from congrad.selfreward.hygiene import hygiene_table
 from congrad.stage import MANIFEST, read_json
 from congrad.tables import Cell, Column, Number, Table, columns, to_terminal
@@ -21,7 +21,6 @@ from congrad.words import human_bytes
 
 def loop_listener(showing: Display, *, quiet: bool) -> RunListener:
     """Stages on the display, tables on standard output; the evaluation alone when quiet."""
-    out = Console(highlight=False, soft_wrap=True)
 
     def on_step(step: Step) -> None:
         showing.rest()
@@ -32,9 +31,9 @@ def loop_listener(showing: Display, *, quiet: bool) -> RunListener:
         showing.rest()
         if step.stage == "evaluate":  # which ends a run, and depends on the judge
             for judged in last_judged(step.directory.parent):
-                show_stage("judge", judged, f"judge, {judged.parent.relative_to(step.directory.parent)}", out)
+                show_stage("judge", judged, f"judge, {judged.parent.relative_to(step.directory.parent)}")
         if not quiet or step.stage == "evaluate":
-            show_stage(step.stage, step.directory, step.title, out)
+            show_stage(step.stage, step.directory, step.title)
 
     return RunListener(showing.listener, on_step, on_finished)
 
@@ -49,14 +48,14 @@ def last_judged(output: Path) -> list[Path]:
     return [path for number, path in rounds if number == max(number for number, _ in rounds)]
 
 
-def show_stage(stage: str, directory: Path, title: str, out: Console) -> None:
+def show_stage(stage: str, directory: Path, title: str) -> None:
     """What a finished stage shows: a table on standard output, its warnings on standard error."""
     manifest = read_json(directory / MANIFEST)
     shown = TABLES[stage](directory, manifest)
     if isinstance(shown, str):
-        out.print(escape(f"{title}: {shown}"))
+        show(f"{title}: {shown}")
     else:
-        out.print(Group(f"[bold]{escape(title)}[/bold]", shown))
+        show(Text(title, "bold"), shown)
     for warning in manifest.get("warnings", []):
         say(warning, warning=True)
 
@@ -128,7 +127,7 @@ def evaluation_tables(directory: Path, manifest: Mapping[str, Any]) -> Renderabl
         f"{report['initial']}, bold where its {report['confidence']:.0%} interval excludes zero."
     )
     place = f"All figures with their intervals: {directory / 'evaluation.md'}"
-    return Group(*shown, "", escape(legend), escape(place))
+    return Group(*shown, "", Text(legend), Text(place))
 
 
 def costs_table(costs: Iterable[Cost]) -> rich.table.Table:

@@ -1,12 +1,9 @@
 """The terminal after a filter: a table per language, conflicts, warnings, and the next command."""
 
 import shlex
-import traceback
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
 
 from congrad.consensus.conflict import by_chance
 from congrad.errors import UserError
@@ -20,9 +17,9 @@ from congrad.filtering.comparison import (
 )
 from congrad.filtering.conclude import FilterResult
 from congrad.filtering.outputs import languages_content
-from congrad.report.display import say
+from congrad.report.display import say, show, show_traceback
 from congrad.report.summary import LOW_FIDELITY, listed
-from congrad.tables import Cell, Column, Number, Table, cleaned, columns, to_terminal
+from congrad.tables import Cell, Column, Number, Table, columns, to_terminal
 
 
 def language_table(result: FilterResult, pairs: list[LanguagePair]) -> Table:
@@ -61,18 +58,15 @@ def conflict_lines(compared: Comparison, pairs: list[LanguagePair]) -> list[str]
 
 def show_result(result: FilterResult, *, quiet: bool) -> None:
     """The table on standard output; warnings and the next command on standard error."""
-    out = Console(highlight=False, soft_wrap=True)
     compared = read_comparison(languages_content(result.scored))
     pairs = language_pairs(compared)
-    out.print(to_terminal(language_table(result, pairs)))
-    for line in conflict_lines(compared, pairs):
-        out.print(escape(cleaned(line)))
+    show(to_terminal(language_table(result, pairs)), *conflict_lines(compared, pairs))
     unscored = sum(1 for reason in result.scored.reason_N if reason)
     left_out = f"; {unscored} could not be scored (see scores.parquet)" if unscored else ""
-    out.print(f"kept {int(result.keep_N.sum())} of {len(result.keep_N)} pairs{left_out}")
+    show(f"kept {int(result.keep_N.sum())} of {len(result.keep_N)} pairs{left_out}")
     fidelity = result.manifest["fidelity"]["estimated_spearman"]
     if fidelity is not None:
-        out.print(f"fidelity: Spearman of about {fidelity:.3f} with the scores of uncompressed gradients (estimated)")
+        show(f"fidelity: Spearman of about {fidelity:.3f} with the scores of uncompressed gradients (estimated)")
         if fidelity < LOW_FIDELITY:
             say(
                 "compression blurs these scores; more pairs help, and so does index.projection_size=512 with a new "
@@ -94,7 +88,7 @@ def show_report(directory: Path, *, quiet: bool) -> None:
         path = write_report(directory)
     except Exception as error:
         if not isinstance(error, UserError):
-            traceback.print_exc()
+            show_traceback()
         say(f"the report was not written ({error}); the run itself is complete", warning=True)
         return
     if not quiet:
