@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --durations=15 --durations-min=1
 DEMO := runs/demo
 
-.PHONY: demo demo-loop test browser lint docs format bench install clean
+.PHONY: demo demo-loop test browser lint docs format bench audit install clean
 .DELETE_ON_ERROR:
 
 .venv/base: pyproject.toml constraints.txt
@@ -60,6 +60,11 @@ format: .venv/dev
 
 bench: .venv/bench ## speed and memory beside TRL, bergson and plain autograd; an idle machine, half an hour
 	$(BIN)/python -m bench.run
+
+audit: .venv/base ## known vulnerabilities of what constraints.txt pins; asks a database on the network
+	$(BIN)/python -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.10,<3'
+	.venv/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 
 clean:
 	rm -rf .venv runs docs/_build .pytest_cache .mypy_cache .ruff_cache
