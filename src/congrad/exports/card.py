@@ -19,6 +19,7 @@ from congrad.filtering.finished import KEPT, Run
 from congrad.tables import Cell, Column, Number, Table, columns, escape, to_markdown
 
 LANGUAGE_CODE = re.compile(r"[a-z]{2,3}")  # ISO 639, which is what a hub takes
+LONGEST = 500  # characters of a warning or a setting
 CLEAR = {True: "yes", False: "no", None: "can't tell"}
 CONFLICT_TITLES = ("language", "most opposed", "cosine", "95% interval", "conflict clear of noise")
 PAPER = "https://arxiv.org/abs/2503.23777"
@@ -57,8 +58,8 @@ def _summary(run: Run, licence: str | None) -> str:
     data = PurePath(str(settings.get("input", {}).get("source", "its data"))).name
     model = PurePath(str(settings.get("model", {}).get("name", "a model"))).name
     lines = [
-        f"{manifest.get('kept')} of {manifest.get('rows')} pairs of {escape(data)}, chosen with the gradients of "
-        f"{escape(model)}."
+        f"{escape(str(manifest.get('kept')))} of {escape(str(manifest.get('rows')))} pairs of {escape(data)}, chosen "
+        f"with the gradients of {escape(model)}."
     ]
     fidelity = manifest.get("fidelity", {}).get("estimated_spearman")
     if fidelity is not None:
@@ -66,7 +67,7 @@ def _summary(run: Run, licence: str | None) -> str:
             f"Fidelity: the compressed scores rank like those of uncompressed gradients with an estimated Spearman "
             f"correlation of {fidelity:.2f}."
         )
-    lines += [f"Warning: {escape(warning, width=None)}" for warning in manifest.get("warnings", [])]
+    lines += [f"Warning: {escape(str(warning), LONGEST)}" for warning in manifest.get("warnings", [])]
     lines.append(
         f"Licence of the pairs: {escape(licence, width=None)}."
         if licence
@@ -128,7 +129,7 @@ def _settings(run: Run) -> str:
     rows.append(["data fingerprint", str(run.manifest.get("data_fingerprint"))])
     rows += [[name, str(value)] for name, value in run.manifest.get("versions", {}).items()]
     table = Table([Column("setting", right=False), Column("value", right=False)], rows)
-    return f"## Settings\n\n{to_markdown(table, width=None)}"
+    return f"## Settings\n\n{to_markdown(table, LONGEST)}"
 
 
 def _is_path(value: str) -> bool:

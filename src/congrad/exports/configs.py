@@ -12,11 +12,15 @@ from typing import Any
 
 import yaml
 
+from congrad.errors import UserError
+from congrad.filtering.directory import RUN
 from congrad.filtering.finished import KEPT, Run
+from congrad.words import printable, quote
 
 # What the trainers know the packaged models by; the packages hold quantised copies of them.
 HUB_IDS = {"gemma3-270m": "google/gemma-3-270m", "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 DATASET = "congrad"
+LONGEST_NAME = 4096  # a path's greatest length on Linux
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,12 @@ class Setup:
 
 
 def setup_of(run: Run, *, conversational: bool) -> Setup:
+    """What of the run goes into scripts; a `UserError` where its model has a name that none can have."""
     loss = run.settings.get("loss", {})
-    model = run.settings.get("model", {}).get("name", "MODEL")
+    model = str(run.settings.get("model", {}).get("name", "MODEL"))
+    if not model.isprintable() or len(model) > LONGEST_NAME:
+        problem = f"the name of its model, {quote(model)}, cannot be one"
+        raise UserError(problem, "filter the data again", at=run.directory / RUN.last)
     return Setup(
         model=HUB_IDS.get(model, model),
         conversational=conversational,
@@ -84,7 +92,7 @@ def trl(setup: Setup) -> dict[str, str]:
         "from datasets import load_dataset",
         "from trl import DPOConfig, DPOTrainer",
         "",
-        *(f"# {remark}" for remark in remarks),
+        *map(_comment, remarks),
         "trainer = DPOTrainer(",
         f"    model={setup.model!r},",
         f"    args=DPOConfig({', '.join(arguments)}),",
@@ -237,13 +245,23 @@ COMMANDS = {
 }
 
 
+def _comment(remark: str) -> str:
+    """One line of Python, shell or YAML, whatever the text holds."""
+    return f"# {printable(remark)}"
+
+
+def _argument(name: str, value: str) -> str:
+    """An option with its value, which is no option even where it begins like one."""
+    return shlex.quote(f"{name}={value}") if value.startswith("-") else f"{name} {shlex.quote(value)}"
+
+
 def _yaml(settings: dict[str, Any], remarks: list[str]) -> str:
-    comments = "".join(f"# {remark}\n" for remark in remarks)
+    comments = "".join(f"{_comment(remark)}\n" for remark in remarks)
     return comments + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
 
 def _script(command: str, arguments: dict[str, Any], remarks: list[str]) -> str:
     """A shell script; an argument without a value is a switch."""
-    words = [name if value is None else f"{name} {shlex.quote(str(value))}" for name, value in arguments.items()]
-    comments = "".join(f"# {remark}\n" for remark in remarks)
+    words = [name if value is None else _argument(name, str(value)) for name, value in arguments.items()]
+    comments = "".join(f"{_comment(remark)}\n" for remark in remarks)
     return f"#!/bin/sh\n{comments}{command} \\\n    " + " \\\n    ".join(words) + "\n"

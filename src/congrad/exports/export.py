@@ -7,12 +7,15 @@ from congrad.errors import UserError
 from congrad.exports.card import card
 from congrad.exports.configs import COMMANDS, CONFIG_FILES, CONFIGS, setup_of
 from congrad.exports.layouts import FORMATS, check_format, kept_pairs, laid_out
-from congrad.files import json_line, versions, write_json
+from congrad.files import json_line, versions, write_atomically, write_json
 from congrad.filtering.finished import KEPT, Run, open_run
 from congrad.stage import Kind, check_can_be_made, file_fingerprint, is_finished, read_json, staging
 
 EXPORT = Kind("export", first=".congrad.begun", last="congrad.json", mark="congrad_export")
 """An export is made in one go (`staging`); an older congrad that was killed has left the first file."""
+
+
+FILES = (KEPT, "README.md", *CONFIG_FILES, EXPORT.last)  # all that any export writes
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ def export_run(
     with staging(directory, EXPORT, EXPORT.first, *CONFIG_FILES) as new:  # CONFIG_FILES: of another format
         num_pairs, conversational = _write_pairs(new / KEPT, format, opened)
         for name, text in CONFIGS[format](setup_of(opened, conversational=conversational)).items():
-            (new / name).write_bytes(text.encode())
-        (new / "README.md").write_bytes(card(opened, format, licence=licence).encode("utf-8", "replace"))
+            write_atomically(new / name, text.encode("utf-8", "replace"))
+        write_atomically(new / "README.md", card(opened, format, licence=licence).encode("utf-8", "replace"))
         mark = {
             "congrad_export": 1,
             "format": format,
@@ -71,7 +74,7 @@ def stale_exports(run: Path) -> list[Path]:
 def _write_pairs(path: Path, format: str, run: Run) -> tuple[int, bool]:
     """Writes the rows as they are converted; gives their number, and whether they are conversations."""
     conversational, num_pairs = False, 0
-    with path.open("wb") as file:
+    with path.open("xb") as file:
         for pair in kept_pairs(run):
             num_pairs += 1
             conversational = pair.conversational

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from congrad.errors import UserError
-from congrad.exports.export import EXPORT
+from congrad.exports.export import EXPORT, FILES
 from congrad.stage import is_finished
 from congrad.words import one_line
 
@@ -20,7 +20,7 @@ def push(directory: Path, repository: str, *, public: bool = False, api: Any = N
     """Creates the repository if need be and uploads the export; gives its address.
 
     Args:
-        directory: what `export_run` wrote.
+        directory: what `export_run` wrote. Nothing else that lies there is uploaded.
         repository: `user/name`.
         public: make it public. Without, a repository that is public already is refused.
         api: a `huggingface_hub.HfApi`; None for one of the user's own settings.
@@ -52,7 +52,7 @@ def push(directory: Path, repository: str, *, public: bool = False, api: Any = N
             repo_id=name,
             repo_type="dataset",
             commit_message="Preference pairs filtered with ConGrad",
-            ignore_patterns=[".*"],
+            allow_patterns=[file for file in FILES if is_own(directory / file)],
             delete_patterns=["*"],  # what an export in another layout left
         )
     except (HfHubHTTPError, HFValidationError) as error:
@@ -62,3 +62,8 @@ def push(directory: Path, repository: str, *, public: bool = False, api: Any = N
         problem = f"--push-to-hub {repository}: the hub cannot be reached ({one_line(error)})"
         raise UserError(problem, f"the export is in {directory}") from error
     return str(url)
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file lies here itself: what a link leads to was not written by the export."""
+    return path.is_file() and not path.is_symlink()
