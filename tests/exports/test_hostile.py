@@ -122,7 +122,7 @@ def test_a_card_shows_foreign_text_as_text(make_run, text):
     before = marks()
     for name in ("manifest.json", "languages.json"):
         content = json.loads((run / name).read_text())
-        content |= {"warnings": [text, text]} if name == "manifest.json" else {}
+        content |= {"warnings": [text, text], "kept": text, "rows": text} if name == "manifest.json" else {}
         if "config" in content:
             content["config"]["input"]["source"] = content["config"]["model"]["device"] = text
             content["versions"] = {text: text}
