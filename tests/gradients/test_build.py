@@ -284,8 +284,7 @@ def test_index_of_other_data_is_refused(built, model, many_pairs):
         elif change == "tokens":
             pairs.rejected_ids[3][0] ^= 1
         assert refusal(model, pairs, built, SETTINGS) == (
-            f"{built} was begun with other content of the tokenised pairs "
-            f"(input.source, input.chat, input.max_length); {RESTORE}"
+            f"{built} was begun with other content of the tokenised pairs (the section input); {RESTORE}"
         )
 
 

@@ -13,7 +13,8 @@ MINIMAL = ("model.name=x", "prompts.source=prompts", "evaluate.pairs=held-out")
 
 
 def config(*overrides):
-    return read_config(None, [*MINIMAL, *overrides])
+    words = {word.partition("=")[0]: word for word in (*MINIMAL, *overrides)}  # a word replaces that of the same key
+    return read_config(None, list(words.values()))
 
 
 def plan(config, output=Path("out")):
