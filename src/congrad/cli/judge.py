@@ -19,6 +19,7 @@ def judge_command(
 
     congrad judge answers --output scores judge.samples=3
     """
+    from congrad.engines.open import tell_of_keys
     from congrad.selfreward.responses import finished
     from congrad.settings.read import read
     from congrad.settings.selfreward import Generate, Judge
@@ -28,9 +29,11 @@ def judge_command(
         given.values.setdefault("model", {})["name"] = finished(generated, "generate")["model"]
     policy, settings, engine = model_of(given), given.section(Judge), given.section(Generate).engine
     with stage_screen("judge", output, given, quiet=quiet) as listener:
+        own = settings.engine
+        tell_of_keys(listener, {"generate.engine": engine} if own is None else {"judge.engine": own})
         listener.on_stage("starting PyTorch")
         from congrad.selfreward.judge import run_judge
 
-        if (settings.engine or engine).kind == "transformers":
+        if (own or engine).kind == "transformers":
             warn_if_slow(policy, listener)
         run_judge(generated, policy, settings, output, engine=engine, listener=listener)

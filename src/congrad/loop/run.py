@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from filelock import FileLock, Timeout
 
+from congrad.engines.open import tell_of_keys
 from congrad.errors import UserError
 from congrad.evaluation.run import opponents, row_name, run_evaluate
 from congrad.files import cannot_write
@@ -70,6 +71,7 @@ def run_loop(
         if first:
             for note in take_config(config, output):
                 listener.within.on_note(f"note: {note}")
+            tell_of_keys(listener.within, config.engines)
         wait_for_all()
         place = layout(config, output)
         steps = steps_until(list(place.steps(config.rounds.count)), until)
