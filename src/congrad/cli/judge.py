@@ -5,6 +5,7 @@ from typing import Annotated
 
 from congrad.cli.options import KeyValues, argument
 from congrad.cli.stage_options import ConfigFile, ModelName, Output, Quiet, model_of, stage_screen, warn_if_slow
+from congrad.errors import UserError
 
 
 def judge_command(
@@ -26,6 +27,10 @@ def judge_command(
 
     given = read(config, words or [], {"model.name": ("--model", model)})
     if not given.says("model.name"):
+        if given.section_values("model").get("trust_remote_code") is True:
+            with given.spelled():
+                problem = "would trust a model that only the stage names"
+                raise UserError(problem, "name it: --model", key="model.trust_remote_code", value="true")
         given.values.setdefault("model", {})["name"] = finished(generated, "generate")["model"]
     policy, settings, engine = model_of(given), given.section(Judge), given.section(Generate).engine
     with stage_screen("judge", output, given, quiet=quiet) as listener:

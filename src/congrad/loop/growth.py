@@ -26,7 +26,10 @@ READ_BY: dict[str, tuple[Stage, ...]] = {
     **dict.fromkeys(("filter", "consensus", "selection", "train", "rounds"), ("filter", "train")),
 }
 HOW_ASKED = ("url", "api_key_env", "concurrency", "timeout", "retries", "max_reply_bytes", "command")
-HARMLESS = ("evaluate.*", "report.*", "model.device", *(f"*.engine.{key}" for key in HOW_ASKED))
+HARMLESS = (
+    *("evaluate.*", "report.*", "model.device", "model.trust_remote_code"),
+    *(f"*.engine.{key}" for key in HOW_ASKED),
+)
 NEEDS_EVALUATION = ("evaluate.*", "rounds.count", "filter.methods")
 NEEDS_NONE = tuple(f"evaluate.{engine}.{key}" for engine in ("engine", "win_rate.judge") for key in HOW_ASKED)
 

@@ -144,7 +144,7 @@ def policy(config: RunConfig, place: Layout, round: int, arm: str | None) -> Mod
     """M_{round - 1}: the model that a round starts from, and M_0 for round 1."""
     if round == 1:
         return config.model
-    return config.model.other(str(place.step("train", round - 1, arm).directory / "model"))
+    return config.model.trained(str(place.step("train", round - 1, arm).directory / "model"))
 
 
 def generate_step(config: RunConfig, place: Layout, step: Step, listener: Listener) -> None:

@@ -74,9 +74,9 @@ def _begun(pool: ThreadPoolExecutor, model: Model, in_process: bool) -> Callable
     if model.name in PACKAGES:
         content["model"] = {"package": PACKAGES[model.name].sha256, "converter": CONVERTER}
     elif Path(model.name).is_dir():
-        files["model"] = files_of(Path(model.name), code=model.trust_remote_code)
+        files["model"] = files_of(Path(model.name), code=model.runs_code)
     elif in_process:
-        files["model"] = files_of(snapshot(model), code=model.trust_remote_code)
+        files["model"] = files_of(snapshot(model), code=model.runs_code)
     else:
         content["model"] = {"name": model.name, "revision": model.revision}
     if model.adapter is not None:
@@ -113,7 +113,7 @@ def snapshot(model: Model) -> Path:
 
     with quiet():
         try:
-            read_config(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
+            read_config(model.name, revision=model.revision, trust_remote_code=model.runs_code)
             for kind in WEIGHTS:
                 wanted = [*ALWAYS, CODE, kind]
                 directory = Path(snapshot_download(model.name, revision=model.revision, allow_patterns=wanted))
