@@ -21,6 +21,7 @@ TABLE = {
     "timeout": ({"kind": "openai", "url": URL, "timeout": 0.0}, "timeout 0.0: must be above 0"),
     "endless": ({"kind": "openai", "url": URL, "timeout": float("nan")}, "timeout nan: must be"),
     "retries": ({"kind": "openai", "url": URL, "retries": -1}, "retries -1: must be 0 or more"),
+    "reply": ({"kind": "openai", "url": URL, "max_reply_bytes": 0}, "max_reply_bytes 0: must be 1 or more"),
     "concurrency": ({"kind": "openai", "url": URL, "concurrency": 0}, "concurrency 0: must be 1 or more"),
 }
 

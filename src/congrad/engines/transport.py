@@ -23,7 +23,9 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
     def __init__(self, engine: Engine, key: str | None, said: Callable[[object], str]) -> None:
         """`said` makes one line of what an endpoint says, without the key."""
         # A proxy that the environment names would read what is sent to this machine in clear text.
-        super().__init__(timeout=engine.timeout, follow_redirects=False, trust_env=not engine.is_here)
+        proxies = not engine.is_here
+        hooks: Any = {"response": [self.check]}  # called before a redirect is made anything of
+        super().__init__(timeout=engine.timeout, follow_redirects=False, trust_env=proxies, event_hooks=hooks)
         self.engine, self.key, self.said = engine, key, said
 
     async def send(self, request: Any, **options: Any) -> Any:
@@ -36,7 +38,6 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
         sent = type(request)(request.method, request.url, headers=headers, content=content, extensions=limits)
         response = await super().send(sent, **(options | {"stream": True, "follow_redirects": False}))
         try:
-            self.check(response)
             body = bytearray()
             async for part in response.aiter_raw():
                 body += part
@@ -47,7 +48,7 @@ class BoundedClient(openai.DefaultAsyncHttpxClient):
             await response.aclose()
         return type(response)(response.status_code, headers=response.headers, content=bytes(body), request=request)
 
-    def check(self, response: Any) -> None:
+    async def check(self, response: Any) -> None:
         """Refuses a redirect, and a reply that is compressed though none was asked for."""
         url = self.engine.endpoint
         if response.has_redirect_location:
