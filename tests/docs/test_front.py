@@ -58,3 +58,11 @@ def test_the_files_that_own_one_thing_exist():
 def test_every_page_of_the_site_is_in_its_index():
     listed = re.findall(r"^([\w-]+)$", read("docs/index.md"), re.M)
     assert {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"} <= set(listed)
+
+
+def test_servers_that_are_shown_answer_this_machine_alone():
+    shown = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "demo" / "loop.yaml"]
+    shown += (ROOT / "src").rglob("*.py")
+    lines = [line for path in shown for line in path.read_text(encoding="utf-8").splitlines() if "vllm serve" in line]
+    assert len(lines) >= 5
+    assert [line for line in lines if "--host 127.0.0.1" not in line] == []

@@ -194,7 +194,7 @@ def test_what_cannot_pass_is_tried_once_and_the_key_is_shown_nowhere(
     monkeypatch.setenv("OPENAI_LOG", "debug")
     error = {"message": f"no such field; Incorrect API key provided: {KEY}", "code": "invalid"}
     endpoint.always = {"status": status, "body": {"error": error}}
-    message = complaint(endpoint, asked(1))
+    message = complaint(endpoint, asked(1), api_key_env="OPENAI_API_KEY")
     assert all(part in message for part in [endpoint.url, str(status), *parts]), message
     assert len(endpoint.asked) == 1
     assert endpoint.asked[0]["headers"]["authorization"] == f"Bearer {KEY}"
@@ -211,19 +211,27 @@ def test_the_request_that_is_refused_is_named(endpoint):
     assert caught.value.request_key == "r1"
 
 
-def test_a_missing_key_is_said_to_be_missing(endpoint):
+def test_a_key_that_is_needed_and_not_named_is_never_guessed(endpoint, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     endpoint.always = {"status": 401}
-    message = complaint(endpoint, asked(1), api_key_env="MY_KEY")
-    assert "needs a key, and MY_KEY is not set" in message
+    message = complaint(endpoint, asked(1))
+    assert "needs a key (HTTP 401); name its variable in engine.api_key_env" in message
+    assert "authorization" not in endpoint.asked[0]["headers"]
+
+
+def test_a_variable_that_is_not_set_is_said_before_anything_is_sent(endpoint):
+    message = complaint(endpoint, asked(1), api_key_env="MY_API_KEY")
+    assert message.startswith("the environment variable MY_API_KEY is not set; set it, or leave engine.api_key_env out")
+    assert not endpoint.asked
 
 
 def test_a_key_that_no_header_holds_is_refused_and_not_shown(endpoint, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY + "\n")
-    ask(endpoint, asked(1))
+    ask(endpoint, asked(1), api_key_env="OPENAI_API_KEY")
     assert endpoint.asked[0]["headers"]["authorization"] == f"Bearer {KEY}"
     for key in (f"{KEY}\n{KEY}", f"{KEY}é"):
         monkeypatch.setenv("OPENAI_API_KEY", key)
-        message = complaint(endpoint, asked(1))
+        message = complaint(endpoint, asked(1), api_key_env="OPENAI_API_KEY")
         assert "the environment variable OPENAI_API_KEY holds a character" in message
         assert KEY not in message
 

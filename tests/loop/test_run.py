@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from congrad.loop.config import read_config
+from congrad.loop.growth import take_config
+
 PAUSED = Path(__file__).with_name("paused.py")
 METHODS = ["none", "random", "reward-margin", "loss", "congrad"]
 ROUND = {
@@ -147,6 +150,47 @@ def test_a_dry_run_loads_no_model_and_leaves_nothing(congrad, write_config, plac
     for part in ("36 answers to 12 prompts", "72 judgements", "36 pairs", "18 of 36 pairs kept", "a table of 3 models"):
         assert part in done.out
     assert not (place / "out").exists()
+
+
+ENDPOINT = {"kind": "openai", "url": "https://x.invalid", "api_key_env": "X_API_KEY"}
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_which_key_goes_where_is_said_before_it_does(congrad, write_config, place, monkeypatch, dry):
+    monkeypatch.setenv("X_API_KEY", "sk-secret")
+    engine = {**ENDPOINT, "retries": 0}
+    config = write_config(generate={"engine": engine}, judge={"engine": engine})
+    done = congrad("run", config, "-o", "out", *(["--dry-run"] if dry else []))
+    assert done.code == (0 if dry else 2), done.err
+    assert done.err.count("the key in X_API_KEY is sent to x.invalid") == 1
+    assert "sk-secret" not in done.err + done.out
+    hidden = congrad("run", config, "-o", "other", "--dry-run", "judge.engine.url=http://x.invalid")
+    assert hidden.refused
+    assert "judge.engine.url=http://x.invalid: would carry the key in X_API_KEY over the network in clear" in hidden.err
+
+
+def test_a_run_of_an_earlier_version_goes_on_without_the_key_that_it_names_by_default(congrad, write_config, place):
+    config = write_config(rounds={"count": 1})
+    assert congrad("run", config, "-o", "out").code == 0
+    copy = place / "out" / "config.yaml"
+    old = copy.read_text().replace("api_key_env: null", "api_key_env: OPENAI_API_KEY")
+    old = "".join(line for line in old.splitlines(keepends=True) if "max_reply_bytes" not in line)
+    copy.write_text(old)
+    done = congrad("run", config, "-o", "out")
+    assert done.code == 0, done.err
+    assert "from here on" not in done.err
+    assert copy.read_text() == old
+
+
+def test_how_an_evaluation_is_asked_changes_nothing_of_it(write_config, place):
+    engine = {"kind": "openai", "url": "http://gpu-1:8000"}
+    old = read_config(write_config(evaluate={"engine": {**engine, "api_key_env": "OPENAI_API_KEY"}}))
+    take_config(old, place / "out")
+    (place / "out" / "evaluate").mkdir()
+    new = read_config(write_config(evaluate={"engine": engine}))
+    said = "evaluate.engine.api_key_env was 'OPENAI_API_KEY', is null from here on"
+    assert take_config(new, place / "out") == [said]
+    assert (place / "out" / "evaluate").is_dir()
 
 
 @pytest.mark.parametrize(

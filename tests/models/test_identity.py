@@ -1,4 +1,4 @@
-"""Which model it is: what changes an identity and what does not, and the cache of hashes."""
+"""Which model it is: what changes an identity and what does not."""
 
 import hashlib
 import json
@@ -12,13 +12,12 @@ import pytest
 import torch
 
 from congrad.errors import UserError
-from congrad.models import identity as module
-from congrad.models.identity import digest, files_of, fingerprint, identities, identity
+from congrad.models import cache as module
+from congrad.models.cache import digest
+from congrad.models.identity import files_of, fingerprint, identities, identity
 from congrad.models.load import load_model
 from congrad.models.packaged import PACKAGES
 from congrad.settings.model import Model
-
-LONG = module.QUICK + 1
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +26,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CONGRAD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(module.time, "time", lambda real=time.time: real() + 60)
     return tmp_path / "cache" / "sha256"
-
-
-@pytest.fixture
-def weights(tmp_path: Path) -> Path:
-    path = tmp_path / "model.safetensors"
-    path.write_bytes(bytes(range(256)) * (LONG // 256 + 1))
-    return path
 
 
 def sha256(path: Path) -> str:
@@ -162,20 +154,9 @@ def test_a_file_that_cannot_be_read_is_named(checkpoint: str, monkeypatch: pytes
     def broken(path: Path) -> str:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(module, "digest", broken)
+    monkeypatch.setattr("congrad.models.identity.digest", broken)
     with pytest.raises(UserError, match=r"config.json cannot be read \(Permission denied\); check the file"):
         identity(Model(checkpoint))
-
-
-# The cache of hashes
-
-
-def test_a_hash_is_kept(weights: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = sha256(weights)
-    assert digest(weights) == expected
-    assert [path.read_text() for path in cache.iterdir()] == [expected]
-    monkeypatch.setattr(module.hashlib, "file_digest", lambda *_: pytest.fail("read again"))
-    assert digest(weights) == expected
 
 
 def test_weights_changed_in_place_are_others(checkpoint: str, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
@@ -188,42 +169,6 @@ def test_weights_changed_in_place_are_others(checkpoint: str, monkeypatch: pytes
     assert identity(Model(checkpoint)) != before
     change_in_place(weights, weights.stat().st_size - 1)
     assert identity(Model(checkpoint)) == before
-
-
-def test_a_young_file_is_neither_looked_up_nor_kept(
-    weights: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected = digest(weights)
-    (kept,) = cache.iterdir()
-    kept.write_text("0" * 64)
-    assert digest(weights) == "0" * 64
-    monkeypatch.undo()
-    monkeypatch.setenv("CONGRAD_CACHE", str(cache.parent))
-    os.utime(weights)
-    assert digest(weights) == expected
-    assert list(cache.iterdir()) == [kept]
-
-
-@pytest.mark.parametrize("content", [b"", b"0" * 63, b"\xff" * 64, b"0" * 65])
-def test_a_broken_entry_is_ignored_and_replaced(weights: Path, cache: Path, content: bytes) -> None:
-    expected = digest(weights)
-    (kept,) = cache.iterdir()
-    kept.write_bytes(content)
-    assert digest(weights) == expected
-    assert kept.read_text() == expected
-
-
-def test_a_cache_that_cannot_be_written_is_done_without(weights: Path, cache: Path) -> None:
-    cache.parent.write_text("not a directory")
-    assert digest(weights) == sha256(weights)
-    cache.parent.unlink()
-    cache.mkdir(parents=True)
-    digest(weights)
-    (kept,) = cache.iterdir()
-    kept.unlink()
-    kept.mkdir()
-    assert digest(weights) == sha256(weights)
-    assert list(cache.iterdir()) == [kept]
 
 
 # The fingerprint of what is in memory

@@ -160,7 +160,7 @@ def test_other_kinds_of_model(tmp_path: Path) -> None:
 def test_remote_code_is_off(tmp_path: Path) -> None:
     path = save_config(tmp_path / "remote", model_type="mine", auto_map={"AutoConfig": "code.Mine"})
     (tmp_path / "remote" / "code.py").write_text("raise SystemExit('this must not run')")
-    fix = "read that code first, then set model.trust_remote_code to run it"
+    fix = f"read that code first; to run it, name the model in model.trust_remote_code: [{path}]"
     assert refusal(path) == f"model {path} brings its own Python code; {fix}"
 
 
@@ -182,6 +182,7 @@ def test_adapters_that_are_none(checkpoint: str, adapter: str, tmp_path: Path, m
     assert "cannot be loaded: Target modules" in refusal(checkpoint, adapter=adapter)
     settings.write_text(json.dumps({"peft_type": "IA3", "target_modules": ["q_proj"], "feedforward_modules": []}))
     assert "only LoRA adapters are supported" in refusal(checkpoint, adapter=adapter)
+    settings.write_text(json.dumps(lora))
     monkeypatch.setitem(sys.modules, "peft", None)
     assert refusal(checkpoint, adapter=adapter) == "an adapter needs PEFT: pip install 'congrad[lora]'"
 

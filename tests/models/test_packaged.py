@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,9 @@ import pytest
 
 from congrad.errors import UserError
 from congrad.models import packaged
-from congrad.models.packaged import PACKAGES, cache_directory, resolve
+from congrad.models.cache import cache_directory
+from congrad.models.load import load_model
+from congrad.models.packaged import PACKAGES, resolve
 
 SMALL = "smollm2-135m"
 RESOLVE = f"from congrad.models.packaged import resolve; print(resolve({SMALL!r}))"
@@ -69,9 +72,85 @@ def test_a_package_without_all_its_chunks_is_refused(cache: Path, monkeypatch: p
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("CONGRAD_CACHE", str(tmp_path / "file"))
-    with pytest.raises(UserError, match=r"^cannot convert .*Not a directory.*set CONGRAD_CACHE") as caught:
+    with pytest.raises(UserError, match=r"^cannot convert .*File exists.*set CONGRAD_CACHE") as caught:
         resolve(SMALL)
     assert "\n" not in str(caught.value)
+
+
+# What lies in the cache
+
+
+@pytest.fixture
+def tiny(cache: Path, tiny_directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The small model as if it had been converted, into the tiny one."""
+
+    def convert(name: str, package: packaged.Package, output: Path) -> None:
+        shutil.copytree(tiny_directory, output, dirs_exist_ok=True)
+        hashes = {path.name: packaged.digest(path) for path in output.iterdir()}
+        (output / packaged.MANIFEST).write_text(json.dumps({"name": name, "files": hashes}))
+
+    monkeypatch.setattr(packaged, "convert", convert)
+    replace_package(monkeypatch, weights=packaged.digest(tiny_directory / "model.safetensors"))
+    return Path(resolve(SMALL))
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_what_was_converted_is_taken_as_it_lies(tiny: Path) -> None:
+    assert str(tiny) == resolve(SMALL)
+    assert load_model(SMALL, dtype="float32", device="cpu").config.model_type == "llama"
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_file_that_is_changed_is_not_loaded(tiny: Path, name: str) -> None:
+    with (tiny / name).open("ab") as file:
+        file.write(b" ")
+    line = rf"{name}: is not what was converted; remove {tiny} and run the same command again"
+    with pytest.raises(UserError, match=line):
+        resolve(SMALL)
+    with pytest.raises(UserError, match=line):
+        load_model(SMALL)
+
+
+def test_files_that_are_added_removed_or_linked_are_not_loaded(tiny: Path) -> None:
+    (tiny / "modeling.py").touch()
+    with pytest.raises(UserError, match=r"modeling\.py: is not what was converted"):
+        resolve(SMALL)
+    (tiny / "modeling.py").unlink()
+    (tiny / "config.json").rename(tiny.parent / "config.json")
+    with pytest.raises(UserError, match=r"config\.json: is not what was converted"):
+        resolve(SMALL)
+    (tiny / "config.json").symlink_to(tiny.parent / "config.json")
+    with pytest.raises(UserError, match=r"config\.json: is not what was converted"):
+        resolve(SMALL)
+
+
+def test_weights_with_hashes_of_their_own_are_not_those_that_are_pinned(tiny: Path) -> None:
+    with (tiny / "model.safetensors").open("ab") as file:
+        file.write(b" ")
+    files = json.loads((tiny / packaged.MANIFEST).read_text())["files"]
+    files["model.safetensors"] = packaged.digest(tiny / "model.safetensors")
+    rewrite(tiny / packaged.MANIFEST, files=files)
+    with pytest.raises(UserError, match=r"model\.safetensors: is not what was converted"):
+        resolve(SMALL)
+
+
+def test_what_an_earlier_version_converted_is_converted_again(tiny: Path) -> None:
+    for content in ('{"name": "a model"}', "[]", "", '{"files": 1}'):
+        (tiny / packaged.MANIFEST).write_text(content)
+        (tiny / "config.json").write_text("{}")
+        assert resolve(SMALL) == str(tiny)
+        assert (tiny / "config.json").stat().st_size > 2
+
+
+def test_a_link_in_the_place_of_a_model_is_replaced_and_not_followed(tiny: Path, tmp_path: Path) -> None:
+    elsewhere = tiny.rename(tmp_path / "elsewhere")
+    tiny.symlink_to(elsewhere)
+    assert resolve(SMALL) == str(tiny)
+    assert not tiny.is_symlink()
+    assert (elsewhere / "config.json").exists()
 
 
 @pytest.mark.slow

@@ -172,11 +172,12 @@ def test_an_endpoint_that_stays_away_keeps_the_rows_and_the_same_call_goes_on(pr
 
 def test_the_key_is_in_no_file_and_in_nothing_that_is_said(prompts, endpoint, tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    named = {"api_key_env": "OPENAI_API_KEY"}
     endpoint.faults = [None, None, None, {"status": 400, "body": {"error": {"message": f"bad key {KEY}"}}}]
     out = tmp_path / "out"
-    message = complaint(prompts, Model("served-model"), settings_for(endpoint, engine={"concurrency": 1}), out)
+    message = complaint(prompts, Model("served-model"), settings_for(endpoint, engine={"concurrency": 1} | named), out)
     assert "row 1 (counted from 0) of the prompts, in en: " in message
-    run_generate(prompts, Model("served-model"), settings_for(endpoint), out)
+    run_generate(prompts, Model("served-model"), settings_for(endpoint, engine=named), out)
     said = capfd.readouterr()
     assert all(each["headers"]["authorization"] == f"Bearer {KEY}" for each in endpoint.asked)
     assert KEY not in message + said.out + said.err

@@ -21,6 +21,7 @@ TABLE = {
     "timeout": ({"kind": "openai", "url": URL, "timeout": 0.0}, "timeout 0.0: must be above 0"),
     "endless": ({"kind": "openai", "url": URL, "timeout": float("nan")}, "timeout nan: must be"),
     "retries": ({"kind": "openai", "url": URL, "retries": -1}, "retries -1: must be 0 or more"),
+    "reply": ({"kind": "openai", "url": URL, "max_reply_bytes": 0}, "max_reply_bytes 0: must be 1 or more"),
     "concurrency": ({"kind": "openai", "url": URL, "concurrency": 0}, "concurrency 0: must be 1 or more"),
 }
 
@@ -46,3 +47,38 @@ def test_the_version_is_added_to_a_url_without_path():
         ("https://x.org/api/v3/", "https://x.org/api/v3"),
     ):
         assert Engine(kind="openai", url=url).endpoint == endpoint
+
+
+def test_a_key_goes_to_this_machine_or_over_https_alone():
+    for url in (
+        "https://x.org/v1",
+        "http://localhost:8000",
+        "http://127.0.0.1:1",
+        "http://127.8.8.8",
+        "http://[::1]:1",
+    ):
+        Engine(kind="openai", url=url, api_key_env="X_API_KEY").check_key()
+    for host in ("x.org", "10.0.0.1", "0.0.0.0", "127.0.0.1.x.org", "localhost.x.org", "2130706433", "127.1", "[::2]"):
+        engine = Engine(kind="openai", url=f"http://{host}:8000", api_key_env="X_API_KEY")
+        with pytest.raises(UserError) as caught:
+            engine.check_key("judge.engine")
+        assert str(caught.value) == (
+            f"judge.engine.url http://{host}:8000: would carry the key in X_API_KEY over the network in clear text; "
+            "write https://, or leave judge.engine.api_key_env out"
+        )
+        Engine(kind="openai", url=engine.url).check_key()
+
+
+NOT_KEYS = ["HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "PATH", "_API_KEY", "X_API_KEY\n", ""]
+
+
+@pytest.mark.parametrize("name", NOT_KEYS)
+def test_only_the_key_of_an_endpoint_can_be_named(name):
+    with pytest.raises(UserError, match=r"engine\.api_key_env .*: must end in _API_KEY"):
+        Engine(kind="openai", url="https://x.org", api_key_env=name).check_key()
+
+
+def test_the_default_of_earlier_versions_is_read_where_it_was_never_used():
+    assert Engine(api_key_env="OPENAI_API_KEY") == Engine()
+    with pytest.raises(UserError, match="would be ignored by an engine of kind transformers"):
+        Engine(api_key_env="X_API_KEY")

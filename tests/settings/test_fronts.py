@@ -33,7 +33,7 @@ MISTAKES: list[tuple[str, str, Any, str, dict[str, Any]]] = [
     ("model.adapter", "7", 7, "must be text", {"name": "x"}),
     ("model.reference", "true", True, "must be text", {"name": "x"}),
     ("model.revision", "1234567", 1234567, "must be text; put it into quotes", {"name": "x"}),
-    ("model.trust_remote_code", "1", 1, "must be true or false", {"name": "x"}),
+    ("model.trust_remote_code", "1", 1, "must be true or false or a list", {"name": "x"}),
     ("index.projection_size", "0", 0, "must be 1 or more", {}),
     ("index.seed", "a", "a", "must be a whole number", {}),
     ("index.layers", "top", "top", "must be upper or a slice", {}),

@@ -76,7 +76,7 @@ def _gigabytes(count: int) -> str:
 
 
 def _cache() -> str:
-    from congrad.models.packaged import cache_directory
+    from congrad.models.cache import cache_directory
 
     chosen = "CONGRAD_CACHE" if os.environ.get("CONGRAD_CACHE") else "the default"
     directory = cache_directory()

@@ -23,6 +23,7 @@ def evaluate_command(
 
     congrad evaluate M0=gemma3-270m M1=m1/model --output table evaluate.pairs=held-out/
     """
+    from congrad.engines.open import tell_of_keys
     from congrad.preferences.load import glance_at_pairs
     from congrad.settings.evaluation import Evaluate
     from congrad.settings.read import is_override, read
@@ -42,6 +43,7 @@ def evaluate_command(
         settings.check()
         if settings.pairs is not None:
             glance_at_pairs(settings.pairs, settings.split, settings.columns.language)
+        tell_of_keys(listener, settings.engines)
         listener.on_stage("starting PyTorch")
         from congrad.evaluation.run import run_evaluate
 

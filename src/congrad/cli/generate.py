@@ -18,6 +18,7 @@ def generate_command(
 
     congrad generate prompts/ --model smollm2-135m --output answers generate.samples=4
     """
+    from congrad.engines.open import tell_of_keys
     from congrad.settings.read import read
     from congrad.settings.selfreward import Generate, Prompts
 
@@ -27,6 +28,7 @@ def generate_command(
         from congrad.selfreward.prompts import load_prompts
 
         prompts_read = load_prompts(source)
+        tell_of_keys(listener, {"generate.engine": settings.engine})
         listener.on_stage("starting PyTorch")
         from congrad.selfreward.generate import run_generate
 

@@ -36,12 +36,14 @@ def run_command(
         check(settings)
         glance_at_inputs(settings)
         showing.stage("starting PyTorch")
+        from congrad.engines.open import tell_of_keys
         from congrad.loop.dry_run import costs
         from congrad.loop.run import run_loop
         from congrad.report.loop import costs_table, loop_listener
 
         output = output or Path("runs") / config.stem
         if dry_run:
+            tell_of_keys(showing.listener, settings.engines)
             found = costs(settings, output)
             showing.rest()
             show(costs_table(found))

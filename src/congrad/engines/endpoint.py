@@ -6,13 +6,14 @@ does not pass (401, 404, 400) stops the run at once.
 """
 
 import email.utils
+import json
 import os
 import random
 import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,10 @@ LONGEST_TOLD_WAIT = 600.0  # an endpoint that asks for more is away
 SPREAD = 0.25  # of a wait, so that requests that failed together do not come back together
 PASSING = (408, 409, 425, 429)
 BUSY = 429
-KEYLESS = "none"  # local endpoints ask for no key, and the client wants one
+KEYLESS = "none"  # the client wants a key; which one leaves, its transport decides
+LONGEST_TOKEN = 256  # characters; the longest of common vocabularies are runs of 128 spaces
+SAID = 2000  # characters of an error message that are looked at
+MOST_TOKENS = 2**31  # of an answer, as an endpoint counts them
 
 
 @contextmanager
@@ -44,10 +48,12 @@ def open_endpoint(engine: Engine, model: Model, *, log: Path | None = None) -> I
         import tenacity  # noqa: F401
     except ImportError as error:
         raise UserError("an engine of kind openai needs its client: pip install 'congrad[loop]'") from error
+    engine.check_key()
     path = resolve(model.name)
     if Path(path).is_dir():
         path = str(Path(path).absolute())  # a server has a working directory of its own
-    endpoint = Endpoint(engine, engine.model or path, read_key(engine.api_key_env))
+    key = None if engine.api_key_env is None else read_key(engine.api_key_env)
+    endpoint = Endpoint(engine, engine.model or path, key)
     if engine.command is None:
         yield endpoint
         return
@@ -58,11 +64,14 @@ def open_endpoint(engine: Engine, model: Model, *, log: Path | None = None) -> I
 
 
 def read_key(name: str) -> str:
-    """The key in an environment variable; KEYLESS where there is none."""
+    """The key in an environment variable; that there is none is a `UserError`."""
     key = os.environ.get(name, "").strip()
+    if not key:
+        fix = "set it, or leave engine.api_key_env out if the endpoint asks for no key"
+        raise UserError(f"the environment variable {name} is not set", fix)
     if not (key.isascii() and key.isprintable()):  # no header can hold it, and libraries would say so by quoting it
         raise UserError(f"the environment variable {name} holds a character that cannot be in a key", "set it again")
-    return key or KEYLESS
+    return key
 
 
 class Passing(Exception):
@@ -76,7 +85,7 @@ class Passing(Exception):
 class Endpoint:
     """An endpoint, and how it fares: what one request learns of it helps the others."""
 
-    def __init__(self, engine: Engine, model: str, key: str) -> None:
+    def __init__(self, engine: Engine, model: str, key: str | None) -> None:
         self.engine, self.model, self.key, self.url = engine, model, key, engine.endpoint
         self.answered = 0
         self.open_at = 0.0  # on the monotonic clock
@@ -87,7 +96,10 @@ class Endpoint:
         import openai
         from anyio.from_thread import start_blocking_portal
 
-        client = openai.AsyncOpenAI(api_key=self.key, base_url=self.url, max_retries=0, timeout=self.engine.timeout)
+        from congrad.engines.transport import BoundedClient
+
+        transport = BoundedClient(self.engine, self.key, self.said)
+        client = openai.AsyncOpenAI(api_key=KEYLESS, base_url=self.url, max_retries=0, http_client=transport)
         todo = iter([request for request in requests if request.key not in done])
         running: set[Future[Reply]] = set()
         with start_blocking_portal() as portal, portal.wrap_async_context_manager(client):
@@ -151,37 +163,48 @@ class Endpoint:
         body = {name: value for name, value in (own | self.engine.options).items() if value is not None}
         try:
             with anyio.fail_after(self.engine.timeout):  # the client's own starts again with every byte
+                # Raw, as the client would make an object of every value in a reply, however many there are.
+                raw: Any
                 if request.messages is None:
-                    plain = await client.completions.create(model=self.model, prompt=request.prompt, extra_body=body)
-                    return read_reply(request.key, plain, plain.choices[0].text)
-                messages: Any = request.messages
-                chat = await client.chat.completions.create(model=self.model, messages=messages, extra_body=body)
-                return read_reply(request.key, chat, chat.choices[0].message.content)
+                    ask_plain = client.completions.with_raw_response.create
+                    raw = await ask_plain(model=self.model, prompt=request.prompt, extra_body=body)
+                else:
+                    messages: Any = request.messages
+                    ask_chat = client.chat.completions.with_raw_response.create
+                    raw = await ask_chat(model=self.model, messages=messages, extra_body=body)
+            reply = read_reply(request.key, json.loads(raw.content), chat=request.messages is not None)
         except (TimeoutError, openai.APITimeoutError) as error:
             raise Passing(f"no answer within {self.engine.timeout:g} seconds (engine.timeout)") from error
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
-            raise Passing(self.redacted(cause) or type(cause).__name__) from error
+            if isinstance(cause, UserError):  # openai 2 wraps what its transport raises
+                raise cause from error
+            raise Passing(self.said(cause) or type(cause).__name__) from error
         except openai.APIStatusError as error:
             raise self.refusal(request, error) from error
-        # Not JSON, or JSON that is not a completion: the client checks neither.
-        except (openai.APIResponseValidationError, ValueError, TypeError, AttributeError, IndexError) as error:
+        except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
             raise Passing("an answer that is not a completion") from error
+        limit = body.get("max_tokens")
+        if isinstance(limit, int) and len(reply.text) > limit * LONGEST_TOKEN:
+            raise UserError(
+                f"{self.url} answers with {len(reply.text):,} characters where max_tokens is {limit}",
+                "check that it keeps to it, or give the limit in engine.options as the endpoint names it, with "
+                "max_tokens null",
+            )
+        return replace(reply, text=self.without_key(reply.text))
 
     def refusal(self, request: Request, error: "openai.APIStatusError") -> Exception:
         """What an HTTP status means. Of 401 and 403 nothing is quoted: some endpoints repeat the key."""
-        status, said = error.status_code, self.redacted(error.message)
+        status, said = error.status_code, self.said(error.message)
         if status in PASSING or status >= 500:
             seconds = told_wait(error.response.headers)
             self.open_at = max(self.open_at, time.monotonic() + seconds)  # all requests wait at least that long
             return Passing(f"HTTP {status} ({said})", wait=seconds, busy=status == BUSY)
         if status in (401, 403):
             name = self.engine.api_key_env
-            state = f"refuses the key in {name}" if self.key != KEYLESS else f"needs a key, and {name} is not set"
-            return UserError(
-                f"{self.url} {state} (HTTP {status})",
-                f"set the environment variable {name} and run the same command again",
-            )
+            state = "needs a key" if name is None else f"refuses the key in {name}"
+            fix = "name its variable in engine.api_key_env" if name is None else f"set the environment variable {name}"
+            return UserError(f"{self.url} {state} (HTTP {status})", f"{fix} and run the same command again")
         if status in (404, 405) or 300 <= status < 400:
             return UserError(
                 f"{self.url} does not have this path, or not the model {self.model!r} (HTTP {status}: {said})",
@@ -192,17 +215,27 @@ class Endpoint:
             f"{self.url} refuses the request (HTTP {status}: {said}); fix engine.options, the settings or the row",
         )
 
-    def redacted(self, said: object) -> str:
-        return one_line(str(said).replace(self.key, "***")) if self.key != KEYLESS else one_line(said)
+    def without_key(self, text: str) -> str:
+        """Text of the endpoint's, which may repeat the key that it got."""
+        return text if self.key is None else text.replace(self.key, "***")
+
+    def said(self, complaint: object) -> str:
+        return one_line(self.without_key(str(complaint))[:SAID])
 
 
-def read_reply(key: str, completion: Any, text: str | None) -> Reply:
-    """The first choice of a completion; one without content (a refusal, nothing but reasoning) is an empty reply."""
+def read_reply(key: str, content: Any, *, chat: bool) -> Reply:
+    """The first choice of a completion; one without content (a refusal, nothing but reasoning) is an empty reply.
+
+    Not every endpoint sends a finish reason and counts tokens. Any other error than a `UserError` says that it is no
+    completion.
+    """
+    choice = content["choices"][0]
+    text = choice["message"].get("content") if chat else choice.get("text")
     if not isinstance(text, str | None):
         raise TypeError("text is not a string")
-    cut = getattr(completion.choices[0], "finish_reason", None) == "length"
-    num_tokens = getattr(completion.usage, "completion_tokens", None)  # as the finish reason, not sent by all
-    return Reply(key, text or "", "length" if cut else "stop", num_tokens if isinstance(num_tokens, int) else None)
+    counted = (content.get("usage") or {}).get("completion_tokens")
+    num_tokens = counted if type(counted) is int and 0 <= counted < MOST_TOKENS else None
+    return Reply(key, text or "", "length" if choice.get("finish_reason") == "length" else "stop", num_tokens)
 
 
 def failure(state: "RetryCallState") -> Passing:
@@ -218,6 +251,6 @@ def told_wait(headers: Any) -> float:
     for read in (float, lambda date: email.utils.parsedate_to_datetime(date).timestamp() - time.time()):
         try:
             return max(0.0, read(value))  # in this order: what is not a number counts as none
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
     return 0.0

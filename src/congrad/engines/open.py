@@ -1,12 +1,13 @@
 """From settings to an engine that answers. What an implementation needs is imported when it is opened."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
 from congrad.engines.interface import OpenEngine
 from congrad.errors import UserError
+from congrad.progress import Listener
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model
 
@@ -29,6 +30,15 @@ def open_engine(engine: Engine, model: Model, *, log: Path | None = None) -> Abs
     from congrad.engines.endpoint import open_endpoint
 
     return open_endpoint(engine, model, log=log)
+
+
+def tell_of_keys(listener: Listener, engines: Mapping[str, Engine]) -> None:
+    """Notes once, before anything is sent, which key goes to which host; `engines` by their keys in the settings."""
+    for key, engine in engines.items():
+        engine.check_key(key)
+    asked = [engine for engine in engines.values() if engine.api_key_env is not None]
+    for note in dict.fromkeys(f"the key in {engine.api_key_env} is sent to {engine.host}" for engine in asked):
+        listener.on_note(note)
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def the_judge(models: Mapping[str, Model], settings: Evaluate) -> tuple[Model, E
     assert settings.win_rate is not None
     initial = next(iter(models.values()))
     named = settings.win_rate.judge_model
-    judge = initial if named is None else Model(named, dtype=initial.dtype, device=initial.device)
+    judge = initial if named is None else initial.other(named)
     return judge, settings.win_rate.judge or settings.engine
 
 

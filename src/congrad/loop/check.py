@@ -25,6 +25,8 @@ def check(config: RunConfig) -> None:
             key="rounds.count",
             value=config.rounds.count,
         )
+    for key, engine in config.engines.items():
+        engine.check_key(key)
     engine = config.generate.engine
     if config.rounds.count > 1 and engine.kind == "openai" and engine.model is not None and engine.command is None:
         raise UserError(

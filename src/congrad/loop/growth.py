@@ -25,13 +25,13 @@ READ_BY: dict[str, tuple[Stage, ...]] = {
     "index": ("filter",),
     **dict.fromkeys(("filter", "consensus", "selection", "train", "rounds"), ("filter", "train")),
 }
+HOW_ASKED = ("url", "api_key_env", "concurrency", "timeout", "retries", "max_reply_bytes", "command")
 HARMLESS = (
-    "evaluate.*",
-    "report.*",
-    "model.device",
-    *(f"*.engine.{key}" for key in ("url", "api_key_env", "concurrency", "timeout", "retries", "command")),
+    *("evaluate.*", "report.*", "model.device", "model.trust_remote_code"),
+    *(f"*.engine.{key}" for key in HOW_ASKED),
 )
 NEEDS_EVALUATION = ("evaluate.*", "rounds.count", "filter.methods")
+NEEDS_NONE = tuple(f"evaluate.{engine}.{key}" for engine in ("engine", "win_rate.judge") for key in HOW_ASKED)
 
 
 def take_config(config: RunConfig, output: Path) -> list[str]:
@@ -51,7 +51,8 @@ def take_config(config: RunConfig, output: Path) -> list[str]:
     if not changes:
         return []
     said = [f"{key} was {shown(old)}, is {shown(new)} from here on" for key, old, new in changes]
-    if any(fnmatch(key, pattern) for key, _, _ in changes for pattern in NEEDS_EVALUATION):
+    keys = [key for key, _, _ in changes if key not in NEEDS_NONE]
+    if any(fnmatch(key, pattern) for key in keys for pattern in NEEDS_EVALUATION):
         said += put_away(output / "evaluate")
     write_atomically(path, as_yaml(config).encode())
     return said

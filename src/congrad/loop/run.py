@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from congrad.engines.open import tell_of_keys
 from congrad.errors import UserError
 from congrad.evaluation.run import opponents, row_name, run_evaluate
 from congrad.filtering.baselines import Baseline, filter_baseline
@@ -67,6 +68,7 @@ def run_loop(
         if first:
             for note in take_config(config, output):
                 listener.within.on_note(f"note: {note}")
+            tell_of_keys(listener.within, config.engines)
         wait_for_all()
         place = layout(config, output)
         steps = steps_until(list(place.steps(config.rounds.count)), until)
@@ -121,7 +123,7 @@ def policy(config: RunConfig, place: Layout, round: int, arm: str | None) -> Mod
     """M_{round - 1}: the model that a round starts from, and M_0 for round 1."""
     if round == 1:
         return config.model
-    return config.model.other(str(place.step("train", round - 1, arm).directory / "model"))
+    return config.model.trained(str(place.step("train", round - 1, arm).directory / "model"))
 
 
 def generate_step(config: RunConfig, place: Layout, step: Step, listener: Listener) -> None:

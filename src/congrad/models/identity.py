@@ -1,25 +1,22 @@
 """Which model it is: the content of its configuration, its tokenizer and its weights, and of an adapter's.
 
 One identity, whatever the path, the rank and the dtype that the model is loaded in. Large files are hashed in parallel,
-and their hashes are kept in congrad's cache. A file that is changed gets another inode or another change time, which
-the kernel sets, so that its old hash is not found.
+and their hashes are kept in congrad's cache (`cache.py`). A file that is changed gets another inode or another change
+time, which the kernel sets, so that its old hash is not found.
 """
 
 import hashlib
 import json
-import re
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fnmatch import fnmatch
-from os import fstat, stat_result
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from congrad.errors import UserError
-from congrad.files import write_atomically
-from congrad.models.packaged import CONVERTER, PACKAGES, cache_directory
+from congrad.models.cache import digest
+from congrad.models.packaged import CONVERTER, PACKAGES
 from congrad.settings.model import Model
 
 if TYPE_CHECKING:
@@ -34,9 +31,6 @@ ALWAYS = (
 CODE = "*.py"
 WEIGHTS = ("model*.safetensors", "pytorch_model*.bin", "*.safetensors")
 """Names of weights, of which the first kind that is there is loaded; the last is for shards that an index names."""
-SHA256 = re.compile("[0-9a-f]{64}")
-QUICK = 1 << 20  # up to this many bytes reading takes no longer than looking up
-SETTLED = 2.0  # seconds; a younger file may change again within one tick of the file system's clock
 NOT_THE_MODEL = ("_name_or_path", "transformers_version", "dtype", "use_cache", "architectures")
 NOT_THE_ADAPTER = ("base_model_name_or_path", "revision", "inference_mode", "peft_version", "auto_mapping", "task_type")
 
@@ -74,9 +68,9 @@ def _begun(pool: ThreadPoolExecutor, model: Model, in_process: bool) -> Callable
     if model.name in PACKAGES:
         content["model"] = {"package": PACKAGES[model.name].sha256, "converter": CONVERTER}
     elif Path(model.name).is_dir():
-        files["model"] = files_of(Path(model.name), code=model.trust_remote_code)
+        files["model"] = files_of(Path(model.name), code=model.runs_code)
     elif in_process:
-        files["model"] = files_of(snapshot(model), code=model.trust_remote_code)
+        files["model"] = files_of(snapshot(model), code=model.runs_code)
     else:
         content["model"] = {"name": model.name, "revision": model.revision}
     if model.adapter is not None:
@@ -113,7 +107,7 @@ def snapshot(model: Model) -> Path:
 
     with quiet():
         try:
-            read_config(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
+            read_config(model.name, revision=model.revision, trust_remote_code=model.runs_code)
             for kind in WEIGHTS:
                 wanted = [*ALWAYS, CODE, kind]
                 directory = Path(snapshot_download(model.name, revision=model.revision, allow_patterns=wanted))
@@ -122,38 +116,6 @@ def snapshot(model: Model) -> Path:
         except LOADING_ERRORS as error:
             raise explained("model", model.name, error) from error
     return directory
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex: taken from the name of a blob of the hub's cache, or kept from before."""
-    blob = path.resolve()
-    if blob.parent.name == "blobs" and SHA256.fullmatch(blob.name):  # large files; names of others are git's hashes
-        return blob.name
-    with path.open("rb") as file:
-        kept = _kept(fstat(file.fileno()))
-        if kept is not None and (known := _read(kept)) is not None:
-            return known
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-        if kept is not None and _kept(fstat(file.fileno())) == kept:
-            with suppress(OSError, UserError):  # a cache that cannot be written is done without
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(kept, found.encode())
-    return found
-
-
-def _kept(stat: stat_result) -> Path | None:
-    """Where the hash of a file is kept; None where it is not."""
-    if stat.st_size <= QUICK or time.time() - max(stat.st_mtime, stat.st_ctime) < SETTLED:
-        return None
-    parts = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-    return cache_directory() / "sha256" / "-".join(map(str, parts))
-
-
-def _read(path: Path) -> str | None:
-    with suppress(OSError, ValueError):
-        if SHA256.fullmatch(text := path.read_text(encoding="ascii")):
-            return text
-    return None
 
 
 def fingerprint(model: "PreTrainedModel") -> str:

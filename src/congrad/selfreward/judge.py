@@ -11,7 +11,7 @@ manifest.json      written last
 A judgement that cannot be read is missing data, never a score: a score of 0 would make its response the rejected one.
 """
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def who_judges(settings: Judge, engine: Engine, model: Model) -> tuple[Engine, M
         if named is not None:
             problem = f"would be ignored: the endpoint is asked for {named!r}"
             raise UserError(problem, "leave one of them out", key="judge.model")
-        return own, replace(model, name=settings.model, adapter=None, reference=None, revision=None)
+        return own, model.other(settings.model)
     if settings.engine is not None and named is not None:
         return own, Model(named, device=model.device)
     return own, model

@@ -195,6 +195,12 @@ class Evaluate:
         assert self.pairs is not None
         return Input(self.pairs, self.split, self.columns, self.chat, self.max_length, limit=self.limit, seed=self.seed)
 
+    @property
+    def engines(self) -> dict[str, Engine]:
+        """All engines that are named, by their keys."""
+        judge = None if self.win_rate is None else self.win_rate.judge
+        return {"evaluate.engine": self.engine} | ({} if judge is None else {"evaluate.win_rate.judge": judge})
+
     def check(self) -> None:
         """Refuses, by a `UserError`, to measure nothing."""
         if self.measures_nothing:

@@ -39,8 +39,9 @@ class Model:
     """Reference model of the filter; null: the policy itself. A loop takes `rounds.reference` instead."""
     revision: str | None = None
     """Revision of a hub id."""
-    trust_remote_code: bool = False
-    """Run the Python code that comes with the model."""
+    trust_remote_code: bool | tuple[str, ...] = False
+    """Run the Python code that comes with a model: true for the one in name, and for what training makes of it, never
+    for a reference or a judge. A list of names trusts each of those: `[org/policy, org/judge]`."""
 
     def __post_init__(self) -> None:
         if not self.name.strip():
@@ -48,9 +49,27 @@ class Model:
         if not DEVICE.fullmatch(self.device):
             raise refused("device", f"must be {DEVICES}", value=self.device)
 
+    @property
+    def trusted(self) -> tuple[str, ...]:
+        """The models whose code may be run, by name."""
+        if isinstance(self.trust_remote_code, bool):
+            return (self.name,) if self.trust_remote_code else ()
+        return self.trust_remote_code
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether the Python code that comes with this very model may be run."""
+        return self.name in self.trusted
+
     def other(self, name: str) -> "Model":
         """Another model, loaded in the same way: without this one's adapter, reference and revision."""
-        return replace(self, name=name, adapter=None, reference=None, revision=None)
+        trusted = self.trusted or False
+        return replace(self, name=name, adapter=None, reference=None, revision=None, trust_remote_code=trusted)
+
+    def trained(self, directory: str) -> "Model":
+        """What training made of this model: its code is this one's, and is trusted as this one's is."""
+        trusted = (*self.trusted, directory) if self.runs_code else self.trusted
+        return replace(self.other(directory), trust_remote_code=trusted or False)
 
 
 def reference_of(model: Model) -> Model | None:

@@ -9,6 +9,7 @@ from dataclasses import field
 from typing import Any, Literal, get_args
 
 from congrad.settings.consensus import Consensus, Loss
+from congrad.settings.engine import Engine
 from congrad.settings.evaluation import Evaluate
 from congrad.settings.index import PassSettings
 from congrad.settings.input import Input
@@ -87,6 +88,12 @@ class RunConfig:
         if self.selection.min_score is not None and self.filter.methods != ("congrad",):
             fix = "with other methods give selection.keep"
             raise refused("selection.min_score", "is for the scores of congrad only", fix)
+
+    @property
+    def engines(self) -> dict[str, Engine]:
+        """All engines that are named, by their keys."""
+        named = {"generate.engine": self.generate.engine, "judge.engine": self.judge.engine}
+        return {key: engine for key, engine in named.items() if engine is not None} | self.evaluate.engines
 
 
 SECTIONS: Mapping[str, Any] = {

@@ -5,8 +5,9 @@ text. Only its parser is used: the values are resolved here, so nothing but plai
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ INTEGER = re.compile(r"[-+]?[0-9]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 INFINITE = re.compile(r"[-+]?\.(inf|Inf|INF)")
 MOST_DIGITS = 4000  # Python reads no more as a number; no setting takes so large a one
+MOST_VALUES = 100_000  # with what aliases stand for: a few lines of them can mean millions of values
+MOST_CHARACTERS = 100_000  # which can take seconds to read; settings are a few thousand
 STANDARD_TAG = "tag:yaml.org,2002:"
 
 
@@ -50,6 +53,9 @@ def parse_yaml(text: str, name: str, lines: dict[KeyPath, int] | None = None, pa
         lines: gains the line of every key by its path; None for a single line, whose number is not said.
         path: of the keys that the document lies below.
     """
+    if len(text) > MOST_CHARACTERS:
+        problem = f"has {len(text):,} characters, and settings have at most {MOST_CHARACTERS:,}"
+        raise UserError(problem, "name a file of settings", at=name)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         return None if node is None else _Reader(name, lines).plain(node, path, [])
@@ -72,6 +78,7 @@ class _Reader:
 
     name: str
     lines: dict[KeyPath, int] | None
+    values: Iterator[int] = field(default_factory=count)
 
     def at(self, node: yaml.Node) -> str:
         return self.name if self.lines is None else f"{self.name}:{node.start_mark.line + 1}"
@@ -79,6 +86,9 @@ class _Reader:
     def plain(self, node: yaml.Node, path: KeyPath, within: list[yaml.Node]) -> Any:
         if any(node is outer for outer in within):
             raise UserError("an alias that refers to itself", "write the value out", at=self.at(node))
+        if next(self.values) == MOST_VALUES:
+            problem = f"holds more than {MOST_VALUES:,} values, with those that aliases stand for"
+            raise UserError(problem, "write fewer aliases", at=self.name)
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node, self.at(node))
         if isinstance(node, yaml.SequenceNode):

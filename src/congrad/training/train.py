@@ -10,7 +10,6 @@
 Under `torchrun` or `accelerate launch` every process calls the stage, and the first one writes.
 """
 
-import json
 import os
 import shutil
 from collections import Counter
@@ -18,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -164,7 +164,12 @@ def run(
         check_lengths(trainer, args.max_length)
         trainer.remove_callback(PrinterCallback)  # it prints every log
         trained_pairs = len(trainer.train_dataset)
-        trainer.train(resume_from_checkpoint=last_checkpoint(output / CHECKPOINTS))
+        checkpoint = last_checkpoint(output / CHECKPOINTS)
+        try:
+            trainer.train(resume_from_checkpoint=checkpoint)
+        except (UnpicklingError, EOFError) as error:  # PyTorch reads tensors alone, and nothing that would be run
+            problem = "cannot be resumed: a file of it is damaged, or holds other things than tensors"
+            raise UserError(problem, "remove it and run the same command again", at=checkpoint) from error
         if trainer.is_fsdp_enabled:  # each process would write its own part
             trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         trainer.save_model(str(output / TRAINED))
@@ -250,11 +255,13 @@ def taken_back_if_refused(output: Path, *, writes: bool) -> Iterator[None]:
 
 def last_checkpoint(directory: Path) -> str | None:
     """The newest whole checkpoint: the trainer's state is what is written last, and a kill may have come before it."""
-    found = {int(path.name.removeprefix("checkpoint-")): path for path in directory.glob("checkpoint-*")}
-    for _, path in sorted(found.items(), reverse=True):
+    from transformers.trainer_callback import TrainerState
+
+    found = [path for path in directory.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
+    for path in sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")), reverse=True):
         try:
-            json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            TrainerState.load_from_json(str(path / "trainer_state.json"))
+        except (OSError, ValueError, TypeError, RecursionError):
             continue
         return str(path)
     return None

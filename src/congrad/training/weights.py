@@ -114,7 +114,7 @@ def save_next(model: Model, trained: Path, tokenizer: PreTrainedTokenizerBase, o
     if lora:
         after = merge(load_plain(model), trained)
     else:
-        after = load_plain(replace(model, name=str(trained), dtype="float32", adapter=None, revision=None))
+        after = load_plain(replace(model.trained(str(trained)), dtype="float32"))
     rounding = round_to(after, previous)
     try:
         with whole_or_absent(output / "model") as directory:
