@@ -1,13 +1,12 @@
 """What the judge of two answers is asked, and how its verdict is read: a template in, a verdict or nothing out."""
 
 import re
-import unicodedata
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
 from congrad.errors import UserError
-from congrad.selfreward.rubric import AROUND
+from congrad.selfreward.rubric import AROUND, compatible
 
 Verdict = Literal["first", "second", "tie"]
 TEMPLATE = "evaluate.win_rate.template"
@@ -55,7 +54,7 @@ def read_verdict(text: str, *, cut: bool = False, opened: bool = False) -> Verdi
     text = text.rpartition("</think>")[2]
     if "<think>" in text:
         return None
-    text = unicodedata.normalize("NFKC", f"Verdict: {text.lstrip()}" if opened else text).translate(AROUND)
+    text = compatible(f"Verdict: {text.lstrip()}" if opened else text).translate(AROUND)
     lines = [line for line in text.splitlines() if line.strip()]
     places = [(number, match[1]) for number, line in enumerate(lines) if (match := VERDICT.search(line))]
     if not places:

@@ -28,10 +28,14 @@ SCRIPTS = {"Latn": "latin", "Cyrl": "cyrillic", "Arab": "arabic", "Deva": "devan
 MIN_LETTERS = 20
 CONFIDENCE = 0.9
 BATCH = 1000
+# Some hundred characters show a language, and lingua's time grows with the square of a word: a tenth of a second here.
+MOST_PROSE = 10_000
 # A word is two of these, or five or six letters.
 IDEOGRAPHS = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]")
+# Addresses start where a run of their characters does, and nothing that was matched is tried again: linear in the text.
 NOT_PROSE = re.compile(
-    r"```.*?(?:```|\Z)|`[^`\n]*`|</?[A-Za-z][^<>\n]{0,200}>|\b(?:https?://|www\.)\S+|[\w.+-]+@[\w-]+\.[\w.-]+",
+    r"```.*?(?:```|\Z)|`[^`\n]*`|</?[A-Za-z][^<>\n]{0,200}>|\b(?:https?://|www\.)\S+"
+    r"|(?<![\w.+-])(?:[\w.+-]++@[\w-]++\.[\w.-]++)++",
     re.DOTALL,
 )
 
@@ -120,8 +124,8 @@ def decide(shares: dict[str, float], wanted: frozenset[str]) -> Identified:
 
 
 def prose(text: str) -> str:
-    """A text without code, tags, links and addresses, which are in no language."""
-    return NOT_PROSE.sub(" ", text).encode("utf-8", "replace").decode()
+    """The start of a text without code, tags, links and addresses, which are in no language."""
+    return NOT_PROSE.sub(" ", text)[:MOST_PROSE].encode("utf-8", "replace").decode()
 
 
 def num_letters(text: str) -> int:

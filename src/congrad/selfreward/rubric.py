@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from congrad.errors import UserError
+from congrad.settings.evaluation import PLACEHOLDER
 
 TEMPLATE = "judge.template"
 HIGHEST = 5.0
+NORMALISED_AT_ONCE = 500  # characters; sorting a run of combining marks takes the square of its length
 
 # What Markdown, JSON and quotation put around a score.
 AROUND = str.maketrans(dict.fromkeys("*_`#>\"'“”„«»[]{}()<|~$", " "))
@@ -54,7 +56,7 @@ def read_template(path: str | None, *, chat: bool = True) -> str:
 
 def fill(template: str, **values: str) -> str:
     """The template with its placeholders replaced, all in one go: braces in what they stand for mean nothing."""
-    return re.sub(rf"\{{({'|'.join(values)})\}}", lambda match: values[match[1]], template)
+    return PLACEHOLDER.sub(lambda match: values.get(match[1], match[0]), template)
 
 
 def as_text(prompt: str | list[dict[str, Any]]) -> str:
@@ -112,8 +114,14 @@ def _after_score(line: str) -> str | None:
     return line[found[-1].end() :].strip() if found else None
 
 
+def compatible(text: str) -> str:
+    """Text in Unicode's compatibility form NFKC, in time that grows with its length only."""
+    starts = range(0, len(text), NORMALISED_AT_ONCE)
+    return "".join(unicodedata.normalize("NFKC", text[start : start + NORMALISED_AT_ONCE]) for start in starts)
+
+
 def _plain(line: str) -> str:
     """A line in compatibility form, with the digits of every script as 0 to 9 and no marks around the words."""
-    kept = (c for c in unicodedata.normalize("NFKC", line) if unicodedata.category(c) not in ("Cc", "Cf") or c == "\t")
+    kept = (c for c in compatible(line) if unicodedata.category(c) not in ("Cc", "Cf") or c == "\t")
     digits = "".join(str(unicodedata.decimal(c, c)) for c in kept)
     return digits.replace("\N{ARABIC DECIMAL SEPARATOR}", ".").translate(AROUND).strip()
