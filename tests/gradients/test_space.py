@@ -65,11 +65,14 @@ def test_selected_layers_are_those_of_the_whole_space(tiny_model):
     assert [layer.block for layer in whole] == sorted(layer.block for layer in whole)
 
 
-def test_model_without_decoder_blocks_is_refused(tiny_model):
-    model = tiny_model(num_hidden_layers=3)
+def test_without_a_list_of_decoder_blocks_all_matrices_but_the_head_and_embeddings_count(tiny_model):
+    model = tiny_model()
+    expected = [layer.module for layer in gradient_space(model)]
     model.config.num_hidden_layers = 4
+    assert [layer.module for layer in gradient_space(model)] == expected
+    assert count_weights(model, gradient_space(model), [])[1] == 0
     with pytest.raises(UserError, match="no list of 4 decoder blocks in LlamaForCausalLM"):
-        gradient_space(model)
+        gradient_space(model, "upper")
 
 
 def test_all_but_the_routers_is_inside(tiny_model, family):

@@ -39,6 +39,7 @@ MISTAKES: list[tuple[str, str, Any, str, dict[str, Any]]] = [
     ("index.layers", "top", "top", "must be upper or a slice", {}),
     ("index.normalise", "max", "max", "must be sum or mean", {}),
     ("index.token_budget", "1e3", 1e3, "must be a whole number, 1 or more", {}),
+    ("index.route", "fast", "fast", "must be one of auto, packed", {}),
     ("loss.name", "dop", "dop", "did you mean dpo?", {}),
     ("loss.beta", "0", 0, "must be above 0", {}),
     ("loss.length_penalty", "0.1", 0.1, "would be ignored by the dpo loss", {}),

@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 from congrad.engines.interface import cut
 from congrad.errors import Spot, UserError
 from congrad.evaluation.numbers import last_number
-from congrad.gradients.logps import Triple
+from congrad.gradients.packing import Triple
 from congrad.settings.evaluation import PLACEHOLDER, LocalTask
 from congrad.stage import content_key
 from congrad.words import quote

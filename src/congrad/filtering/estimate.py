@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from congrad.gradients.memory import shape_multiple
-from congrad.gradients.packing import IntArray, num_packed_tokens, pack
+from congrad.gradients.packing import IntArray, Triple, num_packed_tokens, pack
 from congrad.models.memory import peak_memory
 from congrad.models.precision import layer_shape, product_pair, seconds_of
 from congrad.preferences.tokenise import TokenisedPairs
@@ -31,8 +31,6 @@ PRODUCTS = 2**22  # multiply-adds of a single product: 20 ms where bfloat16 is e
 BESIDE_PRODUCTS = (0.8, 3.0, 8.0)  # what a pass takes of the time of its products: at least, about, at most
 FIRST, GROWTH = 18, 4  # tokens of the first piece, where packs are not padded; how much longer the next one is
 NOISE = 0.1  # of a time on a shared machine, at least
-
-Triple = tuple[IntArray, IntArray, IntArray]
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,11 @@ from transformers import PreTrainedModel
 from congrad.errors import UserError
 from congrad.gradients.build import MAX_CHECKED, packs_of
 from congrad.gradients.check import check_model
-from congrad.gradients.packing import IntArray, num_packed_tokens, pack
+from congrad.gradients.packing import Triple, num_packed_tokens, pack
 from congrad.gradients.sketch import scorer
 from congrad.settings.index import default_token_budget
 from congrad.stage import RowLog
 
-Triple = tuple[IntArray, IntArray, IntArray]
-"""Token ids of a prompt and of two responses to it, none of them empty."""
 Row = dict[str, Any]
 
 

@@ -23,7 +23,7 @@ from congrad.gradients.head import Head, log_probabilities
 from congrad.gradients.memory import keep_freed_memory, shape_multiple
 from congrad.gradients.norm import faster_norms
 from congrad.gradients.packing import Pack
-from congrad.gradients.projection import CountSketch, count_sketch
+from congrad.gradients.projection import CountSketch
 from congrad.gradients.space import SpaceLayer, expert_space, gradient_space
 
 
@@ -58,15 +58,12 @@ class Recorder:
         self.size, self._num_readings = size, len(space) + 2 * len(experts)
         self._last: tuple[torch.Tensor, CountSketch, InputRecord] | None = None
         self._handles: list[RemovableHandle] = []
-        rights: dict[tuple[str, int], CountSketch] = {}
+        rights: dict[str, CountSketch] = {}
         for layer in space:
-            left = count_sketch(layer.name, "left", layer.num_outputs, size, seed, device)
-            # Layers that may read the same input (query, key and value; gate and up) share its sketch.
-            parent = layer.name.rpartition(".")[0]
-            key = (parent, layer.num_inputs)
-            if key not in rights:
-                rights[key] = count_sketch(f"{parent}/{key[1]}", "right", layer.num_inputs, size, seed, device)
-            self._handles.append(layer.module.register_forward_hook(self._hook(left, rights[key])))
+            left = layer.left(size, seed, device)
+            if layer.right_name not in rights:
+                rights[layer.right_name] = layer.right(size, seed, device)
+            self._handles.append(layer.module.register_forward_hook(self._hook(left, rights[layer.right_name])))
         self._experts = [ExpertsForward(each, size, seed, device, self._read) for each in experts]
 
     def begin(self, pack: Pack) -> None:
@@ -164,19 +161,25 @@ def packed(model: PreTrainedModel) -> Iterator[None]:
         model.set_attn_implementation(before)
 
 
+@torch.no_grad()
+def packed_logps(model: PreTrainedModel, pack: Pack) -> torch.Tensor:
+    """log p of every predicted token (N, float32) of a model that is `packed`."""
+    hidden_TE = final_hidden_states(model.get_decoder(), pack)
+    nothing_N = torch.zeros_like(pack.coefficients_N)
+    logp_N, _ = log_probabilities(Head.of(model), hidden_TE[pack.positions_N], pack.targets_N, nothing_N)
+    return logp_N
+
+
 @contextmanager
 def scorer(model: PreTrainedModel) -> Iterator[Callable[[Pack], PairSketches]]:
     """While open, a function from a pack to its log-probabilities alone (its sketches are empty)."""
-    head, decoder = Head.of(model), model.get_decoder()
+    Head.of(model)  # refuses an adapter of the head
     with packed(model):
 
-        @torch.no_grad()
         def score(pack: Pack) -> PairSketches:
             pack = pack.to(model.device)
-            hidden_TE = final_hidden_states(decoder, pack)
-            nothing_N = torch.zeros_like(pack.coefficients_N)
-            logp_N, _ = log_probabilities(head, hidden_TE[pack.positions_N], pack.targets_N, nothing_N)
-            return PairSketches(torch.empty(pack.num_pairs, 0), sum_by_side(pack, logp_N).cpu())
+            logps_B2 = sum_by_side(pack, packed_logps(model, pack))
+            return PairSketches(torch.empty(pack.num_pairs, 0), logps_B2.cpu())
 
         yield score
 

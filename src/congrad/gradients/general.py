@@ -1,0 +1,216 @@
+"""The general pass: the sketches of `sketch.py` from a model's own forward, one pair at a time.
+
+It asks nothing of a model but its forward. Prompt and chosen, prompt and rejected run one after the other, unpadded and
+without a mask. Only the matrices of the space require a gradient; each is taken as it arrives, projected to
+P G Q^T with the projections of the packed pass, added to the pair's sketch and freed, so that gradients take the memory
+of one matrix. What arrives in several parts (a block that is recomputed, or used twice) adds up all the same.
+
+Shapes: B sequences (mostly 1) of T tokens, N predicted tokens, V vocabulary, p the projection size, E experts, O x I a
+matrix of outputs x inputs.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from congrad.errors import UserError
+from congrad.gradients.experts import ExpertSketch, ExpertSketches
+from congrad.gradients.packing import IntArray, Triple, side_weights
+from congrad.gradients.projection import CountSketch, count_sketch
+from congrad.gradients.sketch import PairSketches
+from congrad.gradients.space import Space
+from congrad.settings.index import Normalise
+
+Project = Callable[[torch.Tensor], torch.Tensor]
+"""From a parameter's gradient to its p x p sketch."""
+
+
+def own_logits(model: PreTrainedModel, ids_BT: torch.Tensor, num_last: int) -> torch.Tensor:
+    """The logits of the last tokens, B x num_last x V, by the model's own forward."""
+    takes = inspect.signature(model.forward).parameters
+    takes_any = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in takes.values())
+    options: dict[str, Any] = {"use_cache": False} if takes_any or "use_cache" in takes else {}
+    if "logits_to_keep" in takes:
+        options["logits_to_keep"] = num_last
+    logits: torch.Tensor = model(input_ids=ids_BT, **options).logits
+    return logits[:, -num_last:]
+
+
+def as_ids(model: PreTrainedModel, *parts: IntArray) -> torch.Tensor:
+    """1 x T, on the model's device."""
+    return torch.from_numpy(np.concatenate(parts)).long()[None].to(model.device)
+
+
+def response_logits(model: PreTrainedModel, prompt: IntArray, response: IntArray) -> tuple[torch.Tensor, torch.Tensor]:
+    """The logits that predict the response, N x V, and its ids."""
+    ids_1T = as_ids(model, prompt, response)
+    return own_logits(model, ids_1T, len(response) + 1)[0, :-1], ids_1T[0, len(prompt) :]
+
+
+def projections(space: Space, size: int, seed: int, device: torch.device) -> Iterator[tuple[nn.Parameter, Project]]:
+    """Every parameter of the space, and how its gradient is sketched."""
+    own = (size, seed, device)
+    for layer in space.layers:
+        is_transposed = isinstance(layer.module, Conv1D)
+        weight: nn.Parameter = layer.module.get_parameter("weight")
+        yield weight, of_matrix(layer.left(*own), layer.right(*own), is_transposed=is_transposed)
+    for each in space.experts:
+        drawn, is_transposed = ExpertSketches.draw(each, *own), each.module.is_transposed
+        up, down = each.parameters
+        yield up, of_experts(drawn.left_of_up, drawn.right_of_up, is_transposed=is_transposed)
+        yield down, of_experts(drawn.left_of_down, drawn.right_of_down, is_transposed=is_transposed)
+    for matrix in space.matrices:
+        rows, columns = matrix.parameter.shape[-2:]
+        left = ExpertSketch.draw(matrix.name, matrix.parameter.numel() // (rows * columns), "left", rows, *own)
+        yield matrix.parameter, of_experts(left, count_sketch(f"{matrix.name}/{columns}", "right", columns, *own))
+
+
+def of_matrix(left: CountSketch, right: CountSketch, *, is_transposed: bool) -> Project:
+    return lambda gradient: left(right(gradient.T if is_transposed else gradient).T).T
+
+
+def of_experts(
+    left: CountSketch | ExpertSketch, right: CountSketch | ExpertSketch, *, is_transposed: bool = False
+) -> Project:
+    """One matrix after the other: all at once would take several times the memory of the parameter."""
+
+    def project(gradient: torch.Tensor) -> torch.Tensor:
+        gradient_EOI = gradient.reshape(-1, *gradient.shape[-2:])
+        gradient_EOI = gradient_EOI.transpose(1, 2) if is_transposed else gradient_EOI
+        parts = []
+        for expert, gradient_OI in enumerate(gradient_EOI):
+            one, other = (each.of(expert) if isinstance(each, ExpertSketch) else each for each in (left, right))
+            parts.append(one(other(gradient_OI).T).T)
+        return torch.stack(parts).sum(0)
+
+    return project
+
+
+class GradientTaker:
+    """Hooks on the parameters of a space that add up the pair's sketch while the backward pass goes down."""
+
+    def __init__(self, model: PreTrainedModel, space: Space, size: int, seed: int) -> None:
+        self._handles: list[RemovableHandle] = []
+        self._parameters: list[nn.Parameter] = []
+        self._size, self._device = size, model.device
+        for parameter, project in projections(space, size, seed, model.device):
+            parameter.requires_grad_(True)
+            self._parameters.append(parameter)
+            self._handles.append(parameter.register_post_accumulate_grad_hook(self._hook(project)))
+        if 0 in space.blocks:
+            # A block that is recomputed in the backward pass (reentrant checkpointing) needs an input with a gradient.
+            embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+            self._handles += [module.register_forward_hook(with_gradient) for module in embeddings]
+
+    def begin(self) -> None:
+        """Sets the sum to zero."""
+        self.sum_pp, self.num_taken = torch.zeros(self._size, self._size, device=self._device), 0
+
+    def _hook(self, project: Project) -> Callable[[torch.Tensor], None]:
+        @torch.no_grad()
+        def take(parameter: torch.Tensor) -> None:
+            assert parameter.grad is not None
+            self.sum_pp.add_(project(parameter.grad), alpha=self.weight)
+            self.num_taken += 1
+            parameter.grad = None
+
+        return take
+
+    def side(self, model: PreTrainedModel, prompt: IntArray, response: IntArray, weight: float) -> torch.Tensor:
+        """Adds weight times the sketch of grad log p(response); returns log p."""
+        logits_NV, targets_N = response_logits(model, prompt, response)
+        if not logits_NV.requires_grad:
+            raise no_gradient(model)
+        logp, gradient_NV = logp_and_gradient(logits_NV.detach(), targets_N)
+        self.weight = weight
+        logits_NV.backward(gradient_NV)
+        return logp
+
+    def close(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        for parameter in self._parameters:
+            parameter.requires_grad_(False)
+            parameter.grad = None  # of a pass that an error ended
+
+
+def with_gradient(module: nn.Module, args: tuple[object, ...], output: torch.Tensor) -> torch.Tensor:
+    """A forward hook of embeddings; a copy, since the model may go on in place."""
+    return output.detach().requires_grad_(True).clone() if torch.is_grad_enabled() else output
+
+
+def no_gradient(model: PreTrainedModel) -> UserError:
+    name, kind = model.config.name_or_path, type(model).__name__
+    return UserError(f"model {name!r}: no gradient reaches the weights of {kind}", "use a model that can be trained")
+
+
+@torch.no_grad()
+def logp_and_gradient(logits_NV: torch.Tensor, targets_N: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The summed log p of the targets (float32), and its gradient by the logits (of their dtype).
+
+    The target's own term, 1 - p, is the sum of the others: precise where p is near 1.
+    """
+    logp_NV = logits_NV.float().log_softmax(-1)
+    logp = logp_NV.gather(1, targets_N[:, None]).sum()
+    gradient_NV = logp_NV.exp_().scatter_(1, targets_N[:, None], 0).neg_()
+    return logp, gradient_NV.scatter_(1, targets_N[:, None], -gradient_NV.sum(1, keepdim=True)).to(logits_NV.dtype)
+
+
+@contextmanager
+def general_scorer(model: PreTrainedModel) -> Iterator[Callable[[Sequence[Triple]], PairSketches]]:
+    """While open, a function from pairs to their log-probabilities alone (their sketches are empty)."""
+    assert not model.training
+
+    @torch.no_grad()
+    def score(pairs: Sequence[Triple]) -> PairSketches:
+        logps = [
+            logp_and_gradient(*response_logits(model, prompt, response))[0].cpu()
+            for prompt, *responses in pairs
+            for response in responses
+        ]
+        return PairSketches(torch.empty(len(pairs), 0), torch.stack(logps).view(-1, 2))
+
+    yield score
+
+
+@contextmanager
+def general_sketcher(
+    model: PreTrainedModel, *, size: int, seed: int, layers: str | None = None, normalise: Normalise = "sum"
+) -> Iterator[Callable[[Sequence[Triple]], PairSketches]]:
+    """While open, a function from pairs to their sketches; the model is as it was afterwards.
+
+    Args:
+        model: a causal language model in evaluation mode; none of its weights may require a gradient.
+        size: projection size p; a sketch is p x p.
+        layers: see `space.parse_layers`.
+        normalise: as of `packing.pack`.
+    """
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters()), "freeze the model first"
+    with closing(GradientTaker(model, Space.of(model, layers), size, seed)) as taker:
+
+        def one(triple: Triple) -> tuple[torch.Tensor, torch.Tensor]:
+            prompt, chosen, rejected = triple
+            taker.begin()
+            weights = side_weights(chosen, rejected, normalise)
+            logps = [
+                taker.side(model, prompt, response, weight)
+                for response, weight in zip((chosen, rejected), weights, strict=True)
+            ]
+            if taker.num_taken == 0:
+                raise no_gradient(model)
+            return taker.sum_pp.flatten().cpu(), torch.stack(logps).cpu()
+
+        def sketch(pairs: Sequence[Triple]) -> PairSketches:
+            sketches, logps = zip(*(one(triple) for triple in pairs), strict=True)
+            return PairSketches(torch.stack(sketches), torch.stack(logps))
+
+        yield sketch
