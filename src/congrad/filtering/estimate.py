@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from congrad.gradients.memory import shape_multiple
-from congrad.gradients.packing import IntArray, Triple, num_packed_tokens, pack
+from congrad.gradients.packing import IntArray, Triple, num_packed_tokens
 from congrad.models.memory import peak_memory
 from congrad.models.precision import layer_shape, product_pair, seconds_of
 from congrad.preferences.tokenise import TokenisedPairs
@@ -68,7 +68,8 @@ class Estimate:
 
 def estimate(model: "PreTrainedModel", pairs: TokenisedPairs, settings: PassSettings, world_size: int = 1) -> Estimate:
     """Measures a few packs and scales their times by tokens."""
-    from congrad.gradients.build import packed_lengths, pass_sketcher, triples
+    from congrad.gradients.build import packed_lengths, triples
+    from congrad.gradients.passes import pass_sketcher
 
     lengths = packed_lengths(pairs)
     num_pairs, num_tokens = int((lengths > 0).sum()), int(lengths.sum())
@@ -90,7 +91,7 @@ def estimate(model: "PreTrainedModel", pairs: TokenisedPairs, settings: PassSett
             def run(some: Sequence[Triple]) -> tuple[int, float]:
                 """Tokens and seconds."""
                 started = time.perf_counter()
-                sketch(pack(some, settings.normalise))
+                sketch(some)
                 return tokens_of(some)[0], time.perf_counter() - started
 
             points, whole = measure(run, longest, typical, least)

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 from congrad.consensus.surgery import check_aggregator
 from congrad.errors import UserError
 from congrad.filtering.estimate import estimate
-from congrad.gradients.build import build_index
-from congrad.gradients.check import by_sketches
+from congrad.gradients.build import as_begun, build_index, triples
+from congrad.gradients.check import by_sketches, check_start
 from congrad.gradients.index import INDEX, GradientIndex, read_plan
 from congrad.models.compute import settle_dtype
 from congrad.models.device import pick_device
@@ -83,12 +83,17 @@ def _make_index(
     with identities(*([model] if reference is None else [model, reference])) as which:
         policy = load(model, device=device)
         model_fingerprint, *reference_fingerprint = [found() for found in which]
-    if rank.number == 0 and (dry_run or not is_finished(directory, INDEX)):
-        listener.on_stage("measuring a few pairs")
-        listener.on_note(estimate(policy, pairs, config.index, rank.world_size))
+    settings, on_note = as_begun(config.index, directory), listener.on_note if rank.number == 0 else nobody
+    if dry_run or not is_finished(directory, INDEX):
+        listener.on_stage(f"checking {model.name}")
+        usable = [position for position, reason in enumerate(pairs.reasons) if not reason]
+        settings = check_start(policy, triples(pairs, usable), settings, on_note)
+        if rank.number == 0:
+            listener.on_stage("measuring a few pairs")
+            listener.on_note(estimate(policy, pairs, settings, rank.world_size))
     if dry_run:
         return None
-    listener.on_stage(f"checking {model.name}")
+    listener.on_stage(f"checking {model.name} on long pairs")
 
     def load_reference() -> PreTrainedModel:
         assert reference is not None
@@ -99,11 +104,16 @@ def _make_index(
         policy,
         pairs,
         directory,
-        config.index,
+        settings,
         model_fingerprint=model_fingerprint,
         reference=None if reference is None else load_reference,
         reference_fingerprint=next(iter(reference_fingerprint), None),
         rank=rank,
         barrier=wait_for_all,
         on_progress=listener.on_progress,
+        on_note=on_note,
     )
+
+
+def nobody(note: object) -> None:
+    """Hears what the first process says."""

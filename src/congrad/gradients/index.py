@@ -126,7 +126,8 @@ def read_plan(directory: Path, formats: tuple[int, ...] = (FORMAT,)) -> dict[str
     if plan.get("format") not in formats:
         problem = f"the index has format {plan.get('format')}, and this version reads format {FORMAT}"
         raise UserError(problem, "filter the data again with a new output directory", at=path)
-    return plan
+    plan["settings"] = {"route": "packed"} | plan["settings"]  # before there was another one
+    return {"tied": []} | plan
 
 
 def shards_of(plan: Mapping[str, Any]) -> tuple[Shard, ...]:
