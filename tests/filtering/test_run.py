@@ -75,15 +75,21 @@ def test_a_model_that_is_mostly_outside_the_space_is_named(config, tmp_path, tin
     experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "head_dim": 8}
     Qwen3MoeForCausalLM(Qwen3MoeConfig(vocab_size=len(tokenizer), **shape, **experts)).save_pretrained(tmp_path / "moe")
     tokenizer.save_pretrained(tmp_path / "moe")
-    result = filter_preferences(replace(config, model=Model(str(tmp_path / "moe"))), tmp_path / "run")
+    config = replace(config, model=Model(str(tmp_path / "moe")))
+    packed = replace(config, index=replace(config.index, route="packed"))
+    result = filter_preferences(packed, tmp_path / "run")
     # A block: 4 experts of 3 x 32 x 24 and a router of 4 x 32, beside attention of 2 x 32 x 32 and 2 x 32 x 16
     assert result is not None
     assert [warning for warning in result.warnings if "outside the gradient space" in warning] == [
         "75% of the weights in the decoder blocks are outside the gradient space, because they are in neither linear "
         "layers nor experts that congrad knows; the scores use the other weights only"
     ]
+    general = filter_preferences(config, tmp_path / "general")  # to which all experts are matrices
+    assert general is not None
+    assert not any("outside" in warning for warning in general.warnings)
+    assert general.manifest["plan"]["settings"]["route"] == "general"
     monkeypatch.undo()  # experts that congrad knows
-    known = filter_preferences(replace(config, model=Model(str(tmp_path / "moe"))), tmp_path / "known")
+    known = filter_preferences(config, tmp_path / "known")
     assert known is not None
     assert not any("outside" in warning for warning in known.warnings)
     assert not torch.equal(known.scored.score_N, result.scored.score_N)

@@ -179,7 +179,7 @@ def test_a_wrong_gradient_behind_right_log_probabilities_is_found(tiny_model, pa
     real = check.pass_sketcher
 
     def wrong(model, settings):
-        return real(model, replace(settings, normalise="mean") if settings.route == "packed" else settings)
+        return real(model, replace(settings, normalise="mean"))
 
     monkeypatch.setattr(check, "pass_sketcher", wrong)
     found, notes = route(tiny_model(), pairs)

@@ -90,11 +90,14 @@ def conclude(
 
 
 def outside_the_space(plan: Mapping[str, Any]) -> list[str]:
-    """A warning where much of the model has no part in the scores."""
+    """Warnings where much of the model has no part in the scores, or a layer of its blocks."""
     outside = plan["num_weights_outside"]
     share = outside / (outside + plan["num_weights"])
     warning = (
         f"{share:.0%} of the weights in the decoder blocks are outside the gradient space, because they are in "
         "neither linear layers nor experts that congrad knows; the scores use the other weights only"
     )
-    return [warning] if share >= MUCH_OUTSIDE else []
+    tied = plan["tied"]
+    named = f"{tied[0]} and {len(tied) - 1} more" if len(tied) > 1 else "".join(tied)
+    is_tied = f"outside the gradient space, because its weight is also an embedding or the LM head: {named}"
+    return ([warning] if share >= MUCH_OUTSIDE else []) + ([is_tied] if tied else [])

@@ -3,8 +3,9 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.consensus.surgery import check_aggregator
 from congrad.errors import UserError
@@ -19,11 +20,14 @@ from congrad.models.load import load, load_skeleton, tokenizer_of
 from congrad.models.packaged import PACKAGES, converted, resolve
 from congrad.models.ranks import Rank, ranks, wait_for_all
 from congrad.preferences.rows import Preferences
-from congrad.preferences.tokenise import tokenise
+from congrad.preferences.tokenise import TokenisedPairs, tokenise
 from congrad.progress import Listener, Progress
 from congrad.settings.model import reference_of
 from congrad.settings.tree import FilterConfig
 from congrad.stage import is_finished
+from congrad.words import quote
+
+COMPARED = 100  # responses that both tokenizers read
 
 
 def make_index(
@@ -56,9 +60,10 @@ def _make_index(
         listener.on_stage(f"converting {model.name} from its package, once")
         resolve(model.name)
     listener.on_stage(f"loading the tokenizer of {model.name}")
+    tokenizer = tokenizer_of(model)
     pairs = tokenise(
         preferences,
-        tokenizer_of(model),
+        tokenizer,
         chat=config.input.chat,
         max_length=config.input.max_length,
         on_progress=lambda rows: listener.on_progress(Progress("tokenising", rows, len(preferences), "pairs")),
@@ -78,7 +83,13 @@ def _make_index(
         )
     reference = reference_of(model)
     if reference is not None:
-        load_skeleton(reference)  # its weights are loaded last: a wrong name shows now
+        load_skeleton(reference)  # its weights are loaded later: a wrong name shows now
+        try:
+            reads = tokenizer_of(reference)
+        except UserError as error:  # it is scored on the policy's ids and needs none
+            listener.on_warning(f"the reference's tokenizer cannot be compared with that of {model.name}: {error}")
+        else:
+            check_same_tokens(tokenizer, reads, pairs, reference.name)
     listener.on_stage(f"loading {model.name}")
     with identities(*([model] if reference is None else [model, reference])) as which:
         policy = load(model, device=device)
@@ -113,6 +124,26 @@ def _make_index(
         on_progress=listener.on_progress,
         on_note=on_note,
     )
+
+
+def check_same_tokens(
+    tokenizer: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase, pairs: TokenisedPairs, reference: str
+) -> None:
+    """Refuses a reference to which the policy's ids mean other text, or that reads the same text as other ids."""
+    usable = [position for position, reason in enumerate(pairs.reasons) if not reason]
+    used = np.unique(np.concatenate([ids for triple in triples(pairs, usable) for ids in triple])).tolist()
+    fix = "name a reference with the same tokenizer"
+    for number in used:
+        tokens = [each.convert_ids_to_tokens(number) if number < len(each) else None for each in (tokenizer, other)]
+        if tokens[0] != tokens[1]:
+            problem = f"token {number:,} is {quote(tokens[1])} to it and {quote(tokens[0])} to the model"
+            raise UserError(problem, fix, key="model.reference", value=reference)
+    for position in usable[:COMPARED]:
+        text = tokenizer.decode(pairs.chosen_ids[position])
+        one, two = (each(text, add_special_tokens=False)["input_ids"] for each in (tokenizer, other))
+        if one != two:
+            problem = f"it reads the chosen response of row {pairs.rows[position]} as other tokens than the model"
+            raise UserError(problem, fix, key="model.reference", value=reference)
 
 
 def nobody(note: object) -> None:

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,14 +23,14 @@ from transformers import PreTrainedModel
 
 from congrad.errors import UserError
 from congrad.gradients.experts import is_experts
-from congrad.gradients.general import as_ids, own_logits
+from congrad.gradients.general import as_ids, general_sketcher, own_logits
 from congrad.gradients.packing import IntArray, Triple, num_packed_tokens, pack
 from congrad.gradients.passes import pass_sketcher
 from congrad.gradients.sketch import packed, packed_logps, sketcher
 from congrad.gradients.space import Space
 from congrad.models.device import CHOSEN, PROMPT, REJECTED, Computed
 from congrad.models.load import quiet
-from congrad.settings.index import PassSettings, Route
+from congrad.settings.index import PassSettings
 from congrad.words import one_line
 
 T = TypeVar("T")
@@ -255,17 +255,21 @@ def check_whole(
 def sketch_fault(model: PreTrainedModel, triple: Triple, settings: PassSettings) -> str | None:
     """How the packed sketch of a pair differs from that of the general pass, in words."""
 
-    def sketch_by(route: Route) -> torch.Tensor:
-        with pass_sketcher(model, replace(settings, route=route)) as sketch:
-            return sketch([triple]).sketches_BD[0]
-
-    own_D = sketch_by("general")
+    assert settings.projection_size is not None
+    options: dict[str, Any] = {"size": settings.projection_size, "seed": settings.seed, "layers": settings.layers}
+    with general_sketcher(model, normalise=settings.normalise, packed=settings.route == "packed", **options) as sketch:
+        own_D = sketch([triple]).sketches_BD[0]
     if not own_D.isfinite().all():
         problem = f"the gradient of a pair of average length is not finite in {dtype_of(model)}"
         raise UserError(f"model {model.config.name_or_path!r}: {problem}", "try another model.dtype")
     if settings.route == "general":
         return None
-    found_D, fault = tried(partial(sketch_by, "packed"))
+
+    def by_packing() -> torch.Tensor:
+        with pass_sketcher(model, settings) as sketch:
+            return sketch([triple]).sketches_BD[0]
+
+    found_D, fault = tried(by_packing)
     if found_D is None:
         return fault
     distance = float((found_D - own_D).norm() / own_D.norm())

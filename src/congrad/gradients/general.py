@@ -183,7 +183,13 @@ def general_scorer(model: PreTrainedModel) -> Iterator[Callable[[Sequence[Triple
 
 @contextmanager
 def general_sketcher(
-    model: PreTrainedModel, *, size: int, seed: int, layers: str | None = None, normalise: Normalise = "sum"
+    model: PreTrainedModel,
+    *,
+    size: int,
+    seed: int,
+    layers: str | None = None,
+    normalise: Normalise = "sum",
+    packed: bool = False,
 ) -> Iterator[Callable[[Sequence[Triple]], PairSketches]]:
     """While open, a function from pairs to their sketches; the model is as it was afterwards.
 
@@ -192,10 +198,11 @@ def general_sketcher(
         size: projection size p; a sketch is p x p.
         layers: see `space.parse_layers`.
         normalise: as of `packing.pack`.
+        packed: take the space of the packed pass.
     """
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters()), "freeze the model first"
-    with closing(GradientTaker(model, Space.of(model, layers), size, seed)) as taker:
+    with closing(GradientTaker(model, Space.of(model, layers, packed=packed), size, seed)) as taker:
 
         def one(triple: Triple) -> tuple[torch.Tensor, torch.Tensor]:
             prompt, chosen, rejected = triple
