@@ -1,18 +1,24 @@
 """The general pass gives what the packed one gives, and the projection of autograd's gradients for all other models."""
 
+import copy
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import transformers as tf
+from torch import nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutput
 
+from congrad.errors import UserError
 from congrad.gradients.general import general_scorer, general_sketcher
 from congrad.gradients.packing import pack
 from congrad.gradients.projection import CountSketch, count_sketch
 from congrad.gradients.sketch import sketcher
-from congrad.gradients.space import Space
+from congrad.gradients.space import Space, SpaceLayer, gradient_space
 
 SIZE = 4
 PRECISE = 1e-5  # relative, float32
@@ -219,3 +225,213 @@ def test_sketches_of_other_families_project_the_gradients_of_autograd(
         experts = gradients_of(model, [p for each in space.experts for p in each.parameters], triple, "sum")
         expected = project(space.layers, list(dense), SIZE, 0) + project_experts(space.experts, list(experts), SIZE, 0)
         assert relative_error(found, expected + matrix_part(model, triple, "sum")) < PRECISE
+
+
+# What a model may do with its weights
+
+
+def test_an_adapter_is_the_gradient_space(adapted_model, varied_pairs, autograd, project, relative_error):
+    model = adapted_model("llama", ["q_proj", "v_proj", "down_proj"])
+    space = gradient_space(model)
+    for triple, found in zip(varied_pairs, sketch_pairs(model, varied_pairs).sketches_BD, strict=True):
+        assert relative_error(found, project(space, autograd(model, space, triple), SIZE, 0)) < PRECISE
+
+
+def test_an_adapter_may_change_the_head(adapted_model, varied_pairs, autograd, project, relative_error):
+    model = adapted_model("llama", ["q_proj", "lm_head"])
+    space = gradient_space(model)
+    assert not any("lm_head" in layer.name for layer in space)
+    found = sketch_pairs(model, varied_pairs[:1]).sketches_BD[0]
+    assert relative_error(found, project(space, autograd(model, space, varied_pairs[0]), SIZE, 0)) < PRECISE
+
+
+def test_an_adapter_of_experts(tiny_model, varied_pairs, relative_error):
+    """PEFT's `target_parameters`: matrices of the adapter that no forward of a linear layer reads."""
+    peft = pytest.importorskip("peft")
+    settings = peft.LoraConfig(
+        r=2, target_modules=[], target_parameters=["mlp.experts.gate_up_proj"], init_lora_weights=False
+    )
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        model = peft.get_peft_model(tiny_model("mixtral"), settings).get_base_model().requires_grad_(False).eval()
+    layers = Space.of(model).layers
+    assert len(layers) == 2 * 3
+    found = sketch_pairs(model, varied_pairs[2:3]).sketches_BD[0]
+    gradients = gradients_of(model, [layer.module.weight for layer in layers], varied_pairs[2], "sum")
+    assert relative_error(found, projected(layers, gradients)) < PRECISE
+
+
+def projected(layers: list[SpaceLayer], gradients) -> torch.Tensor:
+    total = torch.zeros(SIZE, SIZE)
+    for layer, gradient in zip(layers, gradients, strict=True):
+        left, right = (side(SIZE, 0, torch.device("cpu")).matrix() for side in (layer.left, layer.right))
+        total += left.T @ gradient @ right
+    return total.flatten()
+
+
+def assert_exact(model, triples, relative_error):
+    """Of a model whose space is linear layers."""
+    space = Space.of(model)
+    assert not space.experts
+    assert not space.matrices
+    for triple, found in zip(triples, sketch_pairs(model, triples).sketches_BD, strict=True):
+        gradients = gradients_of(model, [layer.module.weight for layer in space.layers], triple, "sum")
+        assert relative_error(found, projected(space.layers, gradients)) < PRECISE
+
+
+def test_a_linear_layer_may_be_called_twice(tiny_model, varied_pairs, relative_error):
+    model = tiny_model()
+    for layer in model.model.layers:
+        gate = layer.mlp.gate_proj
+        layer.mlp.up_proj.forward = lambda x, gate=gate: gate(x)
+    untouched = [layer for layer in Space.of(model).layers if "up_proj" in layer.name]
+    space = [layer for layer in Space.of(model).layers if layer not in untouched]
+    found = sketch_pairs(model, varied_pairs[:1]).sketches_BD[0]
+    gradients = gradients_of(model, [layer.module.weight for layer in space], varied_pairs[0], "sum")
+    assert relative_error(found, projected(space, gradients)) < PRECISE
+
+
+def test_a_block_may_be_two_layers(tiny_model, varied_pairs, relative_error):
+    model = tiny_model()
+    model.model.layers[2] = model.model.layers[0]
+    model.config.use_cache = False  # which would mix the keys of the two
+    assert len(Space.of(model).layers) == 2 * 7
+    assert_exact(model, varied_pairs[:2], relative_error)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_blocks_may_be_recomputed(tiny_model, varied_pairs, reentrant, relative_error):
+    """Where a block is two layers, too: its hooks hear of the gradient in parts."""
+    model = tiny_model()
+    model.model.layers[2] = model.model.layers[0]
+    expected = sketch_pairs(model, varied_pairs[:2]).sketches_BD
+    for layer in {id(each): each for each in model.model.layers}.values():
+
+        def recomputed(hidden, *, forward=layer.forward, **options):
+            return checkpoint(lambda x: forward(x, **options), hidden, use_reentrant=reentrant)
+
+        layer.forward = recomputed
+    for one, other in zip(sketch_pairs(model, varied_pairs[:2]).sketches_BD, expected, strict=True):
+        assert relative_error(one, other) < PRECISE
+
+
+def test_an_expert_without_a_token_counts_zero(tiny_model, random_pair, sketch_of, relative_error):
+    model, triple = tiny_model("qwen3-moe"), random_pair(0, 1, 1, 1)
+    found = sketch_pairs(model, [triple]).sketches_BD[0]
+    assert relative_error(found, sketch_of(model, triple, SIZE, 0)) < PRECISE
+
+
+def test_a_weight_that_is_an_embedding_too_is_named_and_left_out(tiny_model, varied_pairs, relative_error):
+    model = tiny_model(hidden_size=32)
+    model.model.layers[1].self_attn.o_proj.weight = nn.Parameter(model.model.embed_tokens.weight[:32].clone(), False)
+    model.model.embed_tokens.weight = model.model.layers[1].self_attn.o_proj.weight
+    small = [tuple(ids % 32 for ids in triple) for triple in varied_pairs[:1]]
+    space = Space.of(model)
+    assert space.tied == ["model.layers.1.self_attn.o_proj"]
+    assert len(space.layers) == 3 * 7 - 1
+    assert_exact(model, small, relative_error)
+
+
+@pytest.mark.parametrize("layers", ["upper", "1:2", ":1"])
+def test_some_layers_are_sketched_alone(tiny_model, family, layers, varied_pairs, sketch_of, relative_error):
+    model = tiny_model(family)
+    found = sketch_pairs(model, varied_pairs[:2], layers=layers).sketches_BD
+    for triple, sketch in zip(varied_pairs, found, strict=False):
+        assert relative_error(sketch, sketch_of(model, triple, SIZE, 0, layers=layers)) < PRECISE
+
+
+def test_the_backward_pass_goes_no_deeper_than_the_lowest_layer(tiny_model, varied_pairs):
+    model, found = tiny_model(), []
+    handles = [
+        block.register_forward_pre_hook(lambda module, args: found.append(args[0].requires_grad))
+        for block in model.model.layers
+    ]
+    sketch_pairs(model, varied_pairs[3:4], layers="1:2")
+    for handle in handles:
+        handle.remove()
+    assert found == [False, False, True] * 2
+
+
+class OddForCausalLM(PreTrainedModel):
+    """Nothing that congrad knows: no list of blocks, no embeddings by that name, its own names of arguments."""
+
+    config_class = tf.GPT2Config
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.table = nn.Embedding(V, 16)
+        self.mix = nn.Parameter(torch.zeros(16, 16))
+        self.stack = nn.Parameter(torch.zeros(3, 16, 16))
+        self.inner = nn.Linear(16, 16)
+        self.scale = nn.Parameter(torch.ones(16))
+        self.out = nn.Linear(16, V, bias=False)
+        self.post_init()
+
+    def get_output_embeddings(self):
+        return self.out
+
+    def forward(self, input_ids):
+        hidden = self.table(input_ids) * self.scale
+        hidden = hidden.cumsum(1) / torch.arange(1, hidden.shape[1] + 1)[None, :, None]
+        for weight in self.stack:
+            hidden = hidden + torch.tanh(self.inner(hidden) @ self.mix @ weight.T)
+        return CausalLMOutput(logits=self.out(hidden))
+
+
+def test_an_architecture_that_nobody_knows(varied_pairs, relative_error):
+    model = randomised(lambda: OddForCausalLM(tf.GPT2Config(vocab_size=V, bos_token_id=1, eos_token_id=2)))
+    space = Space.of(model)
+    assert [layer.name for layer in space.layers] == ["inner"]
+    assert [matrix.name for matrix in space.matrices] == ["mix", "stack"]
+    assert space.count(model) == (16 * 16 * 5, 0)
+    for triple, found in zip(varied_pairs, sketch_pairs(model, varied_pairs).sketches_BD, strict=True):
+        gradients = gradients_of(model, [model.inner.weight], triple, "sum")
+        expected = projected(space.layers, gradients) + matrix_part(model, triple, "sum")
+        assert relative_error(found, expected) < PRECISE
+
+
+def test_no_gradient_is_refused(tiny_model, varied_pairs):
+    model = tiny_model()
+    real = model.forward
+    model.forward = torch.no_grad()(lambda input_ids, **options: real(input_ids=input_ids, **options))
+    with pytest.raises(UserError, match="no gradient reaches the weights of LlamaForCausalLM") as raised:
+        sketch_pairs(model, varied_pairs)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind", [*OTHERS, None])
+def test_the_model_is_as_it_was_afterwards(tiny_model, kind, varied_pairs, state_of):
+    model = tiny_model() if kind is None else randomised(OTHERS[kind])
+    before = state_of(model)
+    sketch_pairs(model, varied_pairs[3:4])
+    assert state_of(model) == before
+    with pytest.raises(IndexError), general_sketcher(model, size=SIZE, seed=0) as sketch:
+        sketch([tuple(ids + 1000 for ids in varied_pairs[0])])
+    assert state_of(model) == before
+
+
+def test_the_model_is_as_it_was_after_an_error_on_the_way_down(tiny_model, varied_pairs, state_of):
+    model = tiny_model()
+
+    def fail(gradient):
+        raise RuntimeError("on the way down")
+
+    handle = model.model.layers[1].register_forward_hook(
+        lambda module, args, output: output.register_hook(fail) and None if output.requires_grad else None
+    )
+    before = state_of(model)
+    with pytest.raises(RuntimeError, match="on the way down"):
+        sketch_pairs(model, varied_pairs[:1])
+    assert state_of(model) == before
+    handle.remove()
+
+
+@pytest.mark.bfloat16
+@pytest.mark.parametrize("kind", OTHERS)
+def test_bfloat16_is_close_to_float32(kind, varied_pairs):
+    half = randomised(OTHERS[kind]).to(torch.bfloat16)
+    one, other = sketch_pairs(half, varied_pairs[2:3]), sketch_pairs(copy.deepcopy(half).float(), varied_pairs[2:3])
+    least = 0.8 if Space.of(half).experts else 0.9  # rounding may choose other experts
+    assert torch.cosine_similarity(one.sketches_BD, other.sketches_BD).item() > least
+    torch.testing.assert_close(one.logps_B2, other.logps_B2, rtol=0.03, atol=0.2)

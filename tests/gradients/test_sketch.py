@@ -1,7 +1,6 @@
 """One packed pass gives, per pair, the projection of what autograd gives explicitly; and it leaves no trace."""
 
 import copy
-import warnings
 
 import pytest
 import torch
@@ -13,7 +12,6 @@ from congrad.gradients.attention import IMPLEMENTATION
 from congrad.gradients.packing import pack
 from congrad.gradients.sketch import scorer, sketcher
 from congrad.gradients.space import decoder_blocks, gradient_space
-from congrad.models.load import load_model
 
 SIZE = 4
 PRECISE = 1e-5  # relative, float32: ten times what is measured
@@ -122,30 +120,6 @@ def test_backward_pass_goes_no_deeper_than_the_lowest_layer(tiny_model, family, 
     assert found == [number > lowest for number in range(len(blocks))]
 
 
-@pytest.fixture
-def adapted_model(tiny_model, tmp_path):
-    """A saved model and adapter, loaded as a user's are; no matrix of the adapter is zero."""
-    peft = pytest.importorskip("peft")
-
-    def load(family, targets):
-        tiny_model(family).save_pretrained(tmp_path / "base")
-        settings = peft.LoraConfig(
-            target_modules=targets,
-            r=3,
-            lora_alpha=6,
-            lora_dropout=0.5,  # off in evaluation
-            init_lora_weights=False,
-            fan_in_fan_out=family == "gpt2",
-        )
-        with torch.random.fork_rng(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PEFT cannot look up the base model's vocabulary without a hub
-            torch.manual_seed(0)
-            peft.get_peft_model(tiny_model(family), settings).save_pretrained(tmp_path / "adapter")
-        return load_model(str(tmp_path / "base"), adapter=str(tmp_path / "adapter"), dtype="float32")
-
-    return load
-
-
 @pytest.mark.parametrize(
     ("family", "targets"),
     [("llama", ["q_proj", "v_proj", "down_proj"]), ("gemma3", "all-linear"), ("gpt2", ["c_attn", "c_proj"])],
@@ -209,24 +183,7 @@ def test_sketches_keep_inner_products_on_average(tiny_model, family, varied_pair
     assert (standard_error.diagonal() < 0.1 * exact_BB.diagonal()).all()  # so the line above means something
 
 
-def state_of(model):
-    """All that a pass could leave behind."""
-    return {
-        "attention": {id(m.config): m.config._attn_implementation for m in model.modules() if hasattr(m, "config")},
-        "forward": [name for name, module in model.named_modules() if "forward" in vars(module)],
-        "hooks": [
-            len(hooks)
-            for module in model.modules()
-            for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
-        ],
-        "gradients": [(p.requires_grad, p.grad) for p in model.parameters()],
-        "training": [module.training for module in model.modules()],
-        "weights": [p.detach().numpy().tobytes() for p in model.parameters()],
-        "generator": torch.get_rng_state().numpy().tobytes(),
-    }
-
-
-def test_model_is_as_it_was_afterwards(tiny_model, family, varied_pairs):
+def test_model_is_as_it_was_afterwards(tiny_model, family, varied_pairs, state_of):
     model = tiny_model(family)
     model.set_attn_implementation("eager")
     ids = torch.arange(9)[None]
@@ -242,7 +199,7 @@ def test_model_is_as_it_was_afterwards(tiny_model, family, varied_pairs):
 
 
 @pytest.mark.parametrize("when", ["inside", "in the forward pass"])
-def test_model_is_as_it_was_after_an_error(tiny_model, when, varied_pairs):
+def test_model_is_as_it_was_after_an_error(tiny_model, when, varied_pairs, state_of):
     model = tiny_model("gemma3")
     before = state_of(model)
     for context in (lambda: sketcher(model, size=SIZE, seed=0), lambda: scorer(model)):
@@ -263,7 +220,7 @@ def test_pass_goes_on_after_a_failed_pack(tiny_model, varied_pairs):
         assert torch.equal(sketch(pack(varied_pairs, "sum")).sketches_BD, expected)
 
 
-def test_model_that_is_not_frozen_is_refused_and_left_alone(tiny_model):
+def test_model_that_is_not_frozen_is_refused_and_left_alone(tiny_model, state_of):
     model = tiny_model()
     model.get_input_embeddings().weight.requires_grad_(True)
     before = state_of(model)
@@ -272,7 +229,7 @@ def test_model_that_is_not_frozen_is_refused_and_left_alone(tiny_model):
     assert state_of(model) == before
 
 
-def test_model_in_training_mode_is_refused_and_left_alone(tiny_model):
+def test_model_in_training_mode_is_refused_and_left_alone(tiny_model, state_of):
     model = tiny_model().train()
     before = state_of(model)
     with pytest.raises(AssertionError), sketcher(model, size=SIZE, seed=0):

@@ -29,6 +29,7 @@ FLOAT16_BYTES, ROW_BYTES = 2, 12  # of a sketch's entries; of its scale and two 
 SECONDS = 20.0  # of measuring, at most
 PRODUCTS = 2**22  # multiply-adds of a single product: 20 ms where bfloat16 is emulated
 BESIDE_PRODUCTS = (0.8, 3.0, 8.0)  # what a pass takes of the time of its products: at least, about, at most
+GENERAL = 1.5  # times the products in the general pass, which makes the gradients of the weights too
 FIRST, GROWTH = 18, 4  # tokens of the first piece, where packs are not padded; how much longer the next one is
 NOISE = 0.1  # of a time on a shared machine, at least
 
@@ -82,7 +83,8 @@ def estimate(model: "PreTrainedModel", pairs: TokenisedPairs, settings: PassSett
     products = seconds_of_products(model)
     least = max(FIRST, padding(model))
     num_predicted = sum(len(ids[i]) for ids in (pairs.chosen_ids, pairs.rejected_ids) for i in order)
-    floor, guess, ceiling = (share * products(num_tokens, num_predicted) for share in BESIDE_PRODUCTS)
+    all_products = products(num_tokens, num_predicted) * (GENERAL if settings.route == "general" else 1)
+    floor, guess, ceiling = (share * all_products for share in BESIDE_PRODUCTS)
     points: list[tuple[int, float]] = []
     whole = False
     if 2 * BESIDE_PRODUCTS[1] * products(*tokens_of(piece(longest, least))) <= SECONDS:
@@ -135,9 +137,12 @@ def seconds_of_products(model: "PreTrainedModel") -> Callable[[int, int], float]
 
     Each goes through every weight twice: forward, and for the gradient of the input.
     """
-    head = model.get_output_embeddings().weight.numel()
-    embedded = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
-    blocks = sum(each.numel() for each in model.parameters() if each.ndim > 1 and id(each) not in embedded)
+    from congrad.gradients.space import embedded
+
+    out = model.get_output_embeddings()
+    head = 0 if out is None else out.weight.numel()  # an unknown architecture's is among the others
+    outside = embedded(model)
+    blocks = sum(each.numel() for each in model.parameters() if each.ndim > 1 and id(each) not in outside)
     shape = layer_shape(model).smaller(PRODUCTS)
     dtype = str(model.dtype).removeprefix("torch.")
     num_threads = torch.get_num_threads()
