@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertLMHeadModel, GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from congrad.errors import UserError
 from congrad.gradients import build_index, open_index
 from congrad.gradients.build import make_plan, packed_lengths, packs_of, pairs_fingerprint
+from congrad.gradients.general import general_sketcher
 from congrad.gradients.packing import pack
 from congrad.gradients.sketch import sketcher
 from congrad.models.identity import fingerprint
@@ -23,6 +26,14 @@ from congrad.progress import Progress
 from congrad.settings.index import PassSettings
 
 SETTINGS = PassSettings(projection_size=3, token_budget=64)
+SHAPE = {
+    "vocab_size": 61,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
 NAMES = [f"sketches-{number:05d}.safetensors" for number in range(4)]
 
 
@@ -240,6 +251,113 @@ def test_killed_build_resumes_to_the_byte(tmp_path, saved_case, builder, content
     assert survivors.items() <= contents(directory).items()
 
 
+# The route
+
+
+@pytest.fixture
+def odd_model(tiny_model):
+    """What packing does not fit."""
+    config = GraniteConfig(**SHAPE, logits_scaling=4.0, bos_token_id=1, eos_token_id=2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return GraniteForCausalLM(config).requires_grad_(False).eval()
+
+
+def test_what_packing_does_not_fit_takes_the_general_pass_and_says_so_once(
+    tmp_path, odd_model, many_pairs, relative_error
+):
+    pairs, notes = many_pairs(40), []
+    index = build_index(odd_model, pairs, tmp_path, SETTINGS, on_note=notes.append)
+    assert index.plan["settings"]["route"] == "general"
+    (note,) = notes
+    assert note.startswith("GraniteForCausalLM takes the general pass, in one and a half to two times the packed one's")
+    triples = list(zip(pairs.prompt_ids, pairs.chosen_ids, pairs.rejected_ids, strict=True))
+    with general_sketcher(odd_model, size=3, seed=0) as sketch:
+        expected = sketch(triples)
+    assert relative_error(index[:].float() * index.scales_P[:, None], expected.sketches_BD) < 1e-3
+    torch.testing.assert_close(index.policy_logps_P2, expected.logps_B2)
+
+
+def test_an_index_goes_on_in_the_pass_that_began_it(tmp_path, odd_model, many_pairs, contents):
+    whole, part, pairs, notes = tmp_path / "whole", tmp_path / "part", many_pairs(100), []
+    build_index(odd_model, pairs, whole, SETTINGS)
+    build_index(odd_model, pairs, part, SETTINGS)
+    for name in ("index.json", NAMES[0], NAMES[2]):
+        (part / name).unlink()
+    build_index(odd_model, pairs, part, SETTINGS, on_note=notes.append)
+    assert contents(part) == contents(whole)
+    assert notes == []
+    message = refusal(odd_model, pairs, part, replace(SETTINGS, route="packed"))
+    assert message == f'{part} was begun with index.route "general", now "packed"; {RESTORE}'
+
+
+def test_the_general_pass_may_be_asked_for(tmp_path, model, many_pairs, relative_error):
+    packed = build_index(model, many_pairs(40), tmp_path / "packed", SETTINGS)
+    general = build_index(model, many_pairs(40), tmp_path / "general", replace(SETTINGS, route="general"))
+    assert (packed.plan["settings"]["route"], general.plan["settings"]["route"]) == ("packed", "general")
+    assert relative_error(general[:].float(), packed[:].float()) < 1e-3  # float16
+    torch.testing.assert_close(general.scales_P, packed.scales_P, rtol=1e-4, atol=0)
+
+
+def test_an_index_from_before_there_was_a_route_goes_on(tmp_path, model, many_pairs, contents):
+    whole, old, pairs = tmp_path / "whole", tmp_path / "old", many_pairs(100)
+    build_index(model, pairs, whole, SETTINGS)
+    build_index(model, pairs, old, SETTINGS)
+    plan = json.loads((old / "plan.json").read_text())
+    del plan["settings"]["route"], plan["tied"]
+    (old / "plan.json").write_text(json.dumps(plan))
+    assert open_index(old).plan == open_index(whole).plan
+    for name in ("index.json", NAMES[1]):
+        (old / name).unlink()
+    build_index(model, pairs, old, SETTINGS)
+    assert contents(old).keys() == contents(whole).keys()
+    assert all(contents(old)[name] == contents(whole)[name] for name in [*NAMES, "pairs.parquet"])
+
+
+def test_an_unfinished_index_from_before_is_not_continued_where_packing_does_not_fit(tmp_path, odd_model, many_pairs):
+    build_index(odd_model, many_pairs(5), tmp_path, SETTINGS)
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    del plan["settings"]["route"]
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    assert len(build_index(odd_model, many_pairs(5), tmp_path, SETTINGS)) == 5, "a finished one is opened"
+    (tmp_path / "index.json").unlink()
+    message = refusal(odd_model, many_pairs(5), tmp_path, SETTINGS)
+    assert message == f'{tmp_path} was begun with index.route "packed", now "general"; {RESTORE}'
+
+
+def test_a_reference_that_packing_does_not_fit_takes_both_through_the_general_pass(
+    tmp_path, model, odd_model, many_pairs, plain_logp
+):
+    pairs, notes = many_pairs(5), []
+    index = build_index(
+        model,
+        pairs,
+        tmp_path,
+        SETTINGS,
+        reference=lambda: odd_model,
+        reference_fingerprint="another",
+        on_note=notes.append,
+    )
+    assert index.plan["settings"]["route"] == "general"
+    assert [note.split()[0] for note in notes] == ["GraniteForCausalLM"]
+    for side, ids in enumerate((pairs.chosen_ids[3], pairs.rejected_ids[3])):
+        expected = plain_logp(odd_model, pairs.prompt_ids[3], ids).item()
+        assert index.reference_logps_P2[3, side].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_reference_is_checked_before_anything_is_written(tmp_path, model, many_pairs):
+    shape = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = BertLMHeadModel(BertConfig(vocab_size=61, hidden_size=32, initializer_range=0.2, **shape)).eval()
+    small = LlamaForCausalLM(LlamaConfig(**{**SHAPE, "vocab_size": 50})).eval()
+    for reference, words in ((encoder, "reads ahead as it is loaded"), (small, "has 50 tokens, and the pairs hold")):
+        loaded = reference.requires_grad_(False)
+        options = {"reference": lambda loaded=loaded: loaded, "reference_fingerprint": "another"}
+        assert words in refusal(model, many_pairs(20), tmp_path / "index", SETTINGS, **options)
+        assert not (tmp_path / "index").exists()
+
+
 # What is refused
 
 RESTORE = "restore the old setting, or choose another output directory"
@@ -296,6 +414,7 @@ def test_index_of_other_data_is_refused(built, model, many_pairs):
         ({"layers": "upper"}, 'index.layers null, now "upper"'),
         ({"normalise": "mean"}, 'index.normalise "sum", now "mean"'),
         ({"token_budget": 65}, "index.token_budget 64, now 65"),
+        ({"route": "general"}, 'index.route "packed", now "general"'),
     ],
 )
 def test_index_of_other_settings_is_refused(built, model, many_pairs, change, detail):
