@@ -27,6 +27,7 @@ from congrad.settings.tree import FilterConfig
 from congrad.stage import is_finished
 from congrad.words import quote
 
+TOKENIZER = "tokenizer_config.json"  # without it, transformers makes up an empty one
 COMPARED = 100  # responses that both tokenizers read
 
 
@@ -84,12 +85,11 @@ def _make_index(
     reference = reference_of(model)
     if reference is not None:
         load_skeleton(reference)  # its weights are loaded later: a wrong name shows now
-        try:
-            reads = tokenizer_of(reference)
-        except UserError as error:  # it is scored on the policy's ids and needs none
-            listener.on_warning(f"the reference's tokenizer cannot be compared with that of {model.name}: {error}")
+        if Path(reference.name).is_dir() and not (Path(reference.name) / TOKENIZER).is_file():
+            problem = f"{reference.name} has no {TOKENIZER}: whether it reads the same tokens as {model.name}"
+            listener.on_warning(f"{problem} cannot be checked")
         else:
-            check_same_tokens(tokenizer, reads, pairs, reference.name)
+            check_same_tokens(tokenizer, tokenizer_of(reference), pairs, reference.name)
     listener.on_stage(f"loading {model.name}")
     with identities(*([model] if reference is None else [model, reference])) as which:
         policy = load(model, device=device)
