@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
 from congrad.errors import UserError
+from congrad.gradients import general
 from congrad.gradients.general import general_scorer, general_sketcher
 from congrad.gradients.packing import pack
 from congrad.gradients.projection import CountSketch, count_sketch
@@ -225,6 +226,18 @@ def test_sketches_of_other_families_project_the_gradients_of_autograd(
         experts = gradients_of(model, [p for each in space.experts for p in each.parameters], triple, "sum")
         expected = project(space.layers, list(dense), SIZE, 0) + project_experts(space.experts, list(experts), SIZE, 0)
         assert relative_error(found, expected + matrix_part(model, triple, "sum")) < PRECISE
+
+
+def test_long_pairs_run_one_side_after_the_other(tiny_model, varied_pairs, relative_error, monkeypatch):
+    model = tiny_model("mixtral")
+    for normalise in ("sum", "mean"):
+        expected = sketch_pairs(model, varied_pairs, normalise)
+        with monkeypatch.context() as patched:
+            patched.setattr(general, "TOGETHER", 0)
+            found = sketch_pairs(model, varied_pairs, normalise)
+        for one, other in zip(found.sketches_BD, expected.sketches_BD, strict=True):
+            assert relative_error(one, other) < PRECISE
+        assert torch.equal(found.logps_B2, expected.logps_B2)
 
 
 # What a model may do with its weights

@@ -1,9 +1,10 @@
 """The general pass: the sketches of `sketch.py` from a model's own forward, one pair at a time.
 
 It asks nothing of a model but its forward. Prompt and chosen, prompt and rejected run one after the other, unpadded and
-without a mask. Only the matrices of the space require a gradient; each is taken as it arrives, projected to
-P G Q^T with the projections of the packed pass, added to the pair's sketch and freed, so that gradients take the memory
-of one matrix. What arrives in several parts (a block that is recomputed, or used twice) adds up all the same.
+without a mask; one backward pass serves both where they are short. Only the matrices of the space require a gradient;
+each is taken as it arrives, projected to P G Q^T with the projections of the packed pass, added to the pair's sketch
+and freed, so that gradients take the memory of one matrix. What arrives in several parts (a block that is recomputed,
+or used twice) adds up all the same.
 
 Shapes: B sequences (mostly 1) of T tokens, N predicted tokens, V vocabulary, p the projection size, E experts, O x I a
 matrix of outputs x inputs.
@@ -28,6 +29,8 @@ from congrad.gradients.projection import CountSketch, count_sketch
 from congrad.gradients.sketch import PairSketches
 from congrad.gradients.space import Space
 from congrad.settings.index import Normalise
+
+TOGETHER = 1024  # tokens of both sequences that one backward pass serves: their gradients are projected once
 
 Project = Callable[[torch.Tensor], torch.Tensor]
 """From a parameter's gradient to its p x p sketch."""
@@ -124,15 +127,22 @@ class GradientTaker:
 
         return take
 
-    def side(self, model: PreTrainedModel, prompt: IntArray, response: IntArray, weight: float) -> torch.Tensor:
-        """Adds weight times the sketch of grad log p(response); returns log p."""
-        logits_NV, targets_N = response_logits(model, prompt, response)
-        if not logits_NV.requires_grad:
-            raise no_gradient(model)
-        logp, gradient_NV = logp_and_gradient(logits_NV.detach(), targets_N)
-        self.weight = weight
-        logits_NV.backward(gradient_NV)
-        return logp
+    def take(
+        self, model: PreTrainedModel, prompt: IntArray, sides: Sequence[tuple[IntArray, float]]
+    ) -> list[torch.Tensor]:
+        """Adds the sum of weight times the sketch of grad log p(response) over sides; returns each log p."""
+        logits, gradients, logps = [], [], []
+        for response, weight in sides:
+            logits_NV, targets_N = response_logits(model, prompt, response)
+            if not logits_NV.requires_grad:
+                raise no_gradient(model)
+            logp, gradient_NV = logp_and_gradient(logits_NV.detach(), targets_N)
+            logits.append(logits_NV)
+            gradients.append(gradient_NV.mul_(weight / sides[0][1]))  # about 1, as half precision likes it
+            logps.append(logp)
+        self.weight = sides[0][1]
+        torch.autograd.backward(logits, gradients)
+        return logps
 
     def close(self) -> None:
         for handle in self._handles:
@@ -207,11 +217,10 @@ def general_sketcher(
         def one(triple: Triple) -> tuple[torch.Tensor, torch.Tensor]:
             prompt, chosen, rejected = triple
             taker.begin()
-            weights = side_weights(chosen, rejected, normalise)
-            logps = [
-                taker.side(model, prompt, response, weight)
-                for response, weight in zip((chosen, rejected), weights, strict=True)
-            ]
+            sides = list(zip((chosen, rejected), side_weights(chosen, rejected, normalise), strict=True))
+            together = 2 * len(prompt) + len(chosen) + len(rejected) <= TOGETHER
+            parts = [sides] if together else [[side] for side in sides]
+            logps = [logp for part in parts for logp in taker.take(model, prompt, part)]
             if taker.num_taken == 0:
                 raise no_gradient(model)
             return taker.sum_pp.flatten().cpu(), torch.stack(logps).cpu()
