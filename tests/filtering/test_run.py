@@ -11,6 +11,7 @@ from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 import congrad
 from congrad import FilterConfig, Input, Model, PassSettings, Selection, UserError, filter_preferences, refilter
+from congrad.filtering.conclude import outside_the_space
 from congrad.filtering.estimate import Estimate
 from congrad.models.ranks import ranks
 from congrad.progress import Listener
@@ -93,6 +94,13 @@ def test_a_model_that_is_mostly_outside_the_space_is_named(config, tmp_path, tin
     assert known is not None
     assert not any("outside" in warning for warning in known.warnings)
     assert not torch.equal(known.scored.score_N, result.scored.score_N)
+
+
+def test_a_weight_that_is_an_embedding_too_is_named():
+    plan = {"num_weights": 90, "num_weights_outside": 0, "tied": ["layers.0.up", "layers.1.up"]}
+    (warning,) = outside_the_space(plan)
+    assert "its weight is also an embedding or the LM head: layers.0.up and 1 more" in warning
+    assert outside_the_space(plan | {"tied": []}) == []
 
 
 def test_scores_are_of_the_rows_that_are_left(make_rows, tiny_directory, tmp_path):

@@ -429,7 +429,9 @@ def test_index_of_another_reference_is_refused(built, model, many_pairs):
     assert message == (f'{built} was begun with the reference model (model.reference) null, now "another"; {RESTORE}')
 
 
-def test_unfinished_index_is_checked_too(built, tiny_model, many_pairs):
+def test_unfinished_index_is_checked_too(built, tiny_model, many_pairs, monkeypatch):
+    """And before any work."""
+    monkeypatch.setattr("congrad.gradients.build.check_start", lambda *_: pytest.fail("the model was run"))
     (built / "index.json").unlink()
     assert "other content of the model" in refusal(tiny_model(seed=1), many_pairs(5), built, SETTINGS)
 

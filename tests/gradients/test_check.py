@@ -233,6 +233,18 @@ def test_nothing_finite_is_refused(tiny_model, pairs):
         route(model, pairs)
 
 
+def test_a_long_pair_that_overflows_does_not_decide(tiny_model, pairs, monkeypatch):
+    """It has no score in either pass."""
+    real = check.own_logps
+
+    def overflowing(model, prompt, response, copies=1):
+        logp_N, logits_N = real(model, prompt, response, copies)
+        return (logp_N * torch.nan, logits_N) if len(prompt) == 30 else (logp_N, logits_N)
+
+    monkeypatch.setattr(check, "own_logps", overflowing)
+    assert route(tiny_model(), pairs) == ("auto", [])
+
+
 @pytest.mark.parametrize(
     ("difference", "rounding", "fault"),
     [

@@ -243,6 +243,11 @@ def build_index(
     usable = np.flatnonzero(lengths)
     model_fingerprint = model_fingerprint or fingerprint(model)
     settings = as_begun(settings, directory).resolved(len(usable), model.device)
+    as_model: Any = {"model_fingerprint": model_fingerprint, "reference": reference_fingerprint}
+    if (found := read_plan(directory)) is not None:  # other settings are refused before any work
+        route = found["settings"]["route"] if settings.route == "auto" else settings.route
+        asked = make_plan(pairs, model, replace(settings, route=route), **as_model)
+        check_same(directory, decided(found), decided(asked))
     reference_model = None
     with out_of_memory(model, settings):
         if len(usable) and not is_finished(directory, INDEX):  # before anything is written
@@ -254,7 +259,7 @@ def build_index(
                 settings = check_whole(reference_model, scored, settings, on_note, sketches=False)
     if rank.number > 0 and (found := read_plan(directory)) is not None:
         settings = replace(settings, route=found["settings"]["route"])
-    plan = make_plan(pairs, model, settings, model_fingerprint=model_fingerprint, reference=reference_fingerprint)
+    plan = make_plan(pairs, model, settings, **as_model)
     shards = shards_of(plan)
     begin_index(directory, plan, pairs, rank)
     barrier()

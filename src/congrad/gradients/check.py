@@ -111,12 +111,13 @@ def packing_fault(model: PreTrainedModel, packs: Iterable[Sequence[Triple]]) -> 
         found, fault = tried(partial(packed_by_side, model, pairs))
         if found is None:
             return fault
-        differences += [found_N - own_N for found_N, (own_N, _) in zip(found, own, strict=True)]
-        logits += [logits_N for _, logits_N in own]
+        for found_N, (own_N, logits_N) in zip(found, own, strict=True):  # a pair that overflows is dropped later
+            differences.append((found_N - own_N)[own_N.isfinite()])
+            logits.append(logits_N[own_N.isfinite()])
     prompt, *responses = pairs[-1]
     with sdpa_kernel(SDPBackend.MATH):
         again = [own_logps(model, prompt, response, copies=2) for response in responses]
-    rounding = [again_N - own_N for (again_N, _), (own_N, _) in zip(again, own[-2:], strict=True)]
+    rounding = [(again_N - own_N).nan_to_num(0, 0, 0) for (again_N, _), (own_N, _) in zip(again, own[-2:], strict=True)]
     difference_N, rounding_N, logits_N = (torch.cat(parts).double() for parts in (differences, rounding, logits))
     flips = torch.finfo(model.dtype).bits < 32 and any(is_experts(module) for module in model.modules())
     return fault_of(difference_N, rounding_N, logits_N, model.dtype, share_of_flips=FLIPS if flips else 0)
@@ -272,7 +273,7 @@ def sketch_fault(model: PreTrainedModel, triple: Triple, settings: PassSettings)
     found_D, fault = tried(by_packing)
     if found_D is None:
         return fault
-    distance = float((found_D - own_D).norm() / own_D.norm())
+    distance = float((found_D - own_D).norm() / own_D.norm().clamp_min(torch.finfo(own_D.dtype).tiny))
     if distance <= LIMITS[model.dtype].sketch:
         return None
     return f"the packed gradient of a pair differs from its own by {distance:.0%}"
