@@ -32,10 +32,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from congrad.errors import UserError
 from congrad.files import append_to, cannot_write, json_line, versions, write_atomically, write_json
-from congrad.words import one_line
+from congrad.words import one_line, quote
 
 MANIFEST, NEW, LOCK = "manifest.json", ".new", ".lock"
 MOST_BYTES = 2**28  # of a JSON file that is read whole; languages.json of 1,000 languages has a fifth of it
+MOST_NESTED = 64  # lists and objects of such a file; a tool's schema in a stage's settings may have a dozen
 WRITE_AGAIN = "run the stage that wrote it again"
 
 Amount = Annotated[int, Field(ge=0, le=2**53)]
@@ -61,6 +62,23 @@ class Kind:
 
 
 STAGE = Kind("stage", "stage.json")
+
+
+class Record(BaseModel):
+    """What is read of a JSON file: typed, bounded, and nothing coerced. What else is there is not looked at."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+    most_bytes: ClassVar[int] = 2**22
+    """Of the file."""
+    fix: ClassVar[str] = WRITE_AGAIN
+    """What to do where it is damaged."""
+
+
+class Begun(Record):
+    """A stage's first file."""
+
+    stage: str
+    settings: dict[str, Any]
 
 
 def is_begun(directory: Path, kind: Kind = STAGE) -> bool:
@@ -121,9 +139,14 @@ def refuse_links(directory: Path) -> None:
     written over. The directory itself may be one, since its user named it."""
     for place, folders, files in os.walk(directory):
         for name in (*folders, *files):
-            if (path := Path(place, name)).is_symlink():
-                problem = f"output: {path} is a symbolic link, which is not written through"
-                raise UserError(problem, "remove the link, or choose another output directory")
+            refuse_link(Path(place, name))
+
+
+def refuse_link(path: Path) -> None:
+    """The same of a place that will be written and was not named by its user."""
+    if path.is_symlink():
+        problem = f"output: {path} is a symbolic link, which is not written through"
+        raise UserError(problem, "remove the link, or choose another output directory")
 
 
 def _holds_files(directory: Path) -> bool:
@@ -199,11 +222,11 @@ def begin(directory: Path, name: str, settings: Mapping[str, Any]) -> bool:
     """
     wanted = json.loads(json.dumps({"stage": name, "settings": settings}))
     if is_begun(directory):
-        found = read_json(directory / STAGE.first)
-        if found.get("stage") != name:
-            problem = f"{directory} holds the stage {found.get('stage')!r}, not {name!r}"
+        found = read_json(directory / STAGE.first, Begun)
+        if found["stage"] != name:
+            problem = f"{directory} holds the stage {quote(found['stage'])}, not {name!r}"
             raise UserError(problem, "choose another output directory")
-        check_same(directory, found.get("settings", {}), wanted["settings"])
+        check_same(directory, found["settings"], wanted["settings"])
         refuse_links(directory)
     else:
         make(directory, replace(STAGE, name=f"{name} stage"))
@@ -240,7 +263,7 @@ def forget_if_empty(directory: Path, name: str, rows: str, *others: str) -> None
     Args:
         rows: the file that its first row would be in; `others` may lie beside it.
     """
-    if is_finished(directory) or not is_begun(directory) or read_json(directory / STAGE.first).get("stage") != name:
+    if is_finished(directory) or not is_begun(directory) or read_json(directory / STAGE.first, Begun)["stage"] != name:
         return
     if not holds_work(directory / rows):
         forget(directory, rows, *others)
@@ -251,7 +274,7 @@ def forget_if_empty(directory: Path, name: str, rows: str, *others: str) -> None
 
 def finish(directory: Path, content: Mapping[str, Any]) -> None:
     """Writes a stage's manifest: its settings, what it has to say, and the versions."""
-    write_json(directory / MANIFEST, {**read_json(directory / STAGE.first), **content, "versions": versions()})
+    write_json(directory / MANIFEST, {**read_json(directory / STAGE.first, Begun), **content, "versions": versions()})
 
 
 @contextmanager
@@ -278,16 +301,6 @@ def staging(directory: Path, kind: Kind, *outdated: str) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
-class Record(BaseModel):
-    """What is read of a JSON file: typed, bounded, and nothing coerced. What else is there is not looked at."""
-
-    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
-    most_bytes: ClassVar[int] = 2**22
-    """Of the file."""
-    fix: ClassVar[str] = WRITE_AGAIN
-    """What to do where it is damaged."""
-
-
 def read_json(path: Path, kind: type[Record] | None = None) -> dict[str, Any]:
     """A file that a stage wrote; a `UserError` where it is missing or damaged, or is not of its `kind`."""
     most, fix = (MOST_BYTES, WRITE_AGAIN) if kind is None else (kind.most_bytes, kind.fix)
@@ -295,6 +308,8 @@ def read_json(path: Path, kind: type[Record] | None = None) -> dict[str, Any]:
         if (size := path.stat().st_size) > most or not path.is_file():
             raise ValueError(f"{size} bytes" if path.is_file() else "not a file")
         content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            check_nesting(content)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error})", fix) from error
     if not isinstance(content, dict):
@@ -304,8 +319,24 @@ def read_json(path: Path, kind: type[Record] | None = None) -> dict[str, Any]:
     return content
 
 
-def check_record(path: Path, content: Mapping[str, Any], kind: type[Record]) -> None:
-    """Refuses what a `kind` does not hold: a `UserError` names the file and the first key."""
+def check_nesting(content: Any) -> None:
+    """Raises a `ValueError` where lists and objects lie deeper in each other than anything of ours does; whoever
+    descends into what is left needs no care."""
+    inner = [content]
+    for _ in range(MOST_NESTED):
+        inner = [
+            value
+            for outer in inner
+            for value in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(value, dict | list)
+        ]
+        if not inner:
+            return
+    raise ValueError(f"nested more than {MOST_NESTED} deep")
+
+
+def check_record(path: object, content: Mapping[str, Any], kind: type[Record]) -> None:
+    """Refuses what a `kind` does not hold: a `UserError` names the file, or its line, and the first key."""
     try:
         kind.model_validate(content)
     except ValidationError as error:
@@ -319,7 +350,7 @@ def check_record(path: Path, content: Mapping[str, Any], kind: type[Record]) -> 
         raise damaged(path, problem, kind.fix) from None
 
 
-def damaged(path: Path, problem: str, fix: str) -> UserError:
+def damaged(path: object, problem: str, fix: str) -> UserError:
     """What is said of a file that says what nothing of ours wrote."""
     return UserError(f"damaged: {one_line(problem)}", fix, at=path)
 
@@ -345,8 +376,9 @@ def require_file(path: Path) -> None:
         raise UserError("no such file", "run the stage that writes it, or check the path", at=path)
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSONL file that a stage finished; a damaged line is a `UserError` that names it."""
+def read_rows(path: Path, kind: type[Record] = Record) -> Iterator[dict[str, Any]]:
+    """The rows of a JSONL file that a stage finished; a line that is damaged, or is not of its `kind`, is a `UserError`
+    that names it."""
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -355,6 +387,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
                 raise UserError(f"not JSON ({error})", WRITE_AGAIN, at=f"{path}:{number}") from error
             if not isinstance(row, dict):
                 raise UserError("not a JSON object", WRITE_AGAIN, at=f"{path}:{number}")
+            check_record(f"{path}:{number}", row, kind)
             yield row
 
 

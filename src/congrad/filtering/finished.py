@@ -4,7 +4,7 @@ Shapes: N input rows, L languages.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -18,6 +18,7 @@ from congrad.errors import UserError
 from congrad.files import without_nan
 from congrad.filtering.comparison import FILTER_AGAIN, Array, Comparison, LanguagesFile, read_comparison
 from congrad.filtering.directory import RUN, SCORE_COLUMN, is_run
+from congrad.preferences.render import is_pair
 from congrad.settings.index import PassSettings
 from congrad.settings.input import Input
 from congrad.settings.model import Model
@@ -28,7 +29,7 @@ from congrad.stage import Amount, Record, check_record, damaged, read_json
 from congrad.words import one_line
 
 T = TypeVar("T")
-KEPT, DROPPED = "kept.jsonl", "dropped.jsonl"
+KEPT, DROPPED, SCORES_FILE = "kept.jsonl", "dropped.jsonl", "scores.parquet"
 REFILTERED = ("config.input", "config.model", "config.index", "index", "data_fingerprint")
 """What a re-filter reads of a manifest."""
 SHOWN = (
@@ -212,31 +213,40 @@ def read_run(directory: Path) -> ScoredRun:
     run = open_run(directory)
     _require(run, SHOWN)
     stored_section(Selection, run)  # a share or a least score
-    path = directory / "scores.parquet"
     compared = read_comparison(read_json(directory / "languages.json", LanguagesFile))
+    kinds = SCORES | {f"cosine_{name}": pa.float32() for name in compared.languages}
     try:
-        scored = _scored(run, compared, read_scores(directory, compared.languages))
-    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-        problem = f"{path} or languages.json cannot be read ({one_line(error)})"
-        raise UserError(problem, f"filter {directory} again") from error
+        scored = _scored(run, compared, read_scores(directory, kinds))
+    except KeyError as error:
+        raise _unreadable(directory, error) from error
     if (run.manifest["rows"], run.manifest["kept"]) != (len(scored), int(scored.keep_N.sum())):
         raise damaged(directory / RUN.last, "rows and kept are not those of scores.parquet", FILTER_AGAIN)
     return scored
 
 
-def read_scores(directory: Path, languages: Sequence[str]) -> pa.Table:
-    """scores.parquet in the types of `SCORES`, after a look at how many rows it claims."""
-    path = directory / "scores.parquet"
-    with pq.ParquetFile(path) as file:
+def read_scores(directory: Path, kinds: Mapping[str, pa.DataType]) -> pa.Table:
+    """Columns of scores.parquet in these types, after a look at how many rows it claims."""
+    path, schema = directory / SCORES_FILE, pa.schema(kinds)
+    try:
+        for each in (path, directory / KEPT, directory / DROPPED):
+            if not each.is_file():
+                raise FileNotFoundError(f"{each.name} is not a file")
         most = sum((directory / name).stat().st_size for name in (KEPT, DROPPED)) // LEAST
-        if file.metadata.num_rows > most:
-            raise ValueError(f"{file.metadata.num_rows} rows, more than {KEPT} and {DROPPED} have room for")
-        schema = pa.schema(SCORES | {f"cosine_{name}": pa.float32() for name in languages})
-        table = file.read().select(schema.names).cast(schema)
-    for name, kind in SCORES.items():
-        if kind != pa.float32() and table[name].null_count:
-            raise ValueError(f"column {name!r} holds null")
+        with pq.ParquetFile(path) as file:
+            if file.metadata.num_rows > most:
+                raise ValueError(f"{file.metadata.num_rows} rows, more than {KEPT} and {DROPPED} have room for")
+            table = file.read().select(schema.names).cast(schema)
+        for name, kind in kinds.items():
+            if kind != pa.float32() and table[name].null_count:
+                raise ValueError(f"column {name!r} holds null")
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise _unreadable(directory, error) from error
     return table
+
+
+def _unreadable(directory: Path, error: Exception) -> UserError:
+    problem = f"{directory / SCORES_FILE} or languages.json cannot be read ({one_line(error)})"
+    return UserError(problem, f"filter {directory} again")
 
 
 def _scored(run: Run, compared: Comparison, table: pa.Table) -> ScoredRun:
@@ -275,8 +285,9 @@ def rows_at(run: ScoredRun, positions: Sequence[int]) -> list[dict[str, Any]]:
         wanted = {int(rank_N[position]): int(position) for position in positions if run.keep_N[position] == kept}
         path = run.directory / name
         for number, row in _lines(path, wanted):
-            score = np.float32(np.nan if row.get(SCORE_COLUMN) is None else row[SCORE_COLUMN])
-            if not np.array_equal(score, run.score_N[wanted[number]], equal_nan=True):
+            score = row.get(SCORE_COLUMN)
+            value = np.float32(score if isinstance(score, int | float) else np.nan)
+            if not is_pair(row) or not np.array_equal(value, run.score_N[wanted[number]], equal_nan=True):
                 problem, fix = "does not match its row of scores.parquet", f"filter {run.directory} again"
                 raise UserError(problem, fix, at=f"{path}:{number + 1}")
             found[wanted[number]] = row

@@ -192,6 +192,8 @@ def read_pairs(directory: Path, plan: Mapping[str, Any]) -> pa.Table:
     """pairs.parquet in the types of `COLUMNS`, after a look at how many rows it claims."""
     path = directory / PAIRS
     try:
+        if not path.is_file():
+            raise FileNotFoundError("not a file")
         with pq.ParquetFile(path) as file:
             if file.metadata.num_rows != plan["num_rows"]:
                 problem = f"num_rows should be {file.metadata.num_rows}, as in {PAIRS}"
