@@ -37,6 +37,7 @@ from congrad.words import one_line, quote
 MANIFEST, NEW, LOCK = "manifest.json", ".new", ".lock"
 MOST_BYTES = 2**28  # of a JSON file that is read whole; languages.json of 1,000 languages has a fifth of it
 MOST_NESTED = 64  # lists and objects of such a file; a tool's schema in a stage's settings may have a dozen
+MOST_NESTED_IN_ROW = 250  # of a data set's columns; orjson writes no deeper
 WRITE_AGAIN = "run the stage that wrote it again"
 
 Amount = Annotated[int, Field(ge=0, le=2**53)]
@@ -319,11 +320,11 @@ def read_json(path: Path, kind: type[Record] | None = None) -> dict[str, Any]:
     return content
 
 
-def check_nesting(content: Any) -> None:
+def check_nesting(content: Any, most: int = MOST_NESTED) -> None:
     """Raises a `ValueError` where lists and objects lie deeper in each other than anything of ours does; whoever
     descends into what is left needs no care."""
     inner = [content]
-    for _ in range(MOST_NESTED):
+    for _ in range(most):
         inner = [
             value
             for outer in inner
@@ -332,7 +333,7 @@ def check_nesting(content: Any) -> None:
         ]
         if not inner:
             return
-    raise ValueError(f"nested more than {MOST_NESTED} deep")
+    raise ValueError(f"nested more than {most} deep")
 
 
 def check_record(path: object, content: Mapping[str, Any], kind: type[Record]) -> None:
@@ -383,8 +384,10 @@ def read_rows(path: Path, kind: type[Record] = Record) -> Iterator[dict[str, Any
         for number, line in enumerate(file, 1):
             try:
                 row = json.loads(line)
+                if isinstance(row, dict):
+                    check_nesting(row, MOST_NESTED_IN_ROW)
             except (ValueError, RecursionError) as error:
-                raise UserError(f"not JSON ({error})", WRITE_AGAIN, at=f"{path}:{number}") from error
+                raise UserError(f"not JSON that can be read ({error})", WRITE_AGAIN, at=f"{path}:{number}") from error
             if not isinstance(row, dict):
                 raise UserError("not a JSON object", WRITE_AGAIN, at=f"{path}:{number}")
             check_record(f"{path}:{number}", row, kind)

@@ -82,7 +82,7 @@ def judge_table(directory: Path, manifest: Mapping[str, Any]) -> RenderableType:
 
 def pair_table(directory: Path, manifest: Mapping[str, Any]) -> RenderableType:
     """Pairs and what became of the other prompts, with how many answers are in another language."""
-    if not (directory / "language.json").is_file():  # a dataset that was taken in
+    if isinstance(manifest["languages"], list):  # a dataset that was taken in
         return f"{manifest['pairs']} pairs in {', '.join(manifest['languages'])}"
     rates = read_json(directory / "language.json", Rates)["languages"]
     titles = {
@@ -105,7 +105,7 @@ def filter_line(directory: Path, manifest: Mapping[str, Any]) -> str:
 
 def train_line(directory: Path, manifest: Mapping[str, Any]) -> str:
     line = f"{manifest['pairs']} pairs, {manifest['steps']} steps"
-    if manifest["first_loss"] is not None:
+    if None not in (manifest["first_loss"], manifest["last_loss"]):
         line += f", loss {manifest['first_loss']:.4g} at first, {manifest['last_loss']:.4g} at last"
     return line
 
@@ -118,8 +118,9 @@ def evaluation_tables(directory: Path, manifest: Mapping[str, Any]) -> Renderabl
     means = tax_table(report) if metric is None else metric_table(metric, names, tax_cells(report), by_language=False)
     shown: list[RenderableType] = [to_terminal(means, dense=True)]
     if metric is not None:
+        languages = {name: metric["rows"].get(name, {"languages": {}})["languages"] for name in names}
         by_language: list[list[Cell]] = [
-            [language, *(number(metric["rows"][name]["languages"].get(language), metric["unit"]) for name in names)]
+            [language, *(number(languages[name].get(language), metric["unit"]) for name in names)]
             for language in metric["languages"]
         ]
         shown += ["", to_terminal(Table(columns("language", *names), by_language), dense=True, brief=True)]

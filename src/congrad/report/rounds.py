@@ -103,7 +103,7 @@ def _read_round(number: int, arm: str, directory: Path) -> Round:
         stage: read_json(path, MANIFESTS[stage]) for stage in STAGES if (path := directory / stage / MANIFEST).is_file()
     }
     hygiene, language = directory / "judge" / "hygiene.json", directory / "pair" / "language.json"
-    rates = read_json(language, Rates).get("languages", {}) if "pair" in manifests and language.is_file() else {}
+    rates = read_json(language, Rates)["languages"] if "pair" in manifests and language.is_file() else {}
     filtered = directory / "filter"
     return Round(
         arm=arm,
@@ -111,7 +111,7 @@ def _read_round(number: int, arm: str, directory: Path) -> Round:
         directory=directory,
         manifests=manifests,
         hygiene=read_json(hygiene, Hygiene) if "judge" in manifests and hygiene.is_file() else None,
-        off_target={name: row.get("off_target_rate") for name, row in rates.items()},
+        off_target={name: row["off_target_rate"] for name, row in rates.items()},
         language_pairs=language_pairs(read_run(filtered).compared) if is_congrad(filtered) else [],
     )
 

@@ -1,4 +1,4 @@
-"""What is shown of the JSON that a loop's stages write, as far as it is there."""
+"""What is shown of the JSON that a loop's stages write."""
 
 from typing import Annotated
 
@@ -19,14 +19,14 @@ class Manifest(Record):
 
 
 class Generated(Manifest):
-    prompts: Amount = 0
-    responses: Amount = 0
-    languages: Counts = Field({})
+    prompts: Amount
+    responses: Amount
+    languages: Counts
 
 
 class Paired(Manifest):
-    pairs: Amount = 0
-    languages: Counts | list[str] = Field([])  # a dataset that was taken in has names alone
+    pairs: Amount
+    languages: Counts | list[str]  # a dataset that was taken in has names alone
 
 
 class Method(Record):
@@ -40,10 +40,10 @@ class Filtered(Manifest):
 
 
 class Trained(Manifest):
-    pairs: Amount = 0
-    steps: Amount = 0
-    first_loss: float | None = None
-    last_loss: float | None = None
+    pairs: Amount
+    steps: Amount
+    first_loss: float | None
+    last_loss: float | None
 
 
 MANIFESTS: dict[str, type[Manifest]] = {
@@ -79,13 +79,13 @@ class Hygiene(Record):
 
 
 class Rate(Record):
-    off_target_rate: float | None = None
+    off_target_rate: float | None
 
 
 class Rates(Record):
     """language.json"""
 
-    languages: dict[str, Rate] = Field({})
+    languages: dict[str, Rate]
 
 
 class Figure(Record):
