@@ -1,6 +1,7 @@
 """What a received run says of places and sizes is not taken on trust: an index elsewhere is told, what claims more than
 its files hold is refused at once, and nothing is written through links."""
 
+import errno
 import json
 import os
 import shutil
@@ -20,7 +21,6 @@ from tests.report.loops import make_loop
 from tests.runs import make_run
 
 from congrad.errors import UserError
-from congrad.evaluation.tasks import read_lines
 from congrad.exports import export_run
 from congrad.filtering.finished import open_run, read_run, rows_at
 from congrad.filtering.run import filter_preferences
@@ -222,12 +222,6 @@ def test_the_header_of_a_model_s_weights_is_checked(tmp_path, header):
         size_of(str(tmp_path))
 
 
-def test_a_line_of_a_task_that_is_nested_deep_is_refused(tmp_path):
-    (tmp_path / "a.jsonl").write_text("[" * 100_000 + "]" * 100_000)
-    with pytest.raises(UserError, match=r"a.jsonl:1: not JSON"):
-        list(read_lines(tmp_path / "a.jsonl"))
-
-
 # Links, and names
 
 
@@ -265,7 +259,22 @@ def test_a_mark_that_cannot_be_read_ends_no_filter(congrad, run):
 def test_a_name_that_no_file_can_have(congrad, command):
     done = congrad(command, "x" * 300)
     assert done.refused
-    assert f"congrad: '{'x' * 56}... is longer than the name of a file can be; check the path" in done.err
+    assert f"congrad: '{'x' * 196}... cannot be used (File name too long); check the path" in done.err
+
+
+def test_an_index_that_may_not_be_looked_at(congrad, run, tmp_path, monkeypatch):
+    stat, locked = os.stat, str(tmp_path / "locked")
+
+    def denied(path, **options):
+        if str(path).startswith(locked):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, **options)
+
+    change(run / "manifest.json", index=locked)
+    monkeypatch.setattr("os.stat", denied)
+    done = congrad("filter", run)
+    assert done.refused
+    assert "locked/plan.json' cannot be used (Permission denied); check the path" in done.err
 
 
 # A loop, and what its stages read of each other
