@@ -7,7 +7,7 @@ did.
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -55,10 +55,12 @@ TEXTS = (
 NUMBERS = (0, -1, 1, 2, 0.5, -0.0, 1e-320, 1e308, float("inf"), float("-inf"), float("nan"))
 INTEGERS = (2**31, -(2**31) - 1, 2**53 + 1, 2**63, -(2**63) - 1, 2**64, 10**11, 10**30, 10**400)
 OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], [None], {"": None}, [0] * 10_000, ["x"] * 3000)
+SAME_TYPE: dict[type, Sequence[Any]] = {str: TEXTS, int: (0, -1, 1, *INTEGERS), float: NUMBERS, bool: (True, False)}
 SNIPPETS = (
-    b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\r", b"\n\n", b"{", b"}", b"[", b'"', b",", b"\\u0000", b"\\ud800", b"NaN",
-    b"-Infinity", b"1e999", b"9" * 5000, b"\x1b[31m", b"\xe2\x80\xae", b"&a [*a]", b"<<: *b", b"!!python/name:os.system ",
-    b"? ", b": ", b"- ", b"\t", b"#", b"|\n", b"---\n", b"'", b"[" * 3000, b'{"a":' * 3000, b"[" * 100_000, b" " * 100_000,
+    b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\r", b"\n\n", b"{", b"}", b"[", b'"', b",", b"\\u0000", b"\\ud800",
+    b"NaN", b"-Infinity", b"1e999", b"9" * 5000, b"\x1b[31m", b"\xe2\x80\xae", b"&a [*a]", b"<<: *b", b"? ", b": ",
+    b"- ", b"!!python/name:os.system ", b"\t", b"#", b"|\n", b"---\n", b"'", b"[" * 3000, b'{"a":' * 3000,
+    b"[" * 100_000,
 )  # fmt: skip
 
 
@@ -109,6 +111,9 @@ def mutate_value(value: Any, random: Random) -> tuple[Any, str]:
     for step in place[:-1]:
         parent = parent[step]
     last, kind = place[-1], random.random()
+    if random.random() < 0.4 and type(parent[last]) in SAME_TYPE:
+        parent[last] = random.choice(SAME_TYPE[type(parent[last])])
+        return value, f"{where} = {shown(parent[last])}"
     if kind < 0.2:
         del parent[last]
         return value, f"{where} deleted"
@@ -182,7 +187,10 @@ def mutate_bytes(path: Path, random: Random) -> str:
 
 def replace_file(path: Path, random: Random) -> str:
     """Something else in the place of a file: nothing, a folder, a link to what is not ours, a pipe."""
-    kind = random.choice(("nothing", "folder", "link to a file", "link to a folder", "link to itself", "pipe"))
+    kinds = ("nothing", "folder", "link to a file", "link to a folder", "link to itself", "pipe")
+    kind = random.choice(
+        kinds if path.parent.name != "work" else kinds[:-1]
+    )  # a pipe that its user names is waited for
     path.unlink()
     if kind == "folder":
         path.mkdir()

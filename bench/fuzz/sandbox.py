@@ -17,26 +17,28 @@ import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 import datasets.config
 
 from congrad import cli
+from congrad.words import JOINERS
 
 SECONDS, WALL_SECONDS = 5, 20  # of the processor, and of waiting
 MOST_BYTES = 10**9  # beyond what the child starts with
 ENDLESS = b"(endless)"
 ZIPPED = b"(zipped)"
 DRIPPING = b"(dripping)"
-STAGE = re.compile(r"\d\d:\d\d:\d\d ")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod", "os.chown")
+CHANGED = ("remove", "rename", "mkdir", "rmdir", "symlink", "link", "truncate", "chmod", "chown")
+CHANGES = tuple(f"os.{name}" for name in CHANGED)
 PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.startfile", "pty.spawn")
-BIDI = {*map(chr, (*range(0x202A, 0x202F), *range(0x2066, 0x206A)))}
 
 
 @dataclass
@@ -56,9 +58,10 @@ class Done:
 # The endpoint
 
 
-def endpoint(replies: Sequence[bytes]) -> ThreadingHTTPServer:
-    """Gives these bodies in turn, whatever it is asked; a body may begin with `HTTP 500\\n`."""
-    bodies: Iterator[bytes] = cycle(replies)
+@contextmanager
+def endpoint(replies: Sequence[bytes]) -> Iterator[int]:
+    """Gives these bodies in turn, whatever it is asked; a body may begin with `HTTP 500\\n`. Yields its port."""
+    bodies = cycle(replies)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -70,7 +73,7 @@ def endpoint(replies: Sequence[bytes]) -> ThreadingHTTPServer:
             self.send_response(status)
             self.send_header("content-type", "application/json")
             if body.startswith(ZIPPED):
-                body = gzip.compress(body.removeprefix(ZIPPED) % (b"a" * 200_000_000), 1)
+                body = gzip.compress(body.removeprefix(ZIPPED) % (b"a" * 100_000_000), 1)
                 self.send_header("content-encoding", "gzip")
             if status in (301, 302, 307, 308):
                 self.send_header("location", "http://192.0.2.1/v1/chat/completions")
@@ -94,14 +97,18 @@ def endpoint(replies: Sequence[bytes]) -> ThreadingHTTPServer:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 # The child
 
 
-def watch(scratch: Path, port: int, note: Callable[[str], None]) -> None:
+def watch(scratch: Path, port: int, note: Callable[[str], object]) -> None:
     """Refuses what is none of the command's business, for the rest of this process."""
     inside = os.path.realpath(scratch) + os.sep
     quiet = threading.local()
@@ -128,10 +135,9 @@ def watch(scratch: Path, port: int, note: Callable[[str], None]) -> None:
         if event in CHANGES and any(outside(path) for path in arguments[: 1 + (event in ("os.rename", "os.link"))]):
             note(f"{event}: {arguments[:2]}")
             raise PermissionError(13, "refused", str(arguments[0]))
-        if event in ("socket.connect", "socket.sendto") and arguments[0].family in (socket.AF_INET, socket.AF_INET6):
-            if arguments[1][:2] != ("127.0.0.1", port):
-                note(f"{event}: {arguments[1]}")
-                raise ConnectionRefusedError(111, "refused")
+        if event in ("socket.connect", "socket.sendto") and arguments[1][:2] != ("127.0.0.1", port):
+            note(f"{event}: {arguments[1]}")
+            raise ConnectionRefusedError(111, "refused")
         if event == "socket.getaddrinfo" and arguments[0] not in ("127.0.0.1", "localhost", None):
             note(f"{event}: {arguments[0]}")
             raise socket.gaierror(-2, "refused")
@@ -142,18 +148,13 @@ def watch(scratch: Path, port: int, note: Callable[[str], None]) -> None:
     sys.addaudithook(hook)
 
 
-def call(*arguments: object, replies: Sequence[bytes] = ()) -> int:
-    """The command line in this process; its exit code. `{url}` in an argument is the endpoint's."""
-    server = endpoint(replies) if replies else None
-    url = f"http://127.0.0.1:{server.server_address[1]}/v1" if server else ""
-    sys.argv = ["congrad", *(str(each).replace("{url}", url) for each in arguments)]
+def call(*arguments: object) -> int:
+    """The command line in this process; its exit code."""
+    sys.argv = ["congrad", *map(str, arguments)]
     try:
         cli.main()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    finally:
-        if server:
-            server.shutdown()
     return 0
 
 
@@ -172,58 +173,58 @@ def limit() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (10**9, 10**9))
 
 
-def in_child(work: Callable[[], int], scratch: Path) -> tuple[int, Any, float, str]:
-    """Forks, does the work with its output in files, and gives status, resources, seconds and by what it was ended."""
-    began = time.monotonic()
+def in_child(work: Callable[[], int], scratch: Path) -> tuple[int, Any, str]:
+    """Forks, does the work with its output in files; gives its status, its resources and by what it was ended."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    began, ended = time.monotonic(), ""
     child = os.fork()
     if child == 0:
         code = 70
         try:
             os.setsid()
             for name, number in (("out", 1), ("err", 2)):
-                target = os.open(scratch / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-                os.dup2(target, number)
+                os.dup2(os.open(scratch / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), number)
             code = work()
             sys.stdout.flush()
             sys.stderr.flush()
         finally:
             os._exit(code)
-    ended = ""
     while True:
         found, status, used = os.wait4(child, os.WNOHANG)
         if found:
             break
-        if time.monotonic() - began > WALL_SECONDS and not ended:
+        if time.monotonic() - began > WALL_SECONDS:
             ended = f"still running after {WALL_SECONDS} s"
-            os.killpg(child, signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
         time.sleep(0.005)
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # what it may have started
-    except ProcessLookupError:
-        pass
-    return status, used, time.monotonic() - began, ended
+    return status, used, ended
 
 
-def run(arguments: Sequence[object], scratch: Path, *, replies: Sequence[bytes] = (), may_change: Sequence[str]) -> Done:
-    """A command in `scratch/work`; what it changes there but `may_change` is told."""
-    before = snapshot(scratch, may_change)
-    notes = scratch / "notes"
+def run(arguments: Sequence[object], scratch: Path, *, replies: Sequence[bytes], may_change: Sequence[str]) -> Done:
+    """A command in `scratch/work`; what it changes there but `may_change` is told. `{url}` is the endpoint's."""
+    before, notes = snapshot(scratch, may_change), scratch / "notes"
+    for name in OWN_FOLDERS:
+        (scratch / name).mkdir(exist_ok=True)
 
-    def work() -> int:
-        os.environ.update(HOME=str(scratch / "home"), HF_HOME=str(scratch / "home"), TMPDIR=str(scratch / "tmp"))
-        os.environ["HF_DATASETS_CACHE"] = str(scratch / "home" / "datasets")
+    def work(port: int) -> int:
+        home = str(scratch / "home")
+        os.environ.update(HOME=home, HF_HOME=home, HF_DATASETS_CACHE=f"{home}/datasets", TMPDIR=str(scratch / "tmp"))
         datasets.config.HF_DATASETS_CACHE = scratch / "home" / "datasets"
         tempfile.tempdir = str(scratch / "tmp")
         os.chdir(scratch / "work")
-        server = endpoint(replies) if replies else None
-        port = server.server_address[1] if server else 0
-        words = [str(each).replace("{url}", f"http://127.0.0.1:{port}/v1") for each in arguments]
         descriptor = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        watch(scratch, port, lambda text: os.write(descriptor, ascii(text).encode() + b"\n") and None)
+        watch(scratch, port, lambda text: os.write(descriptor, ascii(text).encode() + b"\n"))
         limit()
-        return call(*words)
+        start = memory_in_use("RssAnon")
+        code = call(*(str(each).replace("{url}", f"http://127.0.0.1:{port}/v1") for each in arguments))
+        (scratch / "memory").write_text(str(memory_in_use("VmHWM") - memory_in_use("RssFile") - start))
+        return code
 
-    status, used, seconds, ended = in_child(work, scratch)
+    with endpoint(replies) as port:
+        status, used, ended = in_child(lambda: work(port), scratch)
     if not ended and os.WIFSIGNALED(status):
         ended = f"signal {signal.Signals(os.WTERMSIG(status)).name}"
     out, err = ((scratch / name).read_bytes().decode("utf-8", "surrogateescape") for name in ("out", "err"))
@@ -232,14 +233,15 @@ def run(arguments: Sequence[object], scratch: Path, *, replies: Sequence[bytes] 
         out=out,
         err=err,
         seconds=used.ru_utime + used.ru_stime,
-        bytes_more=max(0, used.ru_maxrss * 1024 - memory_in_use("VmRSS")),
+        bytes_more=0 if ended else max(0, int((scratch / "memory").read_text())),
         ended=ended,
-        noted=sorted({line for line in notes.read_text().splitlines()}) if notes.exists() else [],
+        noted=sorted({*notes.read_text().splitlines()}) if notes.exists() else [],
         changed=changes(before, snapshot(scratch, may_change)),
     )
 
 
-OWN = ("out", "err", "notes", "home", "tmp")  # of the sandbox
+OWN_FOLDERS = ("home", "tmp")
+OWN = ("out", "err", "notes", "memory", *OWN_FOLDERS)  # of the sandbox
 
 
 def snapshot(scratch: Path, may_change: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -254,8 +256,8 @@ def snapshot(scratch: Path, may_change: Sequence[str]) -> dict[str, tuple[int, .
             if path.split(os.sep)[0] in OWN or any(f"{path}/".startswith(f"work/{each}/") for each in may_change):
                 continue
             stat = os.lstat(os.path.join(folder, name))
-            is_file = not (stat.st_mode & 0o170000 == 0o040000)
-            found[path] = (stat.st_mode, stat.st_ino, *((stat.st_size, stat.st_mtime_ns) if is_file else ()))
+            of_file = () if S_ISDIR(stat.st_mode) else (stat.st_size, stat.st_mtime_ns)
+            found[path] = (stat.st_mode, stat.st_ino, *of_file)
     return found
 
 
@@ -281,8 +283,9 @@ def problems(done: Done) -> list[str]:
     if "Warning: " in done.err:
         line = next(line for line in lines if "Warning: " in line)
         found.append(f"Python warning: {line[-120:]}")
-    if control := {c for c in done.out + done.err if c in BIDI or (unicodedata.category(c) in ("Cc", "Cs") and c != "\n")}:
-        found.append(f"control characters: {sorted(map(ascii, control))[:5]}")
+    shown = (done.out + done.err).replace("\n", "")
+    if acting := {c for c in shown if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in JOINERS}:
+        found.append(f"control characters: {sorted(map(ascii, acting))[:5]}")
     if done.bytes_more > MOST_BYTES:
         found.append(f"memory: {done.bytes_more / 1e9:.1f} GB more")
     if done.code is not None and done.seconds > SECONDS:

@@ -1,7 +1,9 @@
 """The inputs that are mutated: a tiny model, pairs, a finished run, stages, settings. All that is right."""
 
 import json
-import shutil
+from collections.abc import Sequence
+from contextlib import chdir
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,57 +13,94 @@ from tests.endpoint import CHAT_TEMPLATE
 from tests.files import write_jsonl
 from transformers import AutoTokenizer
 
-from bench.fuzz.sandbox import call
+from bench.fuzz.sandbox import call, endpoint, in_child
+from congrad.languages.identify import COMMON, known
 
-ENGINE = ("engine.kind=openai", "engine.url={url}", "engine.retries=0", "engine.timeout=2", "engine.concurrency=2")
-GENERATE = tuple(f"generate.{word}" for word in ENGINE)
+ENGINE = ("kind=openai", "url={url}", "retries=0", "timeout=2", "concurrency=2")
+ASKING = tuple(f"generate.engine.{word}" for word in ENGINE)
+SMALL = ("model.dtype=float32", "index.projection_size=4")
+GENERATE = ("generate", "prompts.jsonl", "-o", "generate", "generate.samples=2", *ASKING)
+JUDGE = ("judge", "generate", "-o", "judge", "judge.samples=2", *ASKING)
+PAIR = ("pair", "judge", "-o", "paired", "pair.language=penalise")
+FILTER = ("filter", "pairs.jsonl", "-o", "run", *SMALL)
+LOOP = ("run", "settings.yaml", "-o", "loop", "--until", "filter", *ASKING)
+ANSWERS = ("Das Haus ist ein Haus und steht im Regen am Abend.", "house", "nyumba", "", "Score: 3", "Baum " * 20)
+JUDGEMENTS = tuple(f"Because.\nScore: {number}" for number in (1, 3, 4, 2, 5))
+BOTH = tuple(f"{word} Score: {number}" for number, word in enumerate(ANSWERS[:5]))
+VERDICTS = ("Verdict: A", "Verdict: B", "Verdict: tie")
 
 
-def completion(text: str) -> bytes:
+def completion(text: str) -> dict[str, object]:
     """An endpoint's answer, as it should be."""
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "text": text, "finish_reason": "stop"}
     usage = {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8}
-    whole = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
-    return json.dumps(whole).encode()
+    return {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
 
 
-def write_settings(path: Path, model: Path) -> None:
-    content = {
+def bodies(texts: Sequence[str]) -> list[bytes]:
+    return [json.dumps(completion(text)).encode() for text in texts]
+
+
+def settings(model: Path) -> dict[str, object]:
+    return {
         "model": {"name": str(model), "dtype": "float32"},
         "prompts": {"source": "prompts.jsonl"},
-        "generate": {"samples": 2, "temperature": 0.8, "max_tokens": 8, "engine": {"batch_size": 4}},
+        "generate": {"samples": 2, "temperature": 0.8, "max_tokens": 8},
         "judge": {"samples": 2, "max_tokens": 4},
-        "pair": {"method": "best-worst", "language": "penalise"},
+        "pair": {"method": "all", "language": "penalise"},
+        "index": {"projection_size": 4},
+        "consensus": {"aggregator": "pcgrad"},
         "selection": {"keep": 0.5},
         "train": {"beta": 0.1, "max_length": 64, "num_train_epochs": 1},
-        "rounds": {"count": 2, "lora": {"r": 4}},
-        "evaluate": {"pairs": "pairs.jsonl", "limit": 10, "max_length": 64, "seen": ["de"], "unseen": ["sw"]},
+        "rounds": {"count": 1, "lora": {"r": 4}},
+        "evaluate": {
+            "pairs": "pairs.jsonl",
+            "limit": 10,
+            "max_length": 64,
+            "seen": ["de"],
+            "unseen": ["sw"],
+            "tasks": [{"name": "sums", "path": "tasks.jsonl", "kind": "perplexity", "text_column": "question"}],
+        },
     }
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
-def make_seeds(directory: Path) -> None:
-    """Fills a directory; each of its parts is what a command writes."""
+def make_seeds(work: Path, model: Path) -> None:
+    """Saves a model and fills `work`, where the cases will lie; each of its parts is what a command writes."""
     torch.set_num_threads(1)
-    model = directory / "model"
     save_tiny_model(model)
     tokenizer = AutoTokenizer.from_pretrained(model)
     tokenizer.chat_template = CHAT_TEMPLATE
     tokenizer.save_pretrained(model)
-    write_settings(directory / "settings.yaml", model)
-    pairs = write_jsonl(directory / "pairs.jsonl", preference_rows(24))
+    work.mkdir(parents=True)
+    (work / "settings.yaml").write_text(yaml.safe_dump(settings(model), sort_keys=False))
+    write_jsonl(work / "pairs.jsonl", preference_rows(24))
     asked = [{"prompt": f"{word}?", "language": name} for name, words in WORDS.items() for word in words[:2]]
-    prompts = write_jsonl(directory / "prompts.jsonl", asked)
+    write_jsonl(work / "prompts.jsonl", asked)
     tasks = [{"question": f"1 + {number}?", "answer": str(number + 1), "language": "en"} for number in range(4)]
-    write_jsonl(directory / "tasks.jsonl", tasks)
-    run, answers, scores = directory / "run", directory / "generate", directory / "judge"
-    done = call("filter", pairs, "-m", model, "-o", run, "model.dtype=float32", "index.projection_size=4")
-    assert done == 0, "filter"
-    written = ["Das Haus ist ein Haus und steht im Regen am Abend.", "house", "nyumba", "", "Score: 3", "Baum " * 20]
-    replies = [completion(text) for text in written]
-    assert call("generate", prompts, "-m", model, "-o", answers, "generate.samples=2", *GENERATE, replies=replies) == 0
-    scored = [completion(f"Because.\nScore: {number}") for number in (1, 3, 4, 2, 5)]
-    assert call("judge", answers, "-o", scores, "judge.samples=2", *GENERATE, replies=scored) == 0
-    assert call("pair", scores, "-o", directory / "paired", "pair.language=off") == 0
-    shutil.rmtree(directory / "home", ignore_errors=True)
+    write_jsonl(work / "tasks.jsonl", tasks)
+    with chdir(work):
+        for words, texts in (
+            ((*FILTER, "-m", model), ()),
+            (("export", "run"), ()),
+            ((*GENERATE, "-m", model), ANSWERS),
+            ((*JUDGE, "-m", model), JUDGEMENTS),
+            (PAIR, ()),
+            (LOOP, BOTH),
+            (("evaluate", f"m={model}", "-c", "settings.yaml", "-o", "evaluate", "evaluate.draws=100"), ()),
+        ):
+            with endpoint(bodies(texts)) as port:
+                told = [str(word).replace("{url}", f"http://127.0.0.1:{port}/v1") for word in words]
+                identifies = words[0] in ("pair", "run")
+                code = in_child(partial(call, *told), work.parent)[0] if identifies else call(*told)
+            assert code == 0, words
+    warm_lingua()
+
+
+def warm_lingua() -> None:
+    """Loads its models without its threads, which no forked child would have."""
+    from lingua import LanguageDetectorBuilder
+
+    detector = LanguageDetectorBuilder.from_languages(*(known()[tag] for tag in (*COMMON, "sw"))).build()
+    for text in ANSWERS:
+        detector.compute_language_confidence_values(text)
