@@ -62,8 +62,9 @@ class Bench:
         shutil.copytree(self.seeds, self.scratch / "work")
         (self.scratch / "elsewhere").mkdir()
         (self.scratch / "elsewhere" / "kept").write_text("of somebody else\n")
-        command = TARGETS[case.target](case, self.scratch / "work", self.model)
-        return command, sandbox.run(command.words, self.scratch, replies=command.replies, may_change=command.may_change)
+        command = TARGETS[case.target](case, self.scratch / "work")
+        words = [word.replace("{model}", str(self.model)) for word in command.words]
+        return command, sandbox.run(words, self.scratch, replies=command.replies, may_change=command.may_change)
 
     def result(self, case: Case) -> Result:
         """What a case did; of one that failed, the smallest that fails in the same way."""

@@ -5,12 +5,10 @@ opens for writing, connects to and starts; all but the case's own folder and its
 kernel holds memory and processor time.
 """
 
-import gzip
 import os
 import re
 import resource
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -18,12 +16,13 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import cycle
 from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
+from urllib.parse import urlsplit
 
 import datasets.config
 
@@ -32,125 +31,115 @@ from congrad.words import JOINERS
 
 SECONDS, WALL_SECONDS = 5, 20  # of the processor, and of waiting
 MOST_BYTES = 10**9  # beyond what the child starts with
-ENDLESS = b"(endless)"
-ZIPPED = b"(zipped)"
-DRIPPING = b"(dripping)"
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGED = ("remove", "rename", "mkdir", "rmdir", "symlink", "link", "truncate", "chmod", "chown")
 CHANGES = tuple(f"os.{name}" for name in CHANGED)
 PROGRAMS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.startfile", "pty.spawn")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Done:
-    """What a command did."""
+    """What a command did.
 
-    code: int | None  # None: a signal or the limit of time ended it
+    Attributes:
+        code: None where a signal or the limit of time ended it, which `ended` names.
+        bytes_more: the most memory of its own, beyond what it started with.
+        noted: what the audit hook refused.
+        changed: files that the command had no reason to touch.
+    """
+
+    code: int | None
+    ended: str
     out: str
     err: str
     seconds: float
     bytes_more: int
-    ended: str = ""  # by what, where not by itself
-    noted: list[str] = field(default_factory=list)  # what the audit hook refused
-    changed: list[str] = field(default_factory=list)  # files that the command had no reason to touch
+    noted: list[str]
+    changed: list[str]
 
 
-# The endpoint
+@dataclass(frozen=True)
+class Reply:
+    """What an endpoint answers; `again`: the body without end, with these seconds between."""
+
+    body: bytes
+    status: int = 200
+    zipped: bool = False
+    again: float | None = None
 
 
 @contextmanager
-def endpoint(replies: Sequence[bytes]) -> Iterator[int]:
-    """Gives these bodies in turn, whatever it is asked; a body may begin with `HTTP 500\\n`. Yields its port."""
-    bodies = cycle(replies)
+def endpoint(replies: Sequence[Reply]) -> Iterator[str]:
+    """Gives these in turn, whatever it is asked; its URL."""
+    turn = cycle(replies)
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("content-length", 0)))
-            body, status = next(bodies), 200
-            if body.startswith(b"HTTP "):
-                line, _, body = body.partition(b"\n")
-                status = int(line[5:])
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            if body.startswith(ZIPPED):
-                body = gzip.compress(body.removeprefix(ZIPPED) % (b"a" * 100_000_000), 1)
+            self.rfile.read(int(self.headers["content-length"]))
+            reply = next(turn)
+            self.send_response(reply.status)
+            if reply.zipped:
                 self.send_header("content-encoding", "gzip")
-            if status in (301, 302, 307, 308):
+            if 300 <= reply.status < 400:
                 self.send_header("location", "http://192.0.2.1/v1/chat/completions")
-            if body in (ENDLESS, DRIPPING):
+            if reply.again is None:
+                self.send_header("content-length", str(len(reply.body)))
+            with suppress(OSError):  # whoever asked waits no longer
                 self.end_headers()
-                self.go_on(*((b"x", 0.05) if body == DRIPPING else (b"x" * 65536, 0.0)))
-                return
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def go_on(self, piece: bytes, pause: float) -> None:
-            try:
-                while True:
-                    self.wfile.write(piece)
-                    time.sleep(pause)
-            except OSError:
-                pass
+                self.wfile.write(reply.body)
+                while reply.again is not None:
+                    time.sleep(reply.again)
+                    self.wfile.write(reply.body)
 
         def log_message(self, *args: object) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
-        yield server.server_address[1]
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
     finally:
         server.shutdown()
-        server.server_close()
+        server.socket.close()  # `server_close` would wait for replies without end
 
 
-# The child
-
-
-def watch(scratch: Path, port: int, note: Callable[[str], object]) -> None:
+def watch(scratch: Path, url: str, note: Callable[[str], object]) -> None:
     """Refuses what is none of the command's business, for the rest of this process."""
-    inside = os.path.realpath(scratch) + os.sep
-    quiet = threading.local()
+    inside, own, busy = os.path.realpath(scratch) + os.sep, urlsplit(url).port, threading.local()
 
-    def outside(path: object) -> bool:
-        if isinstance(path, int) or path is None:
+    def outside(path: Any) -> bool:
+        if isinstance(path, int) or path is None or path == os.devnull:
             return False
-        whole = os.path.realpath(os.fsdecode(path))  # type: ignore[arg-type]
-        return not (whole + os.sep).startswith(inside) and whole not in ("/dev/null", "/dev/tty")
+        return not (os.path.realpath(os.fsdecode(path)) + os.sep).startswith(inside)
+
+    def refused(event: str, arguments: tuple[Any, ...]) -> bool:
+        if event == "open":
+            return isinstance(arguments[2], int) and bool(arguments[2] & WRITES) and outside(arguments[0])
+        if event in CHANGES:
+            first, last = (1, 2) if event.endswith("link") else (0, 2 if event == "os.rename" else 1)
+            return any(outside(path) for path in arguments[first:last])
+        if event in ("socket.connect", "socket.sendto"):
+            return bool(arguments[1][:2] != ("127.0.0.1", own))
+        if event == "socket.getaddrinfo":
+            return bool(arguments[0] != "127.0.0.1")
+        return event in PROGRAMS
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if getattr(quiet, "busy", False):
+        if getattr(busy, "yes", False):
             return
-        quiet.busy = True
+        busy.yes = True  # for what this does itself
         try:
-            refuse(event, arguments)
+            if refused(event, arguments):
+                note(ascii(f"{event}: {arguments[:2]}"))
+                raise PermissionError(13, "refused by the sandbox")
         finally:
-            quiet.busy = False
-
-    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
-        if event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES and outside(arguments[0]):
-            note(f"opened for writing: {arguments[0]}")
-            raise PermissionError(13, "refused", str(arguments[0]))
-        if event in CHANGES and any(outside(path) for path in arguments[: 1 + (event in ("os.rename", "os.link"))]):
-            note(f"{event}: {arguments[:2]}")
-            raise PermissionError(13, "refused", str(arguments[0]))
-        if event in ("socket.connect", "socket.sendto") and arguments[1][:2] != ("127.0.0.1", port):
-            note(f"{event}: {arguments[1]}")
-            raise ConnectionRefusedError(111, "refused")
-        if event == "socket.getaddrinfo" and arguments[0] not in ("127.0.0.1", "localhost", None):
-            note(f"{event}: {arguments[0]}")
-            raise socket.gaierror(-2, "refused")
-        if event in PROGRAMS:
-            note(f"{event}: {arguments[:2]}")
-            raise FileNotFoundError(2, "refused", str(arguments[0]))
+            busy.yes = False
 
     sys.addaudithook(hook)
 
 
-def call(*arguments: object) -> int:
+def call(*words: str) -> int:
     """The command line in this process; its exit code."""
-    sys.argv = ["congrad", *map(str, arguments)]
+    sys.argv = ["congrad", *words]
     try:
         cli.main()
     except SystemExit as end:
@@ -158,23 +147,21 @@ def call(*arguments: object) -> int:
     return 0
 
 
-def memory_in_use(name: str) -> int:
+def memory(name: str) -> int:
     lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(lines[name].split()[0]) * 1024
 
 
 def limit() -> None:
-    """Memory and processor time of this process from here on."""
-    most = memory_in_use("VmData") + MOST_BYTES
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    used = time.process_time()
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used) + SECONDS, int(used) + SECONDS + 2))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10**9, 10**9))
+    """Memory, processor time and sizes of files of this process, from here on."""
+    seconds = int(time.process_time()) + SECONDS + 1
+    for what, most in ((resource.RLIMIT_DATA, memory("VmData") + MOST_BYTES), (resource.RLIMIT_CPU, seconds),
+                       (resource.RLIMIT_FSIZE, MOST_BYTES), (resource.RLIMIT_CORE, 0)):  # fmt: skip
+        resource.setrlimit(what, (most, most))
 
 
-def in_child(work: Callable[[], int], scratch: Path) -> tuple[int, Any, str]:
-    """Forks, does the work with its output in files; gives its status, its resources and by what it was ended."""
+def in_child(work: Callable[[], int], scratch: Path) -> tuple[int, float, str]:
+    """Forks, does the work with its output in files; gives its status, its time and by what it was ended."""
     sys.stdout.flush()
     sys.stderr.flush()
     began, ended = time.monotonic(), ""
@@ -200,89 +187,80 @@ def in_child(work: Callable[[], int], scratch: Path) -> tuple[int, Any, str]:
         time.sleep(0.005)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)  # what it may have started
-    return status, used, ended
+    return status, used.ru_utime + used.ru_stime, ended
 
 
-def run(arguments: Sequence[object], scratch: Path, *, replies: Sequence[bytes], may_change: Sequence[str]) -> Done:
+def run(words: Sequence[str], scratch: Path, *, replies: Sequence[Reply], may_change: Sequence[str]) -> Done:
     """A command in `scratch/work`; what it changes there but `may_change` is told. `{url}` is the endpoint's."""
-    before, notes = snapshot(scratch, may_change), scratch / "notes"
-    for name in OWN_FOLDERS:
-        (scratch / name).mkdir(exist_ok=True)
+    before = snapshot(scratch, may_change)
+    home, tmp, notes, used_most = (scratch / name for name in OWN[:4])
+    home.mkdir()
+    tmp.mkdir()
 
-    def work(port: int) -> int:
-        home = str(scratch / "home")
-        os.environ.update(HOME=home, HF_HOME=home, HF_DATASETS_CACHE=f"{home}/datasets", TMPDIR=str(scratch / "tmp"))
-        datasets.config.HF_DATASETS_CACHE = scratch / "home" / "datasets"
-        tempfile.tempdir = str(scratch / "tmp")
+    def work(url: str) -> int:
+        os.environ |= {"HOME": str(home), "HF_HOME": str(home), "HF_DATASETS_CACHE": str(home / "datasets")}
+        datasets.config.HF_DATASETS_CACHE = home / "datasets"
+        os.environ["TMPDIR"] = tempfile.tempdir = str(tmp)
         os.chdir(scratch / "work")
         descriptor = os.open(notes, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        watch(scratch, port, lambda text: os.write(descriptor, ascii(text).encode() + b"\n"))
+        watch(scratch, url, lambda text: os.write(descriptor, text.encode() + b"\n"))
         limit()
-        start = memory_in_use("RssAnon")
-        code = call(*(str(each).replace("{url}", f"http://127.0.0.1:{port}/v1") for each in arguments))
-        (scratch / "memory").write_text(str(memory_in_use("VmHWM") - memory_in_use("RssFile") - start))
+        start = memory("RssAnon")
+        code = call(*(word.replace("{url}", url) for word in words))
+        used_most.write_text(str(memory("VmHWM") - memory("RssFile") - start))
         return code
 
-    with endpoint(replies) as port:
-        status, used, ended = in_child(lambda: work(port), scratch)
+    with endpoint(replies) as url:
+        status, seconds, ended = in_child(lambda: work(url), scratch)
     if not ended and os.WIFSIGNALED(status):
         ended = f"signal {signal.Signals(os.WTERMSIG(status)).name}"
-    out, err = ((scratch / name).read_bytes().decode("utf-8", "surrogateescape") for name in ("out", "err"))
+    out, err = ((scratch / name).read_bytes().decode("utf-8", "surrogateescape") for name in OWN[4:])
     return Done(
         code=None if ended else os.waitstatus_to_exitcode(status),
+        ended=ended,
         out=out,
         err=err,
-        seconds=used.ru_utime + used.ru_stime,
-        bytes_more=0 if ended else max(0, int((scratch / "memory").read_text())),
-        ended=ended,
+        seconds=seconds,
+        bytes_more=max(0, int(used_most.read_text())) if used_most.exists() else 0,
         noted=sorted({*notes.read_text().splitlines()}) if notes.exists() else [],
-        changed=changes(before, snapshot(scratch, may_change)),
+        changed=sorted({ascii(name) for name, _ in before ^ snapshot(scratch, may_change)}),
     )
 
 
-OWN_FOLDERS = ("home", "tmp")
-OWN = ("out", "err", "notes", "memory", *OWN_FOLDERS)  # of the sandbox
+OWN = ("home", "tmp", "notes", "memory", "out", "err")  # of the sandbox
 
 
-def snapshot(scratch: Path, may_change: Sequence[str]) -> dict[str, tuple[int, ...]]:
+def snapshot(scratch: Path, may_change: Sequence[str]) -> set[tuple[str, tuple[int, ...]]]:
     """Every file of a case but those that the command is to write, with what would show a change."""
-    found = {}
+    found = set()
     for folder, folders, files in os.walk(scratch):
-        relative = os.path.relpath(folder, scratch)
-        if relative == ".":
-            folders[:] = [name for name in folders if name not in OWN]
-        for name in (*folders, *files):
-            path = os.path.normpath(os.path.join(relative, name))
-            if path.split(os.sep)[0] in OWN or any(f"{path}/".startswith(f"work/{each}/") for each in may_change):
+        for path in (Path(folder, name) for name in (*folders, *files)):
+            name = path.relative_to(scratch)
+            if name.parts[0] in OWN or any(name.is_relative_to(f"work/{each}") for each in may_change):
                 continue
-            stat = os.lstat(os.path.join(folder, name))
+            stat = path.lstat()
             of_file = () if S_ISDIR(stat.st_mode) else (stat.st_size, stat.st_mtime_ns)
-            found[path] = (stat.st_mode, stat.st_ino, *of_file)
+            found.add((str(name), (stat.st_mode, stat.st_ino, *of_file)))
     return found
 
 
-def changes(before: dict[str, tuple[int, ...]], after: dict[str, tuple[int, ...]]) -> list[str]:
-    return sorted(ascii(name) for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-
-
-# The oracle
+KINDS = {"socket": "sent", "open": "written outside", "os.": "changed outside"}
 
 
 def problems(done: Done) -> list[str]:
     """What must not be, each with its kind first; nothing where all is well."""
-    lines = done.err.splitlines()
-    found = [f"{done.ended.split(' after')[0]}: {lines[-1] if lines else ''}"[:200]] if done.ended else []
-    if done.code is not None and done.code not in (0, 2):
+    lines = done.err.splitlines() or [""]
+    found = [f"{done.ended}: {lines[-1][:120]}"] if done.ended else []
+    if done.code not in (None, 0, 2):
         found.append(f"exit code {done.code}: {where(done.err)}")
     elif "Traceback (most recent" in done.err or "this is a bug" in done.err:
         found.append(f"traceback: {where(done.err)}")
     elif done.code == 2 and "Usage: " not in done.err:
         said = [line for line in lines if line.startswith("congrad: ")]
-        if len(said) != 1 or not lines[-1].startswith("congrad: "):
-            found.append(f"not one line: {(lines or [''])[0][:100]!a} ... {(lines or [''])[-1][:100]!a}")
+        if said != lines[-1:]:
+            found.append(f"not one line: {lines[0][:100]!a} ... {lines[-1][:100]!a}")
     if "Warning: " in done.err:
-        line = next(line for line in lines if "Warning: " in line)
-        found.append(f"Python warning: {line[-120:]}")
+        found.append(f"Python warning: {next(line for line in lines if 'Warning: ' in line)[-120:]}")
     shown = (done.out + done.err).replace("\n", "")
     if acting := {c for c in shown if unicodedata.category(c) in ("Cc", "Cf", "Cs") and c not in JOINERS}:
         found.append(f"control characters: {sorted(map(ascii, acting))[:5]}")
@@ -290,12 +268,10 @@ def problems(done: Done) -> list[str]:
         found.append(f"memory: {done.bytes_more / 1e9:.1f} GB more")
     if done.code is not None and done.seconds > SECONDS:
         found.append(f"time: {done.seconds:.1f} s")
-    kinds = {"socket": "sent", "opened": "written outside", "os.": "changed outside"}
-    for each in done.noted:
-        kind = next((kind for start, kind in kinds.items() if each.strip("'\"").startswith(start)), "started")
-        found.append(f"{kind}: {each[:150]}")
-    found += [f"input changed: {name}" for name in done.changed[:3]]
-    return found
+    for note in done.noted:
+        kind = next((kind for start, kind in KINDS.items() if note[1:].startswith(start)), "started")
+        found.append(f"{kind}: {note[:150]}")
+    return found + [f"input changed: {name}" for name in done.changed[:3]]
 
 
 def where(err: str) -> str:

@@ -13,17 +13,19 @@ from tests.endpoint import CHAT_TEMPLATE
 from tests.files import write_jsonl
 from transformers import AutoTokenizer
 
-from bench.fuzz.sandbox import call, endpoint, in_child
+from bench.fuzz.sandbox import Reply, call, endpoint, in_child
 from congrad.languages.identify import COMMON, known
 
+MODEL = ("-m", "{model}")
 ENGINE = ("kind=openai", "url={url}", "retries=0", "timeout=2", "concurrency=2")
 ASKING = tuple(f"generate.engine.{word}" for word in ENGINE)
 SMALL = ("model.dtype=float32", "index.projection_size=4")
-GENERATE = ("generate", "prompts.jsonl", "-o", "generate", "generate.samples=2", *ASKING)
-JUDGE = ("judge", "generate", "-o", "judge", "judge.samples=2", *ASKING)
+FILTER = ("filter", "pairs.jsonl", *MODEL, "-o", "run", *SMALL)
+GENERATE = ("generate", "prompts.jsonl", *MODEL, "-o", "generate", "generate.samples=2", *ASKING)
+JUDGE = ("judge", "generate", *MODEL, "-o", "judge", "judge.samples=2", *ASKING)
 PAIR = ("pair", "judge", "-o", "paired", "pair.language=penalise")
-FILTER = ("filter", "pairs.jsonl", "-o", "run", *SMALL)
 LOOP = ("run", "settings.yaml", "-o", "loop", "--until", "filter", *ASKING)
+EVALUATE = ("evaluate", "m={model}", "-o", "evaluate", "-c", "settings.yaml", "evaluate.draws=100")
 ANSWERS = ("Das Haus ist ein Haus und steht im Regen am Abend.", "house", "nyumba", "", "Score: 3", "Baum " * 20)
 JUDGEMENTS = tuple(f"Because.\nScore: {number}" for number in (1, 3, 4, 2, 5))
 BOTH = tuple(f"{word} Score: {number}" for number, word in enumerate(ANSWERS[:5]))
@@ -38,8 +40,8 @@ def completion(text: str) -> dict[str, object]:
     return {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
 
 
-def bodies(texts: Sequence[str]) -> list[bytes]:
-    return [json.dumps(completion(text)).encode() for text in texts]
+def answering(texts: Sequence[str]) -> list[Reply]:
+    return [Reply(json.dumps(completion(text)).encode()) for text in texts]
 
 
 def settings(model: Path) -> dict[str, object]:
@@ -81,18 +83,18 @@ def make_seeds(work: Path, model: Path) -> None:
     write_jsonl(work / "tasks.jsonl", tasks)
     with chdir(work):
         for words, texts in (
-            ((*FILTER, "-m", model), ()),
+            (FILTER, ()),
             (("export", "run"), ()),
-            ((*GENERATE, "-m", model), ANSWERS),
-            ((*JUDGE, "-m", model), JUDGEMENTS),
+            (GENERATE, ANSWERS),
+            (JUDGE, JUDGEMENTS),
             (PAIR, ()),
             (LOOP, BOTH),
-            (("evaluate", f"m={model}", "-c", "settings.yaml", "-o", "evaluate", "evaluate.draws=100"), ()),
+            (EVALUATE, ()),
         ):
-            with endpoint(bodies(texts)) as port:
-                told = [str(word).replace("{url}", f"http://127.0.0.1:{port}/v1") for word in words]
+            with endpoint(answering(texts)) as url:
+                given = [word.replace("{url}", url).replace("{model}", str(model)) for word in words]
                 identifies = words[0] in ("pair", "run")
-                code = in_child(partial(call, *told), work.parent)[0] if identifies else call(*told)
+                code = in_child(partial(call, *given), work.parent)[0] if identifies else call(*given)
             assert code == 0, words
     warm_lingua()
 

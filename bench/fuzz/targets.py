@@ -15,8 +15,17 @@ import pyarrow.parquet as pq
 import yaml
 
 from bench.fuzz import seeds
-from bench.fuzz.mutations import TEXTS, hostile_value, mutate_bytes, mutate_file, mutate_value, shown
-from bench.fuzz.sandbox import DRIPPING, ENDLESS, ZIPPED
+from bench.fuzz.mutations import (
+    TEXTS,
+    dumped,
+    hostile_value,
+    mutate_bytes,
+    mutate_file,
+    mutate_rows,
+    mutate_value,
+    shown,
+)
+from bench.fuzz.sandbox import Reply
 
 OUT = ("-o", "out")
 FORMATS = ("trl", "llamafactory", "ms-swift", "axolotl", "openrlhf")
@@ -61,32 +70,39 @@ class Case:
 class Command:
     """What is run, what the endpoint answers, what may change in the working directory, and what the mutations did."""
 
-    words: Sequence[object]
+    words: Sequence[str]
     told: list[str]
-    replies: Sequence[bytes] = ()
+    replies: Sequence[Reply] = ()
     may_change: tuple[str, ...] = ("out",)
 
 
 # Rows
 
 
+def conversation(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as messages, with all that a template is handed."""
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
+    roles = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
+    sides = {name: [{"role": role, "content": row[name]}] for name, role in roles.items() if name in row}
+    return row | sides | {"tools": tools, "chat_template_kwargs": {"enable_thinking": True}}
+
+
 def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     names = list(dict.fromkeys(name for row in rows for name in row))
     with path.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(names)
-        writer.writerows([row.get(name, "") for name in names] for row in rows)
+        csv.writer(file).writerows([names, *([row.get(name, "") for name in names] for row in rows)])
 
 
 def write_parquet(path: Path, rows: list[dict[str, Any]], random: Random) -> None:
-    """A column that Arrow cannot hold is JSON; now and then the metadata declare other types."""
+    """What Arrow cannot hold is JSON; now and then the metadata declare other types."""
     columns = {}
     for name in dict.fromkeys(name for row in rows for name in row):
-        values = [row.get(name) for row in rows]
+        values, stored = [row.get(name) for row in rows], name.encode("utf-8", "replace").decode()
         try:
-            columns[name.encode("utf-8", "replace").decode()] = pa.array(values)
+            columns[stored] = pa.array(values)
+            pq.write_table(pa.table({stored: columns[stored]}), path)
         except (pa.ArrowException, UnicodeError, OverflowError):
-            columns[name.encode("utf-8", "replace").decode()] = pa.array([json.dumps(value) for value in values])
+            columns[stored] = pa.array([json.dumps(value) for value in values])
     table = pa.table(columns)
     if random.random() < 0.3:
         kinds = ({"_type": "Image"}, {"_type": "Audio"}, {"dtype": "int8", "_type": "Value"}, {"_type": "Nobody"}, [1])
@@ -96,54 +112,61 @@ def write_parquet(path: Path, rows: list[dict[str, Any]], random: Random) -> Non
 
 
 def mutated_rows(case: Case, source: Path) -> tuple[str, list[str]]:
-    """The name of a file of other rows in one of the layouts."""
+    """The name of a file of other rows in one of the layouts, and what the mutations did."""
     random = case.random("layout")
     layout = "jsonl" if source.name == "tasks.jsonl" else random.choice(LAYOUTS)
     path = source.with_name(f"hostile.{layout}")
-    rows = [json.loads(line) for line in source.read_bytes().splitlines()]
-    if layout == "jsonl":
-        path.write_bytes(source.read_bytes())
-        return path.name, case.each(lambda own: mutate_file(path, own))
-
-    def mutate(own: Random) -> str:
-        number, every, drawn = own.randrange(len(rows)), own.random() < 0.3, own.getrandbits(64)
-        for place in range(len(rows)) if every else [number]:
-            rows[place], what = mutate_value(rows[place], Random(drawn))
-        return f"row {'all' if every else number + 1}: {what}"
-
-    told = case.each(mutate)
+    rows: list[Any] = [json.loads(line) for line in source.read_bytes().splitlines()]
+    if random.random() < 0.3:
+        rows = [conversation(row) for row in rows]
+    told = [layout] if layout == "jsonl" else [layout, *case.each(lambda own: mutate_rows(rows, own))]
     objects = [row for row in rows if isinstance(row, dict)]
-    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
     if layout == "csv":
         write_csv(path, objects)
     elif layout == "parquet":
         write_parquet(path, objects, random)
+    elif layout == "json":
+        path.write_bytes(json.dumps(rows).encode())
     else:
-        path.write_bytes(gzip.compress(data) if layout == "jsonl.gz" else json.dumps(rows).encode())
-    if random.random() < 0.25:
+        lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        path.write_bytes(gzip.compress(lines, mtime=0) if layout == "jsonl.gz" else lines)
+    if layout == "jsonl":
+        told += case.each(lambda own: mutate_file(path, own))
+    elif random.random() < 0.25:
         told.append(mutate_bytes(path, random))
-    return path.name, [layout, *told]
+    return path.name, told
 
 
-def filter_rows(case: Case, work: Path, model: Path) -> Command:
+def filter_rows(case: Case, work: Path) -> Command:
     name, told = mutated_rows(case, work / "pairs.jsonl")
-    return Command(("filter", name, "-m", model, *OUT, *seeds.SMALL), told)
+    return Command(("filter", name, *seeds.MODEL, *OUT, *seeds.SMALL), told)
 
 
-def generate_rows(case: Case, work: Path, model: Path) -> Command:
+def generate_rows(case: Case, work: Path) -> Command:
     name, told = mutated_rows(case, work / "prompts.jsonl")
-    return Command(("generate", name, "-m", model, *OUT, *seeds.ASKING), told, seeds.bodies(seeds.ANSWERS))
+    return Command(("generate", name, *seeds.MODEL, *OUT, *seeds.ASKING), told, seeds.answering(seeds.ANSWERS))
 
 
-def evaluate_rows(case: Case, work: Path, model: Path) -> Command:
+def evaluate_rows(case: Case, work: Path) -> Command:
     held_out = case.random("which").random() < 0.5
     name, told = mutated_rows(case, work / ("pairs.jsonl" if held_out else "tasks.jsonl"))
     task = {"name": "sums", "path": name, "kind": "perplexity", "text_column": "question"}
     what = f"evaluate.pairs={name}" if held_out else f"evaluate.tasks={json.dumps([task])}"
-    return Command(("evaluate", f"m={model}", *OUT, "model.dtype=float32", "evaluate.draws=100", what), told)
+    return Command(("evaluate", "m={model}", *OUT, "model.dtype=float32", "evaluate.draws=100", what), told)
 
 
 # Settings
+
+
+SETTINGS = ("-c", "settings.yaml", *OUT)
+READ_SETTINGS: tuple[tuple[str, ...], ...] = (
+    ("filter", "pairs.jsonl", *SETTINGS, "--dry-run"),
+    ("filter", "run", *SETTINGS),
+    ("run", "settings.yaml", *OUT, "--dry-run"),
+    ("run", "settings.yaml", "-o", "loop", "--dry-run"),
+    ("pair", "judge", *SETTINGS),
+    ("evaluate", "m={model}", *SETTINGS),
+)
 
 
 def as_word(value: object) -> str:
@@ -152,10 +175,9 @@ def as_word(value: object) -> str:
     return os.fsdecode(text.encode("utf-8", "surrogatepass")).replace("\0", "")
 
 
-def settings(case: Case, work: Path, model: Path) -> Command:
+def settings(case: Case, work: Path) -> Command:
     """Whatever a configuration says; that it asks for much work is no mistake, so that nothing long is begun."""
-    path, random = work / "settings.yaml", case.random("command")
-    words: list[str] = []
+    path, words = work / "settings.yaml", list(case.random("command").choice(READ_SETTINGS))
 
     def mutate(own: Random) -> str:
         kind = own.random()
@@ -171,18 +193,7 @@ def settings(case: Case, work: Path, model: Path) -> Command:
             return mutate_bytes(path, own)
         return f"settings.yaml: {what}"
 
-    told, config = case.each(mutate), ("-c", path.name)
-    command: Sequence[object] = random.choice(
-        (
-            ("filter", "pairs.jsonl", *config, *OUT, "--dry-run"),
-            ("filter", "run", *config, *OUT),
-            ("run", path.name, *OUT, "--dry-run"),
-            ("run", path.name, "-o", "loop", "--dry-run"),
-            ("pair", "judge", *config, *OUT),
-            ("evaluate", f"m={model}", *config, *OUT),
-        )
-    )
-    return Command((*command, *words), told)
+    return Command(words, case.each(mutate))
 
 
 # What a command wrote
@@ -199,25 +210,25 @@ def mutate_one_of(folders: Iterable[Path], case: Case) -> list[str]:
     return case.each(lambda own: mutate_file(own.choice(texts if own.random() < 0.8 else every), own))
 
 
-def refilter(case: Case, work: Path, model: Path) -> Command:
+def refilter(case: Case, work: Path) -> Command:
     random, told = case.random("command"), mutate_one_of([work / "run"], case)
-    words: list[object] = ["filter", "run", "--keep", random.choice(("0.3", "0.9"))]
-    words += random.choice(([], ["-o", "out"])) + random.choice(([], [], ["-f", random.choice(FORMATS)]))
-    return Command(words, told, may_change=("out",) if "-o" in words else ("run",))
+    words: list[str] = ["filter", "run", "--keep", random.choice(("0.3", "0.9"))]
+    words += random.choice(((), OUT)) + random.choice(((), ("-f", random.choice(FORMATS))))
+    return Command(words, told, may_change=("out" if "-o" in words else "run",))
 
 
-def report(case: Case, work: Path, model: Path) -> Command:
+def report(case: Case, work: Path) -> Command:
     run = case.random("which").choice(("run", "run", "loop"))
     return Command(("report", run), mutate_one_of([work / run], case), may_change=(f"{run}/report.html",))
 
 
-def export(case: Case, work: Path, model: Path) -> Command:
+def export(case: Case, work: Path) -> Command:
     random, told = case.random("format"), mutate_one_of([work / "run"], case)
     return Command(("export", "run", "-f", random.choice(FORMATS), *random.choice(((), OUT))), told,
                    may_change=("out", *(f"run/{name}" for name in FORMATS)))  # fmt: skip
 
 
-def index(case: Case, work: Path, model: Path) -> Command:
+def index(case: Case, work: Path) -> Command:
     """The filter goes on with an index that was begun, or finished."""
     random, run = case.random("how far"), work / "run"
     gone = ["manifest.json", "kept.jsonl", *random.choice(([], ["index/index.json"]))]
@@ -225,95 +236,93 @@ def index(case: Case, work: Path, model: Path) -> Command:
     for name in gone:
         (run / name).unlink()
     told = mutate_one_of([run / "index"], case)
-    return Command((*seeds.FILTER, "-m", model), [f"without {gone}", *told], may_change=("run",))
+    return Command(seeds.FILTER, [f"without {gone}", *told], may_change=("run",))
 
 
-STAGES: dict[str, tuple[tuple[str, ...], Sequence[object], Sequence[str]]] = {
-    "judge": (("generate",), ("judge", "generate", *OUT, *seeds.ASKING), seeds.JUDGEMENTS),
-    "pair": (("generate", "judge"), ("pair", "judge", *OUT), ()),
-    "filter": (("paired",), ("filter", "paired", *OUT, *seeds.SMALL), ()),
-    "generate again": (("generate",), seeds.GENERATE, seeds.ANSWERS),
-    "judge again": (("judge",), seeds.JUDGE, seeds.JUDGEMENTS),
-    "pair again": (("paired",), seeds.PAIR, ()),
-    "evaluate again": (("evaluate",), ("evaluate", "m={model}", "-c", "settings.yaml", "-o", "evaluate"), ()),
-}
+STAGES: tuple[tuple[tuple[str, ...], tuple[str, ...], Sequence[str]], ...] = (
+    (("generate",), ("judge", "generate", *seeds.MODEL, *OUT, *seeds.ASKING), seeds.JUDGEMENTS),
+    (("generate", "judge"), ("pair", "judge", *OUT), ()),
+    (("paired",), ("filter", "paired", *seeds.MODEL, *OUT, *seeds.SMALL), ()),
+    (("generate",), seeds.GENERATE, seeds.ANSWERS),
+    (("judge",), seeds.JUDGE, seeds.JUDGEMENTS),
+    (("paired",), seeds.PAIR, ()),
+    (("evaluate",), seeds.EVALUATE, ()),
+)
 
 
-def stages(case: Case, work: Path, model: Path) -> Command:
+def stages(case: Case, work: Path) -> Command:
     """A stage reads another's directory, or goes on with its own."""
     random = case.random("stage")
-    name = random.choice(list(STAGES))
-    folders, words, texts = STAGES[name]
-    if random.random() < 0.5 and name.endswith("again"):
-        (work / folders[0] / "manifest.json").unlink()
+    folders, words, texts = random.choice(STAGES)
+    output = words[words.index("-o") + 1]
+    if output in folders and random.random() < 0.5:
+        (work / output / "manifest.json").unlink()
     told = mutate_one_of([work / folder for folder in folders], case)
-    words = [str(word).replace("{model}", str(model)) for word in words]
-    words += [] if name.startswith(("pair", "evaluate")) else ["-m", str(model)]
-    words += ["evaluate.draws=100"] if name.startswith("evaluate") else []
-    return Command(words, told, seeds.bodies(texts), may_change=("out", folders[0] if "again" in name else "out"))
+    return Command(words, told, seeds.answering(texts), may_change=(output,))
 
 
-def loop(case: Case, work: Path, model: Path) -> Command:
+def loop(case: Case, work: Path) -> Command:
     """A run of the loop goes on."""
     random = case.random("how far")
     for manifest in files_below([work / "loop"], ("manifest.json",)):
         if random.random() < 0.3:
             manifest.unlink()
     told = mutate_one_of([work / "loop"], case)
-    return Command(seeds.LOOP, told, seeds.bodies(seeds.BOTH), may_change=("loop",))
+    return Command(seeds.LOOP, told, seeds.answering(seeds.BOTH), may_change=("loop",))
 
 
 # Replies
 
 
-def mutated_reply(value: Any, random: Random) -> tuple[bytes, str]:
+def mutated_reply(value: Any, random: Random) -> tuple[Reply, str]:
     kind, body = random.random(), json.dumps(value).encode()
     if kind < 0.5:
         value, what = mutate_value(value, random)
-        return json.dumps(value, ensure_ascii=random.random() < 0.5).encode("utf-8", "surrogatepass"), what
+        return Reply(dumped(value, random)), what
     if kind < 0.7:
         status, text = random.choice(STATUSES), random.choice(TEXTS)
-        return f"HTTP {status}\n".encode() + text.encode("utf-8", "surrogatepass"), f"{status} {shown(text)}"
+        return Reply(text.encode("utf-8", "surrogatepass"), status), f"{status} {shown(text)}"
     if kind < 0.8:
         place, junk = random.randrange(len(body)), random.randbytes(4)
-        return body[:place] + junk + body[place + random.randrange(8) :], f"{junk!r} at {place}"
-    odd = (
-        *(ENDLESS, DRIPPING, ZIPPED + b'{"choices": [{"message": {"content": "%s"}}]}', b"", b"[" * 100_000),
-        *(b'{"choices":' * 5000, b" " * 3_000_000, json.dumps(seeds.completion("a" * 5_000_000)).encode()),
-    )
-    drawn = random.choice(odd)
-    return drawn, ascii(drawn[:40])
+        return Reply(body[:place] + junk + body[place + random.randrange(8) :]), f"{junk!r} at {place}"
+    long = json.dumps(seeds.completion("a" * 5_000_000)).encode()
+    odd = {
+        "endless": Reply(b"x" * 65536, again=0.0),
+        "dripping": Reply(b" ", again=0.05),
+        "zipped": Reply(gzip.compress(long), zipped=True),
+        "long": Reply(long),
+        "white": Reply(b" " * 3_000_000),
+        "deep": Reply(b'{"choices":' * 5000),
+        "deeper": Reply(b"[" * 100_000),
+        "empty": Reply(b""),
+    }
+    what = random.choice(list(odd))
+    return odd[what], what
 
 
-def replies(case: Case, work: Path, model: Path) -> Command:
+WIN_RATE = json.dumps({"prompts": {"source": "prompts.jsonl"}, "judge_max_tokens": 32})
+COMPARE = ("evaluate", "m={model}", "n={model}", "evaluate.draws=100", f"evaluate.win_rate={WIN_RATE}")
+ASKED: tuple[tuple[tuple[str, ...], Sequence[str]], ...] = (
+    (("generate", "prompts.jsonl", *seeds.MODEL, "generate.samples=2", *seeds.ASKING), seeds.ANSWERS),
+    (("judge", "generate", *seeds.MODEL, *seeds.ASKING), seeds.JUDGEMENTS),
+    ((*COMPARE, *(f"evaluate.engine.{word}" for word in seeds.ENGINE)), seeds.VERDICTS),
+)
+
+
+def replies(case: Case, work: Path) -> Command:
     """An endpoint that answers anything, when it writes, judges and compares."""
-    win_rate = {"prompts": {"source": "prompts.jsonl"}, "judge_max_tokens": 32}
-    comparing = (
-        "evaluate",
-        f"m={model}",
-        f"n={model}",
-        "evaluate.draws=100",
-        "evaluate.win_rate=" + json.dumps(win_rate),
-    )
-    engine = [word.replace("generate.", "evaluate.", 1) for word in seeds.ASKING]
-    words, texts = case.random("command").choice(
-        (
-            (("generate", "prompts.jsonl", "-m", model, "generate.samples=2", *seeds.ASKING), seeds.ANSWERS),
-            (("judge", "generate", "-m", model, *seeds.ASKING), seeds.JUDGEMENTS),
-            ((*comparing, *engine), seeds.VERDICTS),
-        )
-    )
-    answers = seeds.bodies(texts) if case.random("others").random() < 0.7 else []
+    words, texts = case.random("command").choice(ASKED)
+    answers = seeds.answering(texts) if case.random("others").random() < 0.7 else []
 
     def mutate(own: Random) -> str:
-        body, what = mutated_reply(seeds.completion(own.choice(texts)), own)
-        answers.insert(own.randrange(len(answers) + 1), body)
+        reply, what = mutated_reply(seeds.completion(own.choice(texts)), own)
+        answers.insert(own.randrange(len(answers) + 1), reply)
         return what
 
     return Command((*words, *OUT), case.each(mutate), answers)
 
 
-TARGETS: dict[str, Callable[[Case, Path, Path], Command]] = {
+TARGETS: dict[str, Callable[[Case, Path], Command]] = {
     "filter-rows": filter_rows,
     "generate-rows": generate_rows,
     "evaluate-rows": evaluate_rows,
