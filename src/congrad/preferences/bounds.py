@@ -21,6 +21,7 @@ from congrad.words import human_bytes, one_line, quote
 BLOCK_BYTES = 2**20
 MOST_PACKED = 100  # times its size that any packed file may hold: text is packed to a third or a tenth
 NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+OTHERS = NOT_BRACKETS.replace(b"\n", b"")
 STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
 
 
@@ -87,42 +88,60 @@ UNPACK: dict[str, Callable[[Path], BinaryIO]] = {".gz": gzip.open, ".bz2": bz2.o
 def check_json(path: Path, data: Iterator[bytes], bounds: Bounds) -> None:
     """Refuses values that lie too deep in one another, and lines that are too long for a row.
 
-    Nearly every line is `{...}` and has few brackets: it is not looked at again. What follows it starts anew, since in
-    JSON no value goes on from `}` with `{`. The brackets of other lines, and of a file that is one list, are counted
-    outside of strings.
+    Only brackets outside of strings count. Nearly all lines need no such count: see `are_ordinary`.
     """
-    line, depth, rest, is_list = 1, 0, b"", None
-    nesting = Nesting()
+    line, rest, is_list = 1, b"", None
+    whole, lines = Nesting(), Lines(path, bounds)
     for block in data:
         if is_list is None and (start := block.lstrip(b"\xef\xbb\xbf \t\r\n")):
             is_list = start.startswith(b"[")
         if is_list:
-            if nesting.deepest(block) > bounds.depth:
+            if whole.deepest(block) > bounds.depth:
                 raise too_deep(path, line, bounds)
             line += block.count(b"\n")
             continue
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
-        for each in lines:
-            depth = check_line(path, line, each, depth, bounds)
-            line += 1
+        *ended, rest = (rest + block).split(b"\n")
+        lines.check(ended)
         if len(rest) > bounds.row_bytes:
-            check_line(path, line, rest, depth, bounds)
-    if rest:
-        check_line(path, line, rest, depth, bounds)
+            raise too_long(Spot(str(path), line=lines.number), bounds)
+    lines.check([rest])
 
 
-def check_line(path: Path, number: int, line: bytes, depth: int, bounds: Bounds) -> int:
-    """The depth after a line that begins in some depth."""
-    if len(line) > bounds.row_bytes:
-        raise too_long(Spot(str(path), line=number), bounds)
-    brackets = line.count(b"{") + line.count(b"[")
-    if not depth and brackets <= bounds.depth and line.startswith(b"{") and line.rstrip().endswith(b"}"):
-        return 0
-    nesting = Nesting(depth)
-    if nesting.deepest(line) > bounds.depth:
-        raise too_deep(path, number, bounds)
-    return max(nesting.depth, 0)
+class Lines:
+    """Lines of JSON, of which each holds a row, or several do."""
+
+    def __init__(self, path: Path, bounds: Bounds) -> None:
+        self.number = 1  # of the next one
+        self._path, self._bounds = path, bounds
+        self._depth, self._before = 0, b""
+
+    def check(self, lines: Sequence[bytes]) -> None:
+        """Refuses one of the next lines that is too long or too deep.
+
+        A line that begins with `{` can go on with a value of the line before only if that ends in `[`, `,` or `:`.
+        """
+        if self._depth or not are_ordinary(lines, self._bounds):
+            for number, line in enumerate(lines, self.number):
+                text = line.strip()
+                if text.startswith(b"{") and not self._before.endswith((b"[", b",", b":")):
+                    self._depth = 0
+                if len(text) > self._bounds.row_bytes:
+                    raise too_long(Spot(str(self._path), line=number), self._bounds)
+                nesting = Nesting(self._depth)
+                if nesting.deepest(text) > self._bounds.depth:
+                    raise too_deep(self._path, number, self._bounds)
+                self._depth, self._before = max(nesting.depth, 0), text or self._before
+        self.number += len(lines)
+
+
+def are_ordinary(lines: Sequence[bytes], bounds: Bounds) -> bool:
+    """Whether each is `{...}`, short and of few brackets, wherever these are."""
+    return (
+        {line[:1] for line in lines} <= {b"{"}
+        and {line[-1:] for line in lines} <= {b"}"}
+        and max(map(len, lines), default=0) <= bounds.row_bytes
+        and max(map(len, b"\n".join(lines).translate(None, OTHERS).split(b"\n"))) <= bounds.depth
+    )
 
 
 def too_deep(path: Path, line: int, bounds: Bounds) -> UserError:
@@ -140,7 +159,7 @@ class Nesting:
 
     def __init__(self, depth: int = 0) -> None:
         self.depth = depth
-        self._held = b""  # what belongs to the next block: the quote of a string that is open, and backslashes
+        self._held = b""  # what belongs to the next block: the quote of a string that is open, and a backslash
 
     def deepest(self, block: bytes) -> int:
         """The greatest depth within the next block."""
@@ -148,7 +167,7 @@ class Nesting:
         end = len(text.rstrip(b"\\"))
         text, slashes = text[:end], text[end:]
         parts = text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
-        self._held = (b"" if len(parts) % 2 else b'"') + slashes
+        self._held = (b"" if len(parts) % 2 else b'"') + slashes[: len(slashes) % 2]
         depths = list(
             accumulate(map(STEPS.__getitem__, b"".join(parts[::2]).translate(None, NOT_BRACKETS)), initial=self.depth)
         )

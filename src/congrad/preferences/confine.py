@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from congrad.errors import UserError
 from congrad.preferences.bounds import check_text
 from congrad.settings.input import Bounds
+from congrad.settings.yaml_file import parse_yaml
 from congrad.words import one_line, quote
 
 NAME_ANOTHER = "remove it, or name the files themselves as the data"
+MOST_CHARACTERS = 500_000  # of a README's YAML, which take seconds to read; hundreds of languages have 100,000
 
 
 def check_inside(path: Path, folder: Path) -> None:
@@ -36,49 +40,55 @@ def check_card(folder: Path, bounds: Bounds) -> None:
     """Refuses a README, or what stands for it, that takes the folder's data from elsewhere.
 
     Raises:
-        UserError: also where these cannot be read.
+        UserError: also where these cannot be read, or would take long.
     """
-    import yaml
     from datasets.config import DATASETDICT_INFOS_FILENAME, REPOCARD_FILENAME, REPOYAML_FILENAME
-    from huggingface_hub import DatasetCard
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-    card, more, infos = (folder / name for name in (REPOCARD_FILENAME, REPOYAML_FILENAME, DATASETDICT_INFOS_FILENAME))
-    for path in (card, more, infos):
+    infos = folder / DATASETDICT_INFOS_FILENAME
+    if infos.is_file():
+        check_inside(infos, folder)
+        check_text(infos, bounds)
+    for path in (folder / REPOCARD_FILENAME, folder / REPOYAML_FILENAME):
         if not path.is_file():
             continue
         check_inside(path, folder)
         try:
-            if path == infos:
-                check_text(path, bounds)
-            content = DatasetCard.load(path).data.to_dict() if path == card else yaml.safe_load(path.read_text("utf-8"))
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
+            text = path.read_text("utf-8-sig")
+            if path.name == REPOCARD_FILENAME:
+                block = REGEX_YAML_BLOCK.search(text)
+                text = "" if block is None else block.group(2)
+            if len(text) > MOST_CHARACTERS:
+                raise UserError(f"has more than {MOST_CHARACTERS:,} characters of YAML", NAME_ANOTHER, at=path)
+            parse_yaml(text, str(path), most=MOST_CHARACTERS)
+            content = yaml.safe_load(text)
+        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
             raise UserError(f"cannot be read ({one_line(error)})", "fix it or remove it", at=path) from error
         configs = content.get("configs") if isinstance(content, dict) else None
         for config in configs if isinstance(configs, list) else []:
             for key in ("data_files", "data_dir") if isinstance(config, dict) else ():
-                for name in names(config.get(key), set()):
+                for name in names(config.get(key)):
                     check_name(name, path)
 
 
-def names(value: Any, seen: set[int]) -> Iterator[str]:
-    """All texts in lists and mappings; what an alias repeats once."""
+def names(value: Any) -> Iterator[str]:
+    """All texts in lists and mappings."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, dict | list) and id(value) not in seen:
-        seen.add(id(value))
+    elif isinstance(value, dict | list):
         for each in value.values() if isinstance(value, dict) else value:
-            yield from names(each, seen)
+            yield from names(each)
 
 
 def check_saved(folder: Path, bounds: Bounds) -> None:
     """Refuses a saved dataset, or one of its splits, that takes rows from elsewhere."""
     splits = read_json(folder / "dataset_dict.json", folder, bounds)
-    for name in ["."] if splits is None else names(splits, set()):
+    for name in ["."] if splits is None else names(splits):
         check_name(name, folder / "dataset_dict.json")
         part = folder / name
         state = read_json(part / "state.json", folder, bounds)
         read_json(part / "dataset_info.json", folder, bounds)
-        for file in names((state or {}).get("_data_files"), set()):
+        for file in names((state or {}).get("_data_files")):
             check_name(file, part / "state.json")
             check_inside(part / file, folder)
 
@@ -92,9 +102,9 @@ def read_json(path: Path, folder: Path, bounds: Bounds) -> dict[str, Any] | None
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read as a saved dataset ({one_line(error)})", "save the dataset again", at=path) from error
+        raise UserError(f"cannot be read as a saved dataset ({one_line(error)})", "save it again", at=path) from error
     if not isinstance(content, dict):
-        raise UserError("cannot be read as a saved dataset (no JSON object)", "save the dataset again", at=path)
+        raise UserError("cannot be read as a saved dataset (no JSON object)", "save it again", at=path)
     return content
 
 

@@ -34,7 +34,10 @@ from congrad.settings.input import Bounds
 from congrad.words import one_line, quote
 
 # What `datasets` raises, wrapped or bare, when it cannot read a file (StopIteration: an empty JSON file).
-READ_ERRORS = (DatasetsError, pa.ArrowException, OSError, ValueError, TypeError, KeyError, StopIteration)
+READ_ERRORS = (
+    *(DatasetsError, pa.ArrowException, OSError, ValueError, TypeError, KeyError, AttributeError),
+    *(StopIteration, RecursionError),
+)
 HUB = "hf://datasets/"
 
 Parts = list[tuple[Source, datasets.Dataset]]
