@@ -123,6 +123,18 @@ def test_a_plan_that_says_other_sizes_is_not_continued(congrad, made, run, tiny_
     assert "was begun with num_weights 1, now " in done.err
 
 
+def test_a_run_does_not_choose_the_bounds_of_its_data(congrad, run):
+    manifest = json.loads((run / "manifest.json").read_text())
+    data = Path(manifest["config"]["input"]["source"])
+    manifest["config"]["input"]["bounds"] |= {"row_bytes": 2**60, "languages": 2}
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    assert congrad("filter", run, "-o", run.parent / "other").code == 0
+    done = congrad("filter", run, "input.bounds.row_bytes=40")
+    assert done.refused
+    assert f"{data}:" in done.err
+    assert "raise input.bounds.row_bytes" in done.err
+
+
 # Scores and rows
 
 
