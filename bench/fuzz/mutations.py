@@ -12,6 +12,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 TEXTS = (
     "", " ", "\n", "\x00", "\x1b]0;title\x07\x1b[2J", "\x9b31m", "\u202eright to left\u2066", "\ud800", "\u2028\x85",
     "e\u0301\u0327" * 300, "a" * 100_000, "太" * 5000, "word " * 3000, "💥👩\u200d👩\u200d👧", "." * 300, "9" * 5000,
@@ -110,6 +113,32 @@ def mutate_json(path: Path, random: Random) -> str:
     return f"{path.name}: {what}"
 
 
+def mutate_parquet(path: Path, random: Random) -> str:
+    """Another column in the place of one, or other rows."""
+    table = pq.read_table(path)
+    place, size = random.randrange(table.num_columns), table.num_rows
+    text = random.choice(TEXTS).encode("utf-8", "replace").decode()
+    others = {
+        "text": pa.array([text] * size),
+        "null": pa.nulls(size),
+        "floats": pa.array([float(random.choice(FLOATS))] * size),
+        "integers": pa.array([random.choice((-1, 0, 2**31, 2**53 + 1))] * size),
+        "lists": pa.array([[]] * size),
+        "codes": table.column(place).dictionary_encode(),
+    }
+    tables = {what: table.set_column(place, table.field(place).name, other) for what, other in others.items()}
+    tables |= {
+        "deleted": table.remove_column(place),
+        "renamed": table.set_column(place, text, table.column(place)),
+        "twice": table.append_column(table.field(place).name, table.column(place)),
+        "half": table.slice(0, size // 2),
+        "fifty times": pa.concat_tables([table] * 50),
+    }
+    what = random.choice(list(tables))
+    pq.write_table(tables[what], path)
+    return f"{path.name}: {table.field(place).name!r} {what}"
+
+
 def mutate_bytes(path: Path, random: Random) -> str:
     data, snippet = path.read_bytes(), random.choice(SNIPPETS)
     place = random.randrange(len(data) + 1)
@@ -165,9 +194,10 @@ def mutate_file(path: Path, random: Random) -> str:
     kind = random.random()
     if path.is_symlink() or not path.is_file():
         return f"{path.name} is no file any more"
-    if kind < 0.7 and path.suffix in (".json", ".jsonl"):
+    fitting = {".json": mutate_json, ".jsonl": mutate_json, ".parquet": mutate_parquet}
+    if kind < 0.7 and path.suffix in fitting:
         try:
-            return mutate_json(path, random)
-        except (ValueError, RecursionError):
+            return fitting[path.suffix](path, random)
+        except (ValueError, RecursionError, OSError):  # the mutation before left no such file
             return mutate_bytes(path, random)
     return (mutate_bytes if kind < 0.9 else replace_file if kind < 0.96 else add_file)(path, random)

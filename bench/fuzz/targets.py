@@ -205,9 +205,9 @@ def files_below(folders: Iterable[Path], suffixes: Sequence[str] = ("",)) -> lis
 
 
 def mutate_one_of(folders: Iterable[Path], case: Case) -> list[str]:
-    """Mutates files, those of JSON more often than others."""
-    every, texts = files_below(folders), files_below(folders, (".json", ".jsonl", ".yaml"))
-    return case.each(lambda own: mutate_file(own.choice(texts if own.random() < 0.8 else every), own))
+    """Mutates files, those whose content can be read more often than others."""
+    every, often = files_below(folders), files_below(folders, (".json", ".jsonl", ".parquet", ".yaml"))
+    return case.each(lambda own: mutate_file(own.choice(often if own.random() < 0.8 else every), own))
 
 
 def refilter(case: Case, work: Path) -> Command:

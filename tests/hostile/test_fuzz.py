@@ -7,6 +7,6 @@ REPOSITORY = Path(__file__).parents[2]
 
 def test_what_must_hold_of_hostile_inputs_holds(start, tmp_path, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
-    process = start("-m", "bench.fuzz", "--cases", 2, "--seed", 3, "--output", tmp_path)
+    process = start("-m", "bench.fuzz", "--cases", 2, "--seed", 5, "--output", tmp_path)
     out, err = process.communicate()
     assert process.returncode == 0, out[-5000:] + err[-5000:]
