@@ -35,7 +35,7 @@ FIRST, GROWTH = 18, 4  # tokens of the first piece, where packs are not padded; 
 NOISE = 0.1  # of a time on a shared machine, at least
 MANY_LANGUAGES = 100  # from which on it is said what their comparison costs
 STEP_SECONDS = 8e-9  # of PCGrad, per order, fold and three languages: measured at 50 to 300
-BOOTSTRAP_BYTES = 24  # per resample and two languages; measured at 50 to 400
+BOOTSTRAP_BYTES = 24  # per resample and two languages; measured at 50 to 300
 
 Triple = tuple[IntArray, IntArray, IntArray]
 
