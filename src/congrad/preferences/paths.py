@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from congrad.errors import UserError
+from congrad.preferences.confine import check_inside
 from congrad.preferences.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, PARQUET_SUFFIXES, suffix
 from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN
 from congrad.words import quote
@@ -48,6 +49,8 @@ def data_files(folder: Path) -> list[Path]:
     if len(kinds) > 1:
         first, second = list(kinds.values())[:2]
         raise UserError(f"mixed file types ({second.name}, {first.name})", "keep one type in the folder", at=folder)
+    for path in files:
+        check_inside(path, folder)
     return files
 
 

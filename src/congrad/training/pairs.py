@@ -9,8 +9,10 @@ from datasets import Dataset
 from congrad.errors import UserError
 from congrad.preferences import Preferences, load_preferences
 from congrad.preferences.columns import concatenate
+from congrad.settings.input import Bounds
 from congrad.stage import file_fingerprint, require_file
 
+AS_FILTERED = Bounds(languages=2**31, columns=2**31, row_bytes=2**31)  # the bounds of the filter were the user's
 TRL_COLUMNS = ("prompt", "chosen", "rejected", "tools", "chat_template_kwargs")
 
 
@@ -25,7 +27,7 @@ def read_pairs(paths: Sequence[Path], language_column: str) -> tuple[Dataset, li
     if not filled:
         problem = f"{', '.join(map(str, paths)) or 'train'}: no pairs to train on"
         raise UserError(problem, "raise selection.keep, lower pair.min_margin or give more prompts")
-    parts = [load_preferences(path, language_column=language_column) for path in filled]
+    parts = [load_preferences(path, language_column=language_column, bounds=AS_FILTERED) for path in filled]
     dataset = concatenate([(part.sources[0], in_trl_columns(part.dataset)) for part in parts])
     return dataset, [language for part in parts for language in part.languages]
 
