@@ -1,5 +1,6 @@
 """The commands, and how each of them ends: a user's mistake is one line and exit code 2, an interruption 130."""
 
+import errno
 import functools
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from congrad.cli.settings import settings_command
 from congrad.cli.train import train_command
 from congrad.errors import UserError
 from congrad.settings.model import switch
+from congrad.words import quote
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -84,7 +86,11 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # the first that looks at a path meets it
+            problem = f"{quote(error.filename)} is longer than the name of a file can be"
+            print("congrad:", UserError(problem, "check the path"), file=sys.stderr)
+            sys.exit(2)
         from congrad.report.display import show_traceback
 
         show_traceback()

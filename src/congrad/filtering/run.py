@@ -21,7 +21,7 @@ from congrad.progress import SILENT, Listener
 from congrad.settings.consensus import Consensus, Loss
 from congrad.settings.selection import Selection
 from congrad.settings.tree import FilterConfig
-from congrad.stage import alone, check_can_be_made
+from congrad.stage import alone, check_can_be_made, damaged
 
 if TYPE_CHECKING:
     from congrad.filtering.conclude import FilterResult
@@ -89,6 +89,8 @@ def refilter(
     from congrad.filtering.finished import stored_config
 
     config, index_path, old = stored_config(run)
+    if not index_path.resolve().is_relative_to(run.resolve()):  # as of a run that was filtered again elsewhere
+        listener.on_note(f"the index of {run} lies elsewhere: {index_path.resolve()}")
     config = replace(
         config, loss=loss or Loss(), consensus=consensus or Consensus(), selection=selection or Selection()
     )
@@ -105,7 +107,11 @@ def refilter(
     seconds = {"read": round(time.monotonic() - started, 3)}
     listener.on_stage("starting PyTorch")
     from congrad.filtering.conclude import conclude
-    from congrad.gradients.index import open_index
+    from congrad.gradients.index import INDEX, SAME_FILES, open_index, read_plan
 
+    plan = read_plan(index_path, SAME_FILES)
+    if plan is not None and plan["num_rows"] != len(preferences):
+        problem = f"num_rows {plan['num_rows']} should be {len(preferences)}, as {config.input.source} has rows"
+        raise damaged(index_path / INDEX.first, problem, "filter it again into another output directory")
     with alone(target, RUN):
         return conclude(config, preferences, open_index(index_path), target, seconds, listener)
