@@ -9,7 +9,8 @@ import gzip
 import lzma
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain, islice
+from operator import sub
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,9 +21,8 @@ from congrad.words import human_bytes, one_line, quote
 
 BLOCK_BYTES = 2**20
 MOST_PACKED = 100  # times its size that any packed file may hold: text is packed to a third or a tenth
-NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-OTHERS = NOT_BRACKETS.replace(b"\n", b"")
-STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
+OTHERS = bytes(set(range(256)) - set(b"[]{}\n"))
+STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1), ord("\n"): 0}
 
 
 def beyond(bound: str, problem: str, fix: str, at: object) -> UserError:
@@ -88,65 +88,43 @@ UNPACK: dict[str, Callable[[Path], BinaryIO]] = {".gz": gzip.open, ".bz2": bz2.o
 def check_json(path: Path, data: Iterator[bytes], bounds: Bounds) -> None:
     """Refuses values that lie too deep in one another, and lines that are too long for a row.
 
-    Only brackets outside of strings count. Nearly all lines need no such count: see `are_ordinary`.
+    Of most blocks no bracket needs to be counted: see `are_ordinary`. A file that is one list may be a single line.
     """
-    line, rest, is_list = 1, b"", None
-    whole, lines = Nesting(), Lines(path, bounds)
-    for block in data:
+    number, rest, is_list = 1, b"", None  # of the next line, and what has been read of it
+    nesting = Nesting()
+    for block in chain(data, [b"\n"]):
         if is_list is None and (start := block.lstrip(b"\xef\xbb\xbf \t\r\n")):
             is_list = start.startswith(b"[")
-        if is_list:
-            if whole.deepest(block) > bounds.depth:
-                raise too_deep(path, line, bounds)
-            line += block.count(b"\n")
-            continue
-        *ended, rest = (rest + block).split(b"\n")
-        lines.check(ended)
-        if len(rest) > bounds.row_bytes:
-            raise too_long(Spot(str(path), line=lines.number), bounds)
-    lines.check([rest])
-
-
-class Lines:
-    """Lines of JSON, of which each holds a row, or several do."""
-
-    def __init__(self, path: Path, bounds: Bounds) -> None:
-        self.number = 1  # of the next one
-        self._path, self._bounds = path, bounds
-        self._depth, self._before = 0, b""
-
-    def check(self, lines: Sequence[bytes]) -> None:
-        """Refuses one of the next lines that is too long or too deep.
-
-        A line that begins with `{` can go on with a value of the line before only if that ends in `[`, `,` or `:`.
-        """
-        if self._depth or not are_ordinary(lines, self._bounds):
-            for number, line in enumerate(lines, self.number):
-                text = line.strip()
-                if text.startswith(b"{") and not self._before.endswith((b"[", b",", b":")):
-                    self._depth = 0
-                if len(text) > self._bounds.row_bytes:
-                    raise too_long(Spot(str(self._path), line=number), self._bounds)
-                nesting = Nesting(self._depth)
-                if nesting.deepest(text) > self._bounds.depth:
-                    raise too_deep(self._path, number, self._bounds)
-                self._depth, self._before = max(nesting.depth, 0), text or self._before
-        self.number += len(lines)
+        if not is_list:
+            *lines, rest = (rest + block).split(b"\n")
+            if max(map(len, [*lines, rest])) > bounds.row_bytes:
+                longer = (i for i, line in enumerate([*lines, rest], number) if len(line) > bounds.row_bytes)
+                raise too_long(Spot(str(path), line=next(longer)), bounds)
+            if not nesting.depth and are_ordinary(lines, bounds):
+                number += len(lines)
+                continue
+            block = b"\n".join([*lines, b""])
+        if (deep := nesting.beyond(bounds.depth, block)) is not None:
+            raise too_deep(Spot(str(path), line=number + deep), bounds)
+        number += block.count(b"\n")
 
 
 def are_ordinary(lines: Sequence[bytes], bounds: Bounds) -> bool:
-    """Whether each is `{...}`, short and of few brackets, wherever these are."""
+    """Whether each is blank or `{...}` with few brackets, wherever these are.
+
+    What follows such lines starts anew, since in JSON no value goes on from `}` with `{`.
+    """
+    rows = [row for line in lines if (row := line.strip())]
     return (
-        {line[:1] for line in lines} <= {b"{"}
-        and {line[-1:] for line in lines} <= {b"}"}
-        and max(map(len, lines), default=0) <= bounds.row_bytes
-        and max(map(len, b"\n".join(lines).translate(None, OTHERS).split(b"\n"))) <= bounds.depth
+        {row[:1] for row in rows} <= {b"{"}
+        and {row[-1:] for row in rows} <= {b"}"}
+        and max(map(len, b"\n".join(rows).translate(None, OTHERS).split(b"\n"))) <= bounds.depth
     )
 
 
-def too_deep(path: Path, line: int, bounds: Bounds) -> UserError:
-    problem = f"nested too deeply (more than {bounds.depth} lists and objects in one another)"
-    return beyond("depth", problem, "fix the line or remove it", Spot(str(path), line=line))
+def too_deep(place: object, bounds: Bounds) -> UserError:
+    problem = f"nested too deeply (more than {bounds.depth} lists and objects that are not closed)"
+    return beyond("depth", problem, "close them or remove them", place)
 
 
 def too_long(place: Spot, bounds: Bounds) -> UserError:
@@ -155,21 +133,27 @@ def too_long(place: Spot, bounds: Bounds) -> UserError:
 
 
 class Nesting:
-    """How deep JSON text is, read block by block."""
+    """How deep JSON text is, read block by block. Strings end with their line, as they do in JSON."""
 
-    def __init__(self, depth: int = 0) -> None:
-        self.depth = depth
+    def __init__(self) -> None:
+        self.depth = 0
         self._held = b""  # what belongs to the next block: the quote of a string that is open, and a backslash
 
-    def deepest(self, block: bytes) -> int:
-        """The greatest depth within the next block."""
+    def beyond(self, most: int, block: bytes) -> int | None:
+        """In which line of the next block (from 0) more lists and objects than that are open; None: in none."""
         text = self._held + block
-        end = len(text.rstrip(b"\\"))
-        text, slashes = text[:end], text[end:]
-        parts = text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
-        self._held = (b"" if len(parts) % 2 else b'"') + slashes[: len(slashes) % 2]
-        depths = list(
-            accumulate(map(STEPS.__getitem__, b"".join(parts[::2]).translate(None, NOT_BRACKETS)), initial=self.depth)
-        )
+        if (len(text) - len(text.rstrip(b"\\"))) % 2:
+            text, backslash = text[:-1], text[-1:]
+        else:
+            backslash = b""
+        *ended, last = text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b"\n")
+        whole = [line[: line.rindex(b'"')] if line.count(b'"') % 2 else line for line in ended]
+        self._held = b'"' * (last.count(b'"') % 2) + backslash
+        outside = b"".join(b"\n".join([*whole, last]).split(b'"')[::2]).translate(None, OTHERS)
+        depths = list(accumulate(map(STEPS.__getitem__, outside), initial=self.depth))
+        if min(depths) < 0:  # what is closed and was not open
+            depths = list(map(sub, depths, islice(accumulate(depths, min, initial=0), 1, None)))
         self.depth = depths[-1]
-        return max(depths)
+        if max(depths) <= most:
+            return None
+        return outside.count(b"\n", 0, next(i for i, depth in enumerate(depths) if depth > most))

@@ -63,6 +63,7 @@ def _row_lines(name: str) -> Iterator[int]:
     if not Path(name).is_file():
         return
     if suffix(name) in CSV_SUFFIXES:
+        csv.field_size_limit(2**31 - 1)  # of 131,072 characters otherwise, which an answer may have
         text = io.StringIO(_read(name).decode(errors="replace"), newline="")
         reader = csv.reader(text, delimiter=CSV_SUFFIXES[suffix(name)])
         start, header = 1, True

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from datasets.utils.extract import Extractor
 
 from congrad.errors import UserError
-from congrad.preferences.bounds import Nesting, beyond, check_columns, too_long
+from congrad.preferences.bounds import Nesting, check_columns, too_deep, too_long
 from congrad.preferences.rows import BATCH, Source
 from congrad.settings.input import Bounds
 
@@ -31,9 +31,8 @@ def check_parquet(path: Path, bounds: Bounds) -> None:
     """Refuses what its footer says of columns and of nested features, before `datasets` follows it."""
     schema = pq.read_schema(path)
     check_columns(schema.names, str(path), bounds)
-    if Nesting().deepest((schema.metadata or {}).get(b"huggingface", b"")) > bounds.depth:
-        problem = f"declares features that are nested more than {bounds.depth} deep"
-        raise beyond("depth", problem, "write it without them", path)
+    if Nesting().beyond(bounds.depth, (schema.metadata or {}).get(b"huggingface", b"")) is not None:
+        raise too_deep(path, bounds)
 
 
 def check_rows(dataset: datasets.Dataset, source: Source, bounds: Bounds) -> None:

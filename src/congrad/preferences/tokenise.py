@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from congrad.errors import Spot, UserError
 from congrad.preferences.render import as_chat, explicit, is_empty
-from congrad.preferences.rows import BATCH, Preferences, iterate
+from congrad.preferences.rows import BATCH, TEXT_COLUMNS, Preferences, iterate
 from congrad.words import one_line, quote
 
 if TYPE_CHECKING:  # re-filtering needs no tokenizer, and spares the seconds that transformers takes
@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # re-filtering needs no tokenizer, and spares the seconds tha
 Ids = NDArray[np.int32]
 TEMPLATE_ERRORS = (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 BATCH_CHARACTERS = 2**20  # tokenised at a time, or one row: it takes hundreds of times as many bytes of memory
+MOST_PRINTED = 2**24  # characters of a row's arguments, if its template prints them for every message
 IDS_ONLY = {"return_attention_mask": False, "verbose": False}  # no warning for a length that is cut anyway
 
 IDENTICAL = "identical responses"
@@ -83,7 +84,7 @@ def tokenise(
         raise UserError(f"max length: {max_length} leaves no token", "give 1 or more")
     _check_tokenizer(preferences, tokenizer, chat)
     pairs = TokenisedPairs(list(preferences.rows), list(preferences.languages), [], [], [], [])
-    reserved = _reserved(tokenizer)
+    reserved = reserved_names(tokenizer)
     start = 0
     for batch in _batches(iterate(preferences.dataset)):
         sides = [explicit(row) for row in batch]
@@ -91,7 +92,7 @@ def tokenise(
             sides = [as_chat(*side) for side in sides]
         if chat or preferences.conversational:
             places = [partial(preferences.where, number) for number in range(start, start + len(batch))]
-            arguments = [_template_arguments(row, place, reserved) for row, place in zip(batch, places, strict=True)]
+            arguments = [template_arguments(row, place, reserved) for row, place in zip(batch, places, strict=True)]
             tokens = _tokenise_conversations(sides, arguments, tokenizer, places)
         else:
             tokens = _tokenise_text(sides, tokenizer)
@@ -127,13 +128,13 @@ def _characters(value: Any) -> int:
     return len(value) if isinstance(value, str) else 1
 
 
-def _reserved(tokenizer: "PreTrainedTokenizerBase") -> frozenset[str]:
+def reserved_names(tokenizer: "PreTrainedTokenizerBase") -> frozenset[str]:
     """What a row may not set for its template: what decides which template is used, and how its text is tokenised."""
     from transformers.utils.chat_template_utils import render_jinja_template
 
     of_calls = (tokenizer.apply_chat_template, render_jinja_template, tokenizer.__call__)
     names = {name for call in of_calls for name in inspect.signature(call).parameters}
-    return frozenset({"messages", *tokenizer.special_tokens_map, *names})
+    return frozenset({"messages", *tokenizer.special_tokens_map, *names} - {"tools", "documents"})
 
 
 def _check_tokenizer(preferences: Preferences, tokenizer: "PreTrainedTokenizerBase", chat: bool) -> None:
@@ -201,7 +202,7 @@ def _tokenise_conversations(
     return tokens
 
 
-def _template_arguments(row: dict[str, Any], place: Callable[[], Spot], reserved: frozenset[str]) -> dict[str, Any]:
+def template_arguments(row: dict[str, Any], place: Callable[[], Spot], reserved: frozenset[str]) -> dict[str, Any]:
     """What a row's `tools` (a list, or JSON of one) and `chat_template_kwargs` add to the template's arguments.
 
     The latter are variables of the template. Arrow fills those that only other rows set with null.
@@ -221,6 +222,10 @@ def _template_arguments(row: dict[str, Any], place: Callable[[], Spot], reserved
     if taken := sorted(reserved.intersection(extra)):
         problem = f"sets {quote(taken[0])}, which is not a variable of the chat template"
         raise UserError(problem, "remove it", at=place(), column="chat_template_kwargs")
+    messages = sum(len(row[column]) for column in TEXT_COLUMNS if isinstance(row.get(column), list))
+    if (size := _characters(extra)) * messages > MOST_PRINTED:
+        problem = f"holds {size:,} characters, which the chat template may print for each of {messages:,} messages"
+        raise UserError(problem, "shorten it", at=place(), column="chat_template_kwargs")
     return {**({} if tools is None else {"tools": tools}), **extra}
 
 
