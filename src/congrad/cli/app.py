@@ -31,6 +31,9 @@ app = typer.Typer(
     help="Filter multilingual preference pairs by the update direction that the languages agree on.",
 )
 
+NO_PLACE = (errno.ENAMETOOLONG, errno.EACCES)
+"""What already asking whether a path is there can raise, wherever it is asked first."""
+
 
 def version(show: bool) -> None:
     if show:
@@ -87,8 +90,8 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # the first that looks at a path meets it
-            problem = f"{quote(error.filename)} is longer than the name of a file can be"
+        if isinstance(error, OSError) and error.errno in NO_PLACE:
+            problem = f"{quote(error.filename, 200)} cannot be used ({error.strerror})"
             print("congrad:", UserError(problem, "check the path"), file=sys.stderr)
             sys.exit(2)
         from congrad.report.display import show_traceback

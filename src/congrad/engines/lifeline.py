@@ -24,7 +24,7 @@ def held(arguments: Sequence[str], *, log: Path | None = None) -> Iterator["subp
         The process that holds the command. It ends when the command does, with its exit code.
     """
     with log.open("ab") if log else open(os.devnull, "ab") as output:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - no shell, and the command is the user's own
             [sys.executable, "-I", __file__, *arguments],
             stdin=subprocess.PIPE,
             stdout=output,
@@ -40,7 +40,7 @@ def held(arguments: Sequence[str], *, log: Path | None = None) -> Iterator["subp
 
 
 def main(arguments: list[str]) -> int:
-    child = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, start_new_session=True)
+    child = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, start_new_session=True)  # noqa: S603 - as above
     threading.Thread(target=end_with_input, args=(child,), daemon=True).start()
     code = child.wait()
     end_group(child.pid, signal.SIGKILL)  # what it left behind

@@ -102,7 +102,7 @@ def read_lines(path: Path, bounds: Bounds) -> Iterator[tuple[Spot, dict[str, Any
         where = Spot(str(path), number)
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"not JSON ({error})", "fix the line or remove it", at=where) from error
         if not isinstance(row, dict):
             raise UserError(f"{quote(row)} is not a JSON object", "write one {...} per line", at=where)

@@ -19,6 +19,7 @@ from congrad.models.ranks import is_first
 from congrad.preferences.load import read_preferences
 from congrad.progress import SILENT, Listener
 from congrad.settings.consensus import Consensus, Loss
+from congrad.settings.input import Bounds
 from congrad.settings.selection import Selection
 from congrad.settings.tree import FilterConfig
 from congrad.stage import alone, check_can_be_made, damaged
@@ -72,6 +73,7 @@ def refilter(
     loss: Loss | None = None,
     consensus: Consensus | None = None,
     selection: Selection | None = None,
+    bounds: Bounds | None = None,
     output: str | Path | None = None,
     listener: Listener = SILENT,
 ) -> "FilterResult":
@@ -79,6 +81,7 @@ def refilter(
 
     Args:
         run: directory of a finished run.
+        bounds: of its data; those that the run was made with are not taken, since it may come from a stranger.
         output: another directory for the results; None replaces those in `run`.
 
     Raises:
@@ -92,7 +95,11 @@ def refilter(
     if not index_path.resolve().is_relative_to(run.resolve()):  # as of a run that was filtered again elsewhere
         listener.on_note(f"the index of {run} lies elsewhere: {index_path.resolve()}")
     config = replace(
-        config, loss=loss or Loss(), consensus=consensus or Consensus(), selection=selection or Selection()
+        config,
+        input=replace(config.input, bounds=bounds or Bounds()),
+        loss=loss or Loss(),
+        consensus=consensus or Consensus(),
+        selection=selection or Selection(),
     )
     config.check()
     target = run if output is None else Path(output)

@@ -52,7 +52,7 @@ def sentencepiece_bpe(tokens: list[str], scores: list[float], types: list[int]) 
     model = BPE(
         vocab={token: index for index, token in enumerate(tokens)},
         merges=merges_by_score(tokens, scores, types),
-        unk_token="<unk>",
+        unk_token="<unk>",  # noqa: S106 - no password
         fuse_unk=True,
         byte_fallback=True,
     )

@@ -48,6 +48,7 @@ class Response(Record):
     key: str
     prompt_key: str
     row: Amount
+    sample: Amount
     language: str
     prompt: str | Annotated[list[Turn], MinLen(1)]
     response: str

@@ -81,8 +81,11 @@ class Given:
         return starts.isdisjoint(self.words) and starts.isdisjoint(self.flags)
 
     def section_values(self, name: str) -> dict[str, Any]:
-        """What the user gave for a section, as it was written."""
-        return self.values.get(name, {})  # type: ignore[no-any-return]
+        """What the user gave for a section, or one within another (`input.bounds`), as it was written."""
+        values: dict[str, Any] = self.values
+        for part in name.split("."):
+            values = values.get(part, {})
+        return values
 
     def check(self) -> None:
         """Checks every section that is there, whether it is used or not."""
