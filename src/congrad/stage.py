@@ -380,6 +380,7 @@ def require_file(path: Path) -> None:
 def read_rows(path: Path, kind: type[Record] = Record) -> Iterator[dict[str, Any]]:
     """The rows of a JSONL file that a stage finished; a line that is damaged, or is not of its `kind`, is a `UserError`
     that names it."""
+    require_file(path)
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:

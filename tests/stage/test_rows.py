@@ -1,5 +1,6 @@
 """Rows: appended once each by their key, cut off where a kill left half a line, named by line where damaged."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,13 @@ def test_a_log_that_holds_other_rows_is_refused_by_line(tmp_path: Path, row: str
     path.write_text(f'{{"key": "a", "text": "x"}}\n{row}\n')
     with pytest.raises(UserError, match=r"rows\.jsonl:2: damaged.*; remove the line and run again"):
         RowLog(path, Answer)
+
+
+def test_what_is_no_file_has_no_rows(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe", tmp_path / "missing"):
+        with pytest.raises(UserError, match="no such file"):
+            list(read_rows(path))
 
 
 def test_written_rows_are_read_back(tmp_path: Path) -> None:
