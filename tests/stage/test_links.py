@@ -55,6 +55,12 @@ def test_a_link_in_a_file_s_place_is_refused(tmp_path, own, target):
     assert not (tmp_path / "nothing").exists()
 
 
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "rows.jsonl")
+    with pytest.raises(UserError, match=r"rows\.jsonl: cannot write"):
+        RowLog(tmp_path / "rows.jsonl")
+
+
 def test_a_mode_is_the_umask_s(tmp_path):
     before = os.umask(0o027)
     try:
