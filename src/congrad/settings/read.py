@@ -98,6 +98,7 @@ class Given:
                     raise UserError(*unknown(name, SECTIONS), key=name)
                 if not isinstance(values, Mapping):
                     raise UserError("must be a mapping of keys", key=name, value=shown(values))
+            for name, values in self.values.items():
                 if name == "train":
                     check_dpo_config(values, self.section(Rounds))
                 else:  # what a section lacks is reported where it is used
