@@ -85,7 +85,7 @@ def _make_index(
         model_fingerprint, *reference_fingerprint = [found() for found in which]
     if rank.number == 0 and (dry_run or not is_finished(directory, INDEX)):
         listener.on_stage("measuring a few pairs")
-        listener.on_note(estimate(policy, pairs, config.index, rank.world_size))
+        listener.on_note(estimate(policy, pairs, config.index, rank.world_size, config.consensus))
     if dry_run:
         return None
     listener.on_stage(f"checking {model.name}")

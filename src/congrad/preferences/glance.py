@@ -16,7 +16,7 @@ import orjson
 from congrad.preferences.bounds import check_columns, check_languages, check_text
 from congrad.preferences.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, first_mistake, locate, suffix
 from congrad.preferences.names import CHECKED_AT_ONCE, Fields, blank, null
-from congrad.preferences.paths import check_hub_id, check_split_of_file, column_of_languages, data_files, is_saved
+from congrad.preferences.paths import check_hub_id, check_split_of_file, column_of_languages, data_files, is_saved, stem
 from congrad.settings.input import Bounds
 
 MOST_BYTES = 2**24  # of all files together: parsed in a tenth of a second
@@ -52,9 +52,11 @@ def glance(source: object, split: str, language_column: str, check_names: CheckN
         fields = check_names(columns[name], name, column)
         if all(isinstance(row.get(column, ""), str | None) for row in rows for column, _ in fields):
             check_filled(name, rows, fields)
-    if column is not None:
+    if column is None:
+        languages = [stem(name) for name in found]
+    else:
         languages = [str(row.get(column)) for rows in found.values() for row in rows]
-        check_languages(languages, column, str(source), bounds)
+    check_languages(languages, column, source, bounds)
 
 
 def check_filled(name: str, rows: Sequence[Row], fields: Fields) -> None:
