@@ -22,6 +22,7 @@ from tests.runs import make_run
 
 from congrad.errors import UserError
 from congrad.exports import export_run
+from congrad.files import write_json
 from congrad.filtering.finished import open_run, read_run, rows_at
 from congrad.filtering.run import filter_preferences
 from congrad.loop.dry_run import size_of
@@ -33,7 +34,7 @@ from congrad.settings.index import PassSettings
 from congrad.settings.input import Input
 from congrad.settings.model import Model
 from congrad.settings.tree import FilterConfig
-from congrad.stage import begin, finish, read_rows
+from congrad.stage import begin, finish, read_json, read_rows
 
 LIMIT = 60  # seconds of a process of its own, most of them for its imports
 NESTED = ['{"congrad": 1, "a": ' + "[" * deep + "]" * deep + "}" for deep in (100, 900, 100_000)]
@@ -232,6 +233,12 @@ def test_the_header_of_a_model_s_weights_is_checked(tmp_path, header):
     (tmp_path / "model.safetensors").write_bytes(header)
     with pytest.raises(UserError, match=r"model.safetensors: unreadable \("):
         size_of(str(tmp_path))
+
+
+def test_half_a_surrogate_pair_is_written_as_json_escapes_it(tmp_path):
+    write_json(tmp_path / "manifest.json", {"command": ["filter", "\udcff.jsonl", "né"]})
+    assert read_json(tmp_path / "manifest.json") == {"command": ["filter", "\udcff.jsonl", "né"]}
+    assert "né" in (tmp_path / "manifest.json").read_text(encoding="utf-8")
 
 
 # Links, and names
