@@ -380,6 +380,7 @@ def require_file(path: Path) -> None:
 def read_rows(path: Path, kind: type[Record] = Record) -> Iterator[dict[str, Any]]:
     """The rows of a JSONL file that a stage finished; a line that is damaged, or is not of its `kind`, is a `UserError`
     that names it."""
+    require_file(path)
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -399,15 +400,23 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_atomically(path, b"".join(json_line(row) for row in rows))
 
 
+class LogRow(Record):
+    """A row of a `RowLog`."""
+
+    fix = "remove the line and run again"
+    key: str
+
+
 class RowLog:
     """Rows that are appended to a file as they are done, each once, by their `key`.
 
     A kill in the middle of a line costs that line: what is there of it is cut off when the log is opened again.
-    `rows` holds them all, by key, in the order in which they were written.
+    `rows` holds them all, by key, in the order in which they were written. Each is of one `kind`, also those that were
+    there before.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, kind: type[LogRow] = LogRow) -> None:
+        self.path, self.kind = path, kind
         self.rows: dict[str, dict[str, Any]] = {}
         try:
             self._file = append_to(path)
@@ -423,12 +432,14 @@ class RowLog:
         data = self.path.read_bytes()
         whole = data.rfind(b"\n") + 1
         for number, line in enumerate(data[:whole].split(b"\n")[:-1], 1):
+            place = f"{self.path}:{number}"
             try:
                 row = json.loads(line)
-                self.rows[row["key"]] = row
+                key = row["key"]
             except (ValueError, KeyError, TypeError, RecursionError) as error:
-                place = f"{self.path}:{number}"
-                raise UserError(f"damaged ({error})", "remove the line and run again", at=place) from error
+                raise UserError(f"damaged ({error})", self.kind.fix, at=place) from error
+            check_record(place, row, self.kind)
+            self.rows[key] = row
         self._file.truncate(whole)
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:

@@ -3,6 +3,7 @@
 Every command runs in a process that notes the files that it opens and the hosts that it calls (`watched.py`).
 """
 
+import gzip
 import json
 import os
 import re
@@ -230,3 +231,12 @@ def test_a_readme_on_the_hub_names_nothing_elsewhere(monkeypatch, file):
     monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: builder)
     with pytest.raises(UserError, match=f"'somebody/pairs': its README names '{file}', which is not on the hub"):
         load_preferences("somebody/pairs")
+
+
+def test_a_packed_file_that_was_cut_is_said_wherever_it_was_cut(tmp_path):
+    """`datasets` looks for a tar within and meets an `EOFError`, which Typer takes for Ctrl-D."""
+    packed = gzip.compress(b'{"prompt": "a", "chosen": "b", "rejected": "c", "language": "de"}\n' * 200, 0)
+    for length in (40, 162, 600, len(packed) - 4):
+        (tmp_path / "cut.jsonl.gz").write_bytes(packed[:length])
+        with pytest.raises(UserError, match=r"cut\.jsonl\.gz: cannot be read"):
+            load_preferences(tmp_path / "cut.jsonl.gz")

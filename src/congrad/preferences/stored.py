@@ -1,5 +1,7 @@
 """Data as files and Arrow store them: what would cost too much, hold no text, or open what a row names."""
 
+import lzma
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from congrad.errors import UserError
 from congrad.preferences.bounds import Nesting, check_columns, too_deep, too_long
 from congrad.preferences.rows import BATCH, Source
 from congrad.settings.input import Bounds
+from congrad.words import one_line
 
 PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}  # as `datasets` calls them
 BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
@@ -22,7 +25,11 @@ def check_packing(path: Path) -> None:
     """Refuses a file that is packed otherwise than its name says: `datasets` goes by the content, and unpacks archives
     of many files too."""
     wanted = PACKED.get(path.suffix.lower())
-    if (found := Extractor.infer_extractor_format(path) or None) != wanted:
+    try:
+        found = Extractor.infer_extractor_format(path) or None
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:  # it looks for a tar within
+        raise UserError(f"cannot be read ({one_line(error)})", "check the file and its permissions", at=path) from error
+    if found != wanted:
         problem = f"is {found or 'not packed'} inside, and {wanted or 'plain'} by its name"
         raise UserError(problem, "unpack it, or name it by what it is", at=path)
 

@@ -16,6 +16,7 @@ from congrad.stage import (
     Begun,
     Record,
     check_record,
+    damaged,
     file_fingerprint,
     is_finished,
     read_json,
@@ -85,7 +86,10 @@ def read_responses(directory: Path) -> Responses:
     manifest = finished(directory, "generate")
     check_record(directory / MANIFEST, manifest, Generated)
     path, chat, system = directory / RESPONSES, manifest["chat"], manifest["settings"]["system"]
-    return Responses(list(read_rows(path, Response)), chat, system, [file_fingerprint(path), chat, system])
+    rows = list(read_rows(path, Response))
+    if not rows:
+        raise damaged(path, "no responses", Response.fix)
+    return Responses(rows, chat, system, [file_fingerprint(path), chat, system])
 
 
 def read_scores(directory: Path, responses: Responses) -> list[float | None]:
