@@ -42,7 +42,7 @@ WRITE_AGAIN = "run the stage that wrote it again"
 
 Amount = Annotated[int, Field(ge=0, le=2**53)]
 """How many there are of something."""
-TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16}|\d+)")  # what `whole_file` and a check leave when they are killed
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}")  # what `whole_file` and a check leave when they are killed
 FINGERPRINT = re.compile(r"[0-9a-f]{16}|[0-9a-f]{64}")
 
 

@@ -240,3 +240,18 @@ def test_a_packed_file_that_was_cut_is_said_wherever_it_was_cut(tmp_path):
         (tmp_path / "cut.jsonl.gz").write_bytes(packed[:length])
         with pytest.raises(UserError, match=r"cut\.jsonl\.gz: cannot be read"):
             load_preferences(tmp_path / "cut.jsonl.gz")
+
+
+@pytest.mark.parametrize("tag", ["!!int ''", "!!float ''", "!!bool 'x'", "!!timestamp 'x'", "!!set [1]", "!!binary x"])
+def test_odd_tags_in_a_readme_end_in_one_line(tmp_path, tag):
+    folder = pairs_in(tmp_path / "pairs")
+    (folder / "README.md").write_text(f"---\na: {tag}\n---\n# Pairs\n")
+    with pytest.raises(UserError, match=r"README.md: cannot be read \([^\n]*\); fix it or remove it$"):
+        load_preferences(folder)
+
+
+def test_a_file_that_would_be_left_out_for_its_name_is_refused(tmp_path):
+    folder = pairs_in(tmp_path / "pairs")
+    write_jsonl(folder / "data" / "e\nn\x1b[31m.jsonl", preference_rows(4))
+    with pytest.raises(UserError, match="has a control character in its name; rename it"):
+        load_preferences(folder)

@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -342,3 +343,42 @@ def test_numbers_of_many_digits_end_in_one_line(tmp_path, text):
     path = tmp_path / "pairs.jsonl"
     path.write_text(text + "\n")
     assert measured(path).startswith(f"{path}")
+
+
+def test_a_header_of_thousands_of_columns_is_read_alone(tmp_path):
+    names = ["prompt", "chosen", "rejected", "language", *(f"c{number}" for number in range(200_000))]
+    for end, separator in {"csv": ",", "tsv": "\t", "csv.gz": ","}.items():
+        table = "\n".join([separator.join(names), separator.join("x" for _ in names)]).encode()
+        (tmp_path / f"pairs.{end}").write_bytes(gzip.compress(table) if end.endswith("gz") else table)
+        assert " columns, which begin with 'prompt', 'chosen'" in measured(tmp_path / f"pairs.{end}")
+    quoted = tmp_path / "quoted.csv"
+    quoted.write_text('prompt,chosen,rejected,language,"' + "," * 3000 + '"\n' + "a,b,c,de,x\n" * 2)
+    assert len(load_preferences(quoted)) == 2
+
+
+def test_a_parquet_file_holds_no_more_than_files_do(tmp_path):
+    """Each distinct value of a row group is stored once."""
+    path = tmp_path / "pairs.parquet"
+    rows = pa.table({name: [text] * 20_000 for name, text in (PAIR | {"prompt": "x" * 2000}).items()})
+    with pq.ParquetWriter(path, rows.schema, compression="zstd") as writer:
+        for _ in range(3):
+            writer.write_table(rows)
+    assert path.stat().st_size < 300_000
+    assert "holds more than 33.6 MB when it is unpacked; unpack it" in measured(path)
+    assert len(load_preferences(path, bounds=Bounds(unpacked_bytes=2**28))) == 60_000
+
+
+@pytest.mark.parametrize(("number", "offset"), [(2, -4000), (5, 3000), (5, 3_000_000), (5, 1_900_000_000)])
+def test_a_saved_dataset_whose_values_lie_elsewhere_is_not_read(tmp_path, number, offset):
+    """It is mapped into memory: to read such a value ends the process, or reads what belongs to others."""
+    chosen = ["first", "second one", "third", "4", "the fifth"]
+    folder = tmp_path / "saved"
+    datasets.Dataset.from_list([PAIR | {"chosen": text} for text in chosen]).save_to_disk(folder)
+    offsets = np.cumsum([0, *map(len, chosen)], dtype=np.int32)
+    damaged = offsets.copy()
+    damaged[number] = offset
+    path = next(folder.glob("*.arrow"))
+    data = path.read_bytes()
+    assert data.count(offsets.tobytes()) == 1
+    path.write_bytes(data.replace(offsets.tobytes(), damaged.tobytes()))
+    assert "saved: cannot be read as a saved dataset (" in measured(folder)

@@ -62,7 +62,7 @@ def check_card(folder: Path, bounds: Bounds) -> None:
                 raise UserError(f"has more than {MOST_CHARACTERS:,} characters of YAML", NAME_ANOTHER, at=path)
             parse_yaml(text, str(path), most=MOST_CHARACTERS)
             content = yaml.safe_load(text)
-        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:  # odd tags, too
             raise UserError(f"cannot be read ({one_line(error)})", "fix it or remove it", at=path) from error
         configs = content.get("configs") if isinstance(content, dict) else None
         for config in configs if isinstance(configs, list) else []:

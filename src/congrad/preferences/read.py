@@ -29,13 +29,13 @@ from congrad.preferences.paths import (
     stem,
 )
 from congrad.preferences.rows import BATCH, TEXT_COLUMNS, Source
-from congrad.preferences.stored import check_packing, check_parquet, check_rows, undecoded
+from congrad.preferences.stored import check_packing, check_parquet, check_rows, check_stored, undecoded
 from congrad.settings.input import Bounds
 from congrad.words import one_line, quote
 
 # What `datasets` raises, wrapped or bare, when it cannot read a file (StopIteration: an empty JSON file).
 READ_ERRORS = (
-    *(DatasetsError, pa.ArrowException, OSError, ValueError, TypeError, KeyError, AttributeError),
+    *(DatasetsError, pa.ArrowException, OSError, ValueError, TypeError, LookupError, AttributeError),
     *(StopIteration, RecursionError),
 )
 HUB = "hf://datasets/"
@@ -98,7 +98,9 @@ def _read(
         except READ_ERRORS as error:
             complaint = f"cannot be read as a saved dataset ({one_line(error)})"
             raise UserError(complaint, "save it again", at=path) from error
-        return [_part(str(path), _pick(saved, split, str(path)))]
+        picked = _pick(saved, split, str(path))
+        check_stored(picked, path)
+        return [_part(str(path), picked)]
     if path.is_dir():
         return [_load_file(file, text_columns, bounds) for file in _list_folder(path, split, bounds)]
     check_hub_id(source)
@@ -130,6 +132,8 @@ def _list_folder(folder: Path, split: str, bounds: Bounds) -> list[Path]:
         raise UserError(f"`datasets` cannot read the folder ({one_line(error)})", "name a file", at=folder) from error
     found = builder.config.data_files[_check_split(split, builder.config.data_files, folder)]
     files = sorted(folder / os.path.relpath(path, folder.resolve()) for path in found)
+    if not files:
+        raise UserError("no rows", "`datasets` finds no file there: name one", at=folder)
     for file in files:
         check_inside(file, folder)
     return files

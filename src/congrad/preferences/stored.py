@@ -3,6 +3,7 @@
 import lzma
 import zlib
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 from datasets.utils.extract import Extractor
 
 from congrad.errors import UserError
-from congrad.preferences.bounds import Nesting, check_columns, too_deep, too_long
+from congrad.preferences.bounds import Nesting, check_columns, most_unpacked, too_deep, too_long, too_much
 from congrad.preferences.rows import BATCH, Source
 from congrad.settings.input import Bounds
 from congrad.words import one_line
@@ -35,11 +36,31 @@ def check_packing(path: Path) -> None:
 
 
 def check_parquet(path: Path, bounds: Bounds) -> None:
-    """Refuses what its footer says of columns and of nested features, before `datasets` follows it."""
-    schema = pq.read_schema(path)
+    """Refuses what its footer says of columns and of nested features, and more values than a file of its size holds,
+    before `datasets` follows it."""
+    file = pq.ParquetFile(path)
+    schema = file.schema_arrow
     check_columns(schema.names, str(path), bounds)
     if Nesting().beyond(bounds.depth, (schema.metadata or {}).get(b"huggingface", b"")) is not None:
         raise too_deep(path, bounds)
+    most = most_unpacked(path, bounds)
+    sizes = (batch.nbytes for batch in file.iter_batches(batch_size=BATCH))  # a value that is repeated is stored once
+    if any(total > most for total in accumulate(sizes)):
+        raise too_much(path, most)
+
+
+def check_stored(dataset: datasets.Dataset, path: Path) -> None:
+    """Refuses a saved dataset whose values lie outside of their file: it is mapped into memory as it is, and to read
+    them would be to read other memory, or to end the process."""
+    for column in dataset.data.table.columns:
+        for chunk in column.chunks:
+            try:
+                chunk.validate(full=True)
+            except pa.ArrowInvalid as error:
+                if chunk.type in (pa.string(), pa.large_string()) and "UTF8" in str(error):
+                    continue  # said later, with the row; its places are right, or that would have been said first
+                problem = f"cannot be read as a saved dataset ({one_line(error)})"
+                raise UserError(problem, "save it again", at=path) from error
 
 
 def check_rows(dataset: datasets.Dataset, source: Source, bounds: Bounds) -> None:

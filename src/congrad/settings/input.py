@@ -30,7 +30,8 @@ class Bounds:
     row_bytes: Count = 2**22
     """Bytes of a row, all columns together. Tokenising takes hundreds of times its size."""
     unpacked_bytes: Count = 2**25
-    """Bytes that a packed file (`.gz`, `.bz2`, `.xz`, `.zst`) may hold, or 100 times its size where that is more."""
+    """Bytes that a packed file (`.gz`, `.bz2`, `.xz`, `.zst`, Parquet) may hold, or 100 times its size where that is
+    more."""
     depth: Count = 100
     """Lists and objects that lie in one another."""
 
