@@ -49,7 +49,13 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 @pytest.fixture(scope="session")
 def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama of two blocks with its tokenizer, as `save_pretrained` leaves them."""
-    directory, tokenizer = tmp_path_factory.mktemp("models") / "tiny", make_tokenizer()
+    directory = tmp_path_factory.mktemp("models") / "tiny"
+    save_tiny_model(directory)
+    return directory
+
+
+def save_tiny_model(directory: Path) -> None:
+    tokenizer = make_tokenizer()
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
@@ -68,7 +74,6 @@ def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
-    return directory
 
 
 def preference_rows(count: int, languages: tuple[str, ...] = tuple(WORDS)) -> list[dict[str, Any]]:

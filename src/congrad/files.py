@@ -15,14 +15,15 @@ import orjson
 
 from congrad.errors import UserError
 
-NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)  # Windows has none, and asks for a right to make links
+# Windows has neither, asks for a right to make links, and has no pipes in folders.
+NO_FOLLOW, NO_WAIT = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
 JSON_LINE = orjson.OPT_APPEND_NEWLINE | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_SERIALIZE_NUMPY
 PACKAGES = ("congrad", "torch", "transformers", "datasets", "safetensors", "pyarrow", "numpy", "peft", "torchjd", "trl")
 
 
 def append_to(path: Path) -> BinaryIO:
-    """A file to be continued, or a new one; an `OSError` where it is a link."""
-    return open(path, "ab", opener=lambda name, flags: os.open(name, flags | NO_FOLLOW, 0o666))
+    """A file to be continued, or a new one; an `OSError` where it is a link, or a pipe that nobody reads."""
+    return open(path, "ab", opener=lambda name, flags: os.open(name, flags | NO_FOLLOW | NO_WAIT, 0o666))
 
 
 @contextmanager
@@ -58,7 +59,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    write_atomically(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(path, text.encode("utf-8", "backslashreplace"))  # as JSON escapes half a surrogate pair
 
 
 def without_nan(value: Any) -> Any:

@@ -11,6 +11,8 @@ names of the first and the last file differ from kind to kind (`Kind`); for a st
     manifest.json   the same, what the stage has to say, and the versions
 
 Rows are JSON, each with a `key` made of its content: appended as they are done (`RowLog`), or written whole.
+
+A directory may come from a stranger: what its JSON may say stands as a `Record` next to what reads it.
 """
 
 import hashlib
@@ -23,16 +25,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from congrad.errors import UserError
 from congrad.files import append_to, cannot_write, json_line, versions, write_atomically, write_json
+from congrad.words import one_line, quote
 
 MANIFEST, NEW, LOCK = "manifest.json", ".new", ".lock"
 MOST_BYTES = 2**28  # of a JSON file that is read whole; languages.json of 1,000 languages has a fifth of it
-TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16}|\d+)")  # what `whole_file` and a check leave when they are killed
+MOST_NESTED = 64  # lists and objects of such a file; a tool's schema in a stage's settings may have a dozen
+MOST_NESTED_IN_ROW = 250  # of a data set's columns; orjson writes no deeper
+WRITE_AGAIN = "run the stage that wrote it again"
+
+Amount = Annotated[int, Field(ge=0, le=2**53)]
+"""How many there are of something."""
+TEMPORARY = re.compile(r"\..+\.[0-9a-f]{16}")  # what `whole_file` and a check leave when they are killed
 FINGERPRINT = re.compile(r"[0-9a-f]{16}|[0-9a-f]{64}")
 
 
@@ -53,6 +63,23 @@ class Kind:
 
 
 STAGE = Kind("stage", "stage.json")
+
+
+class Record(BaseModel):
+    """What is read of a JSON file: typed, bounded, and nothing coerced. What else is there is not looked at."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+    most_bytes: ClassVar[int] = 2**22
+    """Of the file."""
+    fix: ClassVar[str] = WRITE_AGAIN
+    """What to do where it is damaged."""
+
+
+class Begun(Record):
+    """A stage's first file."""
+
+    stage: str
+    settings: dict[str, Any]
 
 
 def is_begun(directory: Path, kind: Kind = STAGE) -> bool:
@@ -113,9 +140,14 @@ def refuse_links(directory: Path) -> None:
     written over. The directory itself may be one, since its user named it."""
     for place, folders, files in os.walk(directory):
         for name in (*folders, *files):
-            if (path := Path(place, name)).is_symlink():
-                problem = f"output: {path} is a symbolic link, which is not written through"
-                raise UserError(problem, "remove the link, or choose another output directory")
+            refuse_link(Path(place, name))
+
+
+def refuse_link(path: Path) -> None:
+    """The same of a place that will be written and was not named by its user."""
+    if path.is_symlink():
+        problem = f"output: {path} is a symbolic link, which is not written through"
+        raise UserError(problem, "remove the link, or choose another output directory")
 
 
 def _holds_files(directory: Path) -> bool:
@@ -173,7 +205,7 @@ def _difference(found: Any, wanted: Any, where: str = "") -> str:
                 return _difference(found.get(key), wanted.get(key), f"{where}.{key}" if where else key)
     if any(isinstance(value, str) and FINGERPRINT.fullmatch(value) for value in (found, wanted)):
         return f"other content of {where}"
-    return f"{where} {json.dumps(found, ensure_ascii=False)}, now {json.dumps(wanted, ensure_ascii=False)}"
+    return f"{where} {one_line(json.dumps(found, ensure_ascii=False))}, now {json.dumps(wanted, ensure_ascii=False)}"
 
 
 def begin(directory: Path, name: str, settings: Mapping[str, Any]) -> bool:
@@ -191,9 +223,9 @@ def begin(directory: Path, name: str, settings: Mapping[str, Any]) -> bool:
     """
     wanted = json.loads(json.dumps({"stage": name, "settings": settings}))
     if is_begun(directory):
-        found = read_json(directory / STAGE.first)
-        if found.get("stage") != name:
-            problem = f"{directory} holds the stage {found.get('stage')!r}, not {name!r}"
+        found = read_json(directory / STAGE.first, Begun)
+        if found["stage"] != name:
+            problem = f"{directory} holds the stage {quote(found['stage'])}, not {name!r}"
             raise UserError(problem, "choose another output directory")
         check_same(directory, found["settings"], wanted["settings"])
         refuse_links(directory)
@@ -232,7 +264,7 @@ def forget_if_empty(directory: Path, name: str, rows: str, *others: str) -> None
     Args:
         rows: the file that its first row would be in; `others` may lie beside it.
     """
-    if is_finished(directory) or not is_begun(directory) or read_json(directory / STAGE.first).get("stage") != name:
+    if is_finished(directory) or not is_begun(directory) or read_json(directory / STAGE.first, Begun)["stage"] != name:
         return
     if not holds_work(directory / rows):
         forget(directory, rows, *others)
@@ -243,7 +275,7 @@ def forget_if_empty(directory: Path, name: str, rows: str, *others: str) -> None
 
 def finish(directory: Path, content: Mapping[str, Any]) -> None:
     """Writes a stage's manifest: its settings, what it has to say, and the versions."""
-    write_json(directory / MANIFEST, {**read_json(directory / STAGE.first), **content, "versions": versions()})
+    write_json(directory / MANIFEST, {**read_json(directory / STAGE.first, Begun), **content, "versions": versions()})
 
 
 @contextmanager
@@ -270,17 +302,58 @@ def staging(directory: Path, kind: Kind, *outdated: str) -> Iterator[Path]:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A file that a stage wrote; a `UserError` where it is missing or damaged."""
+def read_json(path: Path, kind: type[Record] | None = None) -> dict[str, Any]:
+    """A file that a stage wrote; a `UserError` where it is missing or damaged, or is not of its `kind`."""
+    most, fix = (MOST_BYTES, WRITE_AGAIN) if kind is None else (kind.most_bytes, kind.fix)
     try:
-        if (size := path.stat().st_size) > MOST_BYTES or not path.is_file():
+        if (size := path.stat().st_size) > most or not path.is_file():
             raise ValueError(f"{size} bytes" if path.is_file() else "not a file")
         content = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            check_nesting(content)
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read ({error})", "run the stage that wrote it again") from error
+        raise UserError(f"{path} cannot be read ({error})", fix) from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no JSON object", "run the stage that wrote it again")
+        raise UserError(f"{path} holds no JSON object", fix)
+    if kind is not None:
+        check_record(path, content, kind)
     return content
+
+
+def check_nesting(content: Any, most: int = MOST_NESTED) -> None:
+    """Raises a `ValueError` where lists and objects lie deeper in each other than anything of ours does; whoever
+    descends into what is left needs no care."""
+    inner = [content]
+    for _ in range(most):
+        inner = [
+            value
+            for outer in inner
+            for value in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(value, dict | list)
+        ]
+        if not inner:
+            return
+    raise ValueError(f"nested more than {most} deep")
+
+
+def check_record(path: object, content: Mapping[str, Any], kind: type[Record]) -> None:
+    """Refuses what a `kind` does not hold: a `UserError` names the file, or its line, and the first key."""
+    try:
+        kind.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "value_error":
+            problem = str(first["ctx"]["error"])
+        else:
+            said = "is missing" if first["type"] == "missing" else first["msg"]
+            key = ".".join(map(str, first["loc"]))
+            problem = f"{key} {said[max(said.find('should '), 0) :]}"  # without "Input" or "String" before it
+        raise damaged(path, problem, kind.fix) from None
+
+
+def damaged(path: object, problem: str, fix: str) -> UserError:
+    """What is said of a file that says what nothing of ours wrote."""
+    return UserError(f"damaged: {one_line(problem)}", fix, at=path)
 
 
 # Rows
@@ -304,15 +377,22 @@ def require_file(path: Path) -> None:
         raise UserError("no such file", "run the stage that writes it, or check the path", at=path)
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSONL file that a stage finished; a damaged line is a `UserError` that names it."""
+def read_rows(path: Path, kind: type[Record] = Record) -> Iterator[dict[str, Any]]:
+    """The rows of a JSONL file that a stage finished; a line that is damaged, or is not of its `kind`, is a `UserError`
+    that names it."""
+    require_file(path)
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                yield json.loads(line)
-            except ValueError as error:
-                place = f"{path}:{number}"
-                raise UserError(f"not JSON ({error})", "run the stage that wrote it again", at=place) from error
+                row = json.loads(line)
+                if isinstance(row, dict):
+                    check_nesting(row, MOST_NESTED_IN_ROW)
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"not JSON that can be read ({error})", WRITE_AGAIN, at=f"{path}:{number}") from error
+            if not isinstance(row, dict):
+                raise UserError("not a JSON object", WRITE_AGAIN, at=f"{path}:{number}")
+            check_record(f"{path}:{number}", row, kind)
+            yield row
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -320,15 +400,23 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     write_atomically(path, b"".join(json_line(row) for row in rows))
 
 
+class LogRow(Record):
+    """A row of a `RowLog`."""
+
+    fix = "remove the line and run again"
+    key: str
+
+
 class RowLog:
     """Rows that are appended to a file as they are done, each once, by their `key`.
 
     A kill in the middle of a line costs that line: what is there of it is cut off when the log is opened again.
-    `rows` holds them all, by key, in the order in which they were written.
+    `rows` holds them all, by key, in the order in which they were written. Each is of one `kind`, also those that were
+    there before.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, kind: type[LogRow] = LogRow) -> None:
+        self.path, self.kind = path, kind
         self.rows: dict[str, dict[str, Any]] = {}
         try:
             self._file = append_to(path)
@@ -344,12 +432,14 @@ class RowLog:
         data = self.path.read_bytes()
         whole = data.rfind(b"\n") + 1
         for number, line in enumerate(data[:whole].split(b"\n")[:-1], 1):
+            place = f"{self.path}:{number}"
             try:
                 row = json.loads(line)
-                self.rows[row["key"]] = row
+                key = row["key"]
             except (ValueError, KeyError, TypeError, RecursionError) as error:
-                place = f"{self.path}:{number}"
-                raise UserError(f"damaged ({error})", "remove the line and run again", at=place) from error
+                raise UserError(f"damaged ({error})", self.kind.fix, at=place) from error
+            check_record(place, row, self.kind)
+            self.rows[key] = row
         self._file.truncate(whole)
 
     def append(self, rows: Iterable[dict[str, Any]]) -> None:

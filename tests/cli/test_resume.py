@@ -45,7 +45,7 @@ def test_stopped_and_given_again_ends_the_same(congrad, start, command, tmp_path
 
     first = tmp_path / "stopped" / "index" / "sketches-00000.safetensors"
     written = first.stat().st_mtime_ns
-    (first.parent / f".{first.name}.123").write_bytes(b"half")  # what a kill in the middle of a write leaves
+    (first.parent / f".{first.name}.0123456789abcdef").write_bytes(b"half")  # of a kill in a write
     (tmp_path / "stopped" / ".new").mkdir()
     (tmp_path / "stopped" / ".new" / "kept.jsonl").write_bytes(b"half")
     assert congrad(*command, tmp_path / "stopped").code == 0
@@ -56,7 +56,9 @@ def test_stopped_and_given_again_ends_the_same(congrad, start, command, tmp_path
     assert not [name for name in files(tmp_path / "stopped") if "/." in f"/{name}"]
 
 
-@pytest.mark.parametrize("leftover", ["index", "index/.plan.json.123", ".new/kept.jsonl", ".probe.123"])
+@pytest.mark.parametrize(
+    "leftover", ["index", "index/.plan.json.0123456789abcdef", ".new/kept.jsonl", ".probe.0123456789abcdef"]
+)
 def test_a_run_killed_in_its_first_moments_can_begin_again(congrad, command, tmp_path, leftover):
     path = tmp_path / "run" / leftover
     path.parent.mkdir(parents=True)

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,28 @@ def test_the_server_ends_when_who_started_it_is_killed(engine, tmp_path):
         process.send_signal(signal.SIGKILL)
     assert_gone(tmp_path / "pids")
     assert not module.answers(engine.endpoint)
+
+
+def test_a_server_that_sends_its_asker_elsewhere_is_not_ready(monkeypatch):
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200 if self.path == "/elsewhere" else 302)
+            self.send_header("location", "/elsewhere")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # what is asked of this machine goes through nobody
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert not module.answers(f"http://127.0.0.1:{server.server_port}/v1")
+        server.shutdown()
+    assert asked == ["/v1/models", "/health"]
 
 
 def test_a_server_that_ends_is_told_with_its_last_line(tmp_path, free_port):

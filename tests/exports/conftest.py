@@ -25,6 +25,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         run.mkdir()
         with (run / "kept.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json_line(row).decode() for row in rows)
+        (run / "dropped.jsonl").write_bytes((run / "kept.jsonl").read_bytes())
         manifest = {
             "congrad": 1,
             "config": {

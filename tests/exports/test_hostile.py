@@ -2,17 +2,14 @@
 uploaded."""
 
 import json
-import os
-import subprocess
-import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from markdown_it import MarkdownIt
 from tests.exports.rows import PLAIN
+from tests.exports.scripts import run_scripts
 from tests.exports.test_hub import FakeApi
 
 from congrad.errors import UserError
@@ -34,10 +31,6 @@ HOSTILE = [
     "http://evil.example a@evil.example | # - * `x`\n\n# heading\n\n1. item",
 ]
 IDS = range(len(HOSTILE))
-STUBS = {"torch": "class accelerator:\n    is_available = staticmethod(lambda: False)\n"}
-STUBS["datasets"] = "def load_dataset(*a, **b): pass\n"
-STUBS["trl"] = "class DPOConfig:\n    def __init__(self, **a): pass\n"
-STUBS["trl"] += "class DPOTrainer:\n    def __init__(self, **a): pass\n    train = save_model = lambda self: None\n"
 
 
 def hostile(content: Any, text: str) -> Any:
@@ -47,21 +40,6 @@ def hostile(content: Any, text: str) -> Any:
     if isinstance(content, list):
         return [hostile(each, text) for each in content]
     return {key: hostile(each, text) for key, each in content.items()} if isinstance(content, dict) else content
-
-
-def run_scripts(directory: Path) -> None:
-    """Runs what an export wrote, with stand-ins for the trainers, which write down their arguments."""
-    stubs = directory.parent / "stubs"
-    stubs.mkdir(exist_ok=True)
-    for name, text in STUBS.items():
-        (stubs / f"{name}.py").write_text(text)
-    for name in ("swift", "deepspeed"):
-        (stubs / name).write_text('#!/bin/sh\nfor word in "$@"; do printf "%s\\0" "$word"; done > "$0.words"\n')
-        (stubs / name).chmod(0o755)
-    environment = {**os.environ, "PYTHONPATH": str(stubs), "PATH": f"{stubs}:{os.environ['PATH']}"}
-    for name, program in (("train_dpo.py", sys.executable), ("train_dpo.sh", "sh")):
-        if (directory / name).exists():
-            subprocess.run([program, name], cwd=directory, env=environment, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=IDS)

@@ -44,8 +44,10 @@ def store(directory: Path, sketches_PD: torch.Tensor, size: int) -> GradientInde
         TokenisedPairs(list(range(num_pairs)), languages, ids, ids, ids, [""] * num_pairs),
     )
     settings = {"projection_size": size, "normalise": "sum"}
-    plan = {"format": FORMAT, "reference": None, "num_pairs": num_pairs, "dims": dims, "shard_pairs": num_pairs}
-    write_json(directory / "plan.json", plan | {"settings": settings})
+    plan = {"format": FORMAT, "model": "", "reference": None, "data": "", "dtype": "float32", "settings": settings}
+    plan |= {"num_rows": num_pairs, "num_pairs": num_pairs, "num_weights": dims, "num_weights_outside": 0}
+    plan |= {"dims": dims, "shard_pairs": num_pairs}
+    write_json(directory / "plan.json", plan)
     (shard,) = shards_of(plan)
     unit, scales = encode(sketches_PD)
     logps = torch.full((num_pairs, 2), -1.0)

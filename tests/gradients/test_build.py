@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -214,10 +215,11 @@ def test_leftovers_of_a_killed_run_do_not_matter(tmp_path, model, many_pairs, co
     """Killed before the plan was written: half-written temporary files."""
     directory = tmp_path / "index"
     directory.mkdir()
-    for name in (".pairs.parquet.123", ".plan.json.123", f".{NAMES[1]}.{os.getpid()}", f".{NAMES[2]}.1"):
-        (directory / name).write_bytes(b"half")
+    for name in ("pairs.parquet", "plan.json", *NAMES[1:3]):
+        (directory / f".{name}.{secrets.token_hex(8)}").write_bytes(b"half")
     index = build_index(model, many_pairs(100), directory, SETTINGS)
     assert contents(directory) == undisturbed
+    assert not list(directory.glob(".*"))
     assert len(index) == 100
 
 

@@ -2,7 +2,10 @@
 
 import errno
 import json
+import tracemalloc
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -125,7 +128,7 @@ def test_missing_and_damaged_files_are_refused_and_named(built, name, damage):
 
 def test_damaged_plan_is_refused(built):
     (built.directory / "plan.json").write_text("{")
-    with pytest.raises(UserError, match=r"plan.json: not JSON .* build the index again"):
+    with pytest.raises(UserError, match=r"plan.json cannot be read .*; filter the data again"):
         open_index(built.directory)
 
 
@@ -173,3 +176,69 @@ def test_failed_write_keeps_the_file_that_was_there(tmp_path, monkeypatch):
 def test_place_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(UserError, match="No such file or directory"):
         write_atomically(tmp_path / "missing" / "index.json", b"")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"num_pairs": 10**11, "num_rows": 10**11}, "num_rows should be 70, as in pairs.parquet"),
+        ({"num_pairs": 10**11}, "num_pairs should be at most num_rows, 70"),
+        ({"num_pairs": 69}, "num_pairs should be 70, as in pairs.parquet"),
+        ({"num_pairs": -1}, "num_pairs should be greater than or equal to 0"),
+        ({"shard_pairs": 0}, "shard_pairs should be greater than or equal to 1"),
+        ({"shard_pairs": -5}, "shard_pairs should be greater than or equal to 1"),
+        ({"shard_pairs": 1}, "sketches should be F16 of the shape [1, 9]"),
+        ({"dims": 10**12}, "dims should be the square of settings.projection_size"),
+        (
+            {"dims": 10**12, "settings": {"projection_size": 10**6, "normalise": "sum"}},
+            "of the shape [32, 1000000000000]",
+        ),
+        ({"dims": "9"}, "dims should be a valid integer"),
+        ({"reference": ["x"]}, "reference should be a valid string"),
+        ({"settings": []}, "settings should be"),
+        ({"format": [4]}, "format should be a valid integer"),
+    ],
+)
+def test_a_plan_that_does_not_fit_its_files_is_refused_at_once(built, change, said):
+    plan = json.loads((built.directory / "plan.json").read_text())
+    (built.directory / "plan.json").write_text(json.dumps(plan | change))
+    tracemalloc.start()
+    with pytest.raises(UserError) as raised:
+        open_index(built.directory)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert said in str(raised.value)
+    assert str(raised.value).startswith(str(built.directory))
+    assert peak < 5_000_000
+
+
+def test_a_plan_without_a_key_is_refused(built):
+    plan = json.loads((built.directory / "plan.json").read_text())
+    for key in ("num_pairs", "shard_pairs", "dims", "settings", "reference", "num_weights_outside"):
+        (built.directory / "plan.json").write_text(json.dumps({name: plan[name] for name in plan if name != key}))
+        with pytest.raises(UserError, match=f"plan.json: damaged: {key} is missing; filter the data again"):
+            open_index(built.directory)
+
+
+def test_a_shard_of_other_tensors_is_refused(built):
+    path = built.directory / "sketches-00001.safetensors"
+    unit, scales = encode(torch.ones(32, 9))
+    logps = torch.ones(32, 2)
+    for tensors in ({"sketches": unit, "scales": scales}, {"sketches": unit.float(), "scales": scales, "logps": logps}):
+        write_tensors(path, tensors)
+        with pytest.raises(UserError, match=r"sketches-00001.safetensors: damaged: \w+ should be F\d\d of the shape"):
+            open_index(built.directory)
+
+
+@pytest.mark.parametrize("name", ["row", "language", "reason"])
+def test_pairs_of_another_type_are_refused(built, name):
+    path = built.directory / "pairs.parquet"
+    table = pq.read_table(path)
+    position = table.column_names.index(name)
+    for values in ([None] * 70, [[1]] * 70):
+        pq.write_table(table.set_column(position, name, pa.array(values)), path)
+        with pytest.raises(UserError, match=r"pairs.parquet: "):
+            open_index(built.directory)
+    pq.write_table(table.drop_columns(name), path)
+    with pytest.raises(UserError, match=r"pairs.parquet: unreadable"):
+        open_index(built.directory)

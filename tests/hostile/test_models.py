@@ -302,3 +302,28 @@ def test_a_received_checkpoint_runs_nothing(tiny_directory, tmp_path, mark, save
     else:
         assert f"{checkpoint}: cannot be resumed" in complaint(train, *arguments)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation", "experts_implementation"])
+def test_a_configuration_chooses_no_code_of_the_hub(tiny_directory, tmp_path, key):
+    directory = tmp_path / "model"
+    shutil.copytree(tiny_directory, directory)
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | {key: "somebody/kernel"}))
+    for call in (load, load_skeleton):
+        said = complaint(call, Model(str(directory), dtype="float32", device="cpu"))
+        assert "asks for the code of 'somebody/kernel'; remove " in said
+
+
+@pytest.mark.parametrize("elsewhere", ["../other/model.safetensors", "/tmp/model.safetensors", "a/../../b.safetensors"])
+def test_weights_lie_in_the_model_s_directory(tiny_directory, tmp_path, elsewhere):
+    directory = tmp_path / "model"
+    shutil.copytree(tiny_directory, directory)
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps(config | {"transformers_weights": elsewhere}))
+    assert "which is not beside it" in complaint(load, Model(str(directory), dtype="float32", device="cpu"))
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "model.safetensors").unlink()
+    listed = {"metadata": {}, "weight_map": {"lm_head.weight": elsewhere}}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(listed))
+    assert "which is not beside it" in complaint(load, Model(str(directory), dtype="float32", device="cpu"))

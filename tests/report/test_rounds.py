@@ -4,41 +4,19 @@ import re
 
 import pytest
 from tests.report.evaluations import HOSTILE, evaluation, write
+from tests.report.loops import make_loop
 
 from congrad.errors import UserError
 from congrad.report.figures import loop_figures
 from congrad.report.loop_page import interval_rows, measures
 from congrad.report.rounds import is_loop, read_loop
 from congrad.report.write import write_report
-from congrad.selfreward.hygiene import measure_hygiene
 from congrad.tables import to_markdown
 
 
 @pytest.fixture
-def loop(run_directory, tmp_path):
-    """Two filters, two rounds, the second not finished for one of them."""
-    directory = tmp_path / "loop"
-    languages = ["de", HOSTILE]
-    responses = [
-        {"language": name, "prompt_key": f"{name}{n // 2}", "response": "x" * n} for name in languages for n in range(8)
-    ]
-    hygiene = measure_hygiene(responses, [[n % 4, None if n == 3 else n % 5] for n in range(16)])
-    for place in (directory / "round-1", directory / "congrad" / "round-2"):
-        write(place / "generate" / "manifest.json", {"prompts": 400, "responses": 1600, "warnings": []})
-        write(place / "judge" / "manifest.json", {"responses": 1600, "warnings": [f"careful {HOSTILE}"]})
-        write(place / "judge" / "hygiene.json", hygiene)
-        write(place / "pair" / "manifest.json", {"pairs": 300, "languages": {}, "warnings": []})
-        rates = {"de": {"off_target_rate": 0.25}, HOSTILE: {"off_target_rate": None}}
-        write(place / "pair" / "language.json", {"languages": rates})
-    run_directory(directory / "congrad" / "round-1" / "filter", languages=("de", "en", "tr"), each=40, conflict=(0, 1))
-    random = {"rows": 300, "kept": 150, "settings": {"method": "random"}, "warnings": []}
-    write(directory / "random" / "round-1" / "filter" / "manifest.json", random)
-    for arm in ("congrad", "random"):
-        trained = {"pairs": 60, "steps": 12, "first_loss": 0.693, "last_loss": 0.41, "warnings": []}
-        write(directory / arm / "round-1" / "train" / "manifest.json", trained)
-    (directory / "random" / "round-2" / "judge").mkdir(parents=True)  # begun, not finished
-    write(directory / "random" / "round-2" / "judge" / "stage.json", {})
-    return directory
+def loop(tmp_path):
+    return make_loop(tmp_path / "loop", HOSTILE)
 
 
 def test_rounds_stand_side_by_side(loop):

@@ -280,6 +280,12 @@ def test_an_unfinished_or_wrong_input_is_refused(tmp_path: Path) -> None:
         run_judge(tmp_path / "pair", MODEL, Judge(), tmp_path / "judge")
 
 
+def test_a_file_without_responses_is_damaged(generated: Path, tmp_path: Path) -> None:
+    (generated / "responses.jsonl").write_bytes(b"")
+    with pytest.raises(UserError, match=r"responses\.jsonl: damaged: no responses; run the stage that wrote it again"):
+        run_judge(generated, MODEL, Judge(), tmp_path / "judge")
+
+
 def test_who_judges() -> None:
     local = Engine()
     served = Engine(kind="openai", url="http://localhost:8000", model="served")

@@ -128,3 +128,10 @@ def test_a_loss_that_training_decides_is_spelled_so(word):
     with pytest.raises(UserError) as raised, given.spelled():
         preference_loss(given.section_values("train"), Rounds())
     assert str(raised.value).startswith(f"{word}: must be ")
+
+
+def test_a_section_that_is_no_mapping_is_refused_before_another_section_reads_it(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("train: {beta: 0.1}\nrounds: two\n")
+    with pytest.raises(UserError, match="rounds 'two': must be a mapping of keys"):
+        read(path, [])

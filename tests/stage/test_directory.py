@@ -70,8 +70,8 @@ def test_the_first_difference_is_named_in_the_order_of_the_settings(tmp_path: Pa
 
 
 def test_what_a_kill_left_in_the_first_moments_is_swept_away(tmp_path: Path) -> None:
-    (tmp_path / ".stage.json.123").write_text("{")
-    (tmp_path / ".probe.77").touch()
+    (tmp_path / f".stage.json.{'12ab' * 4}").write_text("{")
+    (tmp_path / f".probe.{'34cd' * 4}").touch()
     (tmp_path / ".gitignore").write_text("*")
     assert not begin(tmp_path, "generate", SETTINGS)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".gitignore", "stage.json"]

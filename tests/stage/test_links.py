@@ -55,6 +55,12 @@ def test_a_link_in_a_file_s_place_is_refused(tmp_path, own, target):
     assert not (tmp_path / "nothing").exists()
 
 
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "rows.jsonl")
+    with pytest.raises(UserError, match=r"rows\.jsonl: cannot write"):
+        RowLog(tmp_path / "rows.jsonl")
+
+
 def test_a_mode_is_the_umask_s(tmp_path):
     before = os.umask(0o027)
     try:
@@ -132,3 +138,13 @@ def test_a_lock_that_is_a_link_is_not_opened(tmp_path, own):
     with pytest.raises(UserError, match="symbolic link"), alone(tmp_path / "run", STAGE):
         pass
     assert own.read_bytes() == SECRET
+
+
+def test_a_user_s_own_dotfiles_stay(tmp_path):
+    for name in (".notes.2024", ".bashrc", ".config.json.17"):
+        (tmp_path / name).write_text("mine")
+    left = tmp_path / ".manifest.json.0123456789abcdef"
+    left.write_text("of a killed process")
+    begin(tmp_path, "generate", {"a": 1})
+    assert not left.exists()
+    assert {path.name for path in tmp_path.glob(".*")} == {".notes.2024", ".bashrc", ".config.json.17"}

@@ -1,5 +1,6 @@
 """The commands, and how each of them ends: a user's mistake is one line and exit code 2, an interruption 130."""
 
+import errno
 import functools
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from congrad.cli.settings import settings_command
 from congrad.cli.train import train_command
 from congrad.errors import UserError
 from congrad.settings.model import switch
+from congrad.words import quote
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +30,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Filter multilingual preference pairs by the update direction that the languages agree on.",
 )
+
+NO_PLACE = (errno.ENAMETOOLONG, errno.EACCES)
+"""What already asking whether a path is there can raise, wherever it is asked first."""
 
 
 def version(show: bool) -> None:
@@ -84,7 +89,11 @@ def main() -> None:
         sys.exit(2)
     except BrokenPipeError:
         sys.exit(1)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_PLACE:
+            problem = f"{quote(error.filename, 200)} cannot be used ({error.strerror})"
+            print("congrad:", UserError(problem, "check the path"), file=sys.stderr)
+            sys.exit(2)
         from congrad.report.display import show_traceback
 
         show_traceback()

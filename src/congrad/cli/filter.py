@@ -109,6 +109,7 @@ def run_filter(given: "Given", output: Path | None, *, format: str | None, dry_r
     from congrad.models.ranks import is_first
     from congrad.report.display import display
     from congrad.settings.consensus import Consensus
+    from congrad.settings.input import Bounds
     from congrad.settings.selection import Selection
     from congrad.settings.tree import Report
 
@@ -130,6 +131,7 @@ def run_filter(given: "Given", output: Path | None, *, format: str | None, dry_r
                 loss=loss_of(given),
                 consensus=given.section(Consensus),
                 selection=given.section(Selection),
+                bounds=given.section(Bounds),
                 output=output,
                 listener=showing.listener,
             )
@@ -149,7 +151,8 @@ def check_for_run(given: "Given", run: Path, *, dry_run: bool) -> list[str]:
     """What of a file's settings a run does not read, since it has its index; on the command line it is a mistake."""
     problem = f"would be ignored: {run} is a run and has its index already"
     fix = "leave it out, or name the data instead of the run"
-    ignored = [key for key in given.leaves() if key.split(".")[0] in OF_THE_INDEX and key != "input.source"]
+    own = (key for key in given.leaves() if key != "input.source" and not key.startswith("input.bounds."))
+    ignored = [key for key in own if key.split(".")[0] in OF_THE_INDEX]
     for key in ignored:
         if not given.is_from_file(key):
             raise UserError(problem, fix, key=key)

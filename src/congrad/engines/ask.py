@@ -10,9 +10,16 @@ from typing import Any, NamedTuple
 
 from congrad.engines.interface import Message, OpenEngine, Reply, Request, RequestRefused, Sampling
 from congrad.errors import UserError
-from congrad.stage import RowLog, content_key
+from congrad.stage import LogRow, RowLog, content_key
 
 Row = dict[str, Any]
+
+
+class ReplyRow(LogRow):
+    """What is kept of a reply, unless it is said otherwise."""
+
+    text: str
+    finish_reason: str
 
 
 class Answers(NamedTuple):
@@ -30,6 +37,7 @@ def ask(
     on_progress: Callable[[int], None] = lambda done: None,
     *,
     row: Callable[[Reply], Row] = vars,
+    kind: type[LogRow] = ReplyRow,
     text: str = "text",
 ) -> Answers:
     """A row of every reply; continues from those in the log at `path`.
@@ -40,12 +48,13 @@ def ask(
         where: names what a request came from, by its key, for errors.
         on_progress: called with how many rows are there.
         row: what is kept of a reply, with its `key`.
+        kind: what such a row is, also one that the log holds already.
         text: the row's column that holds what was answered.
 
     Raises:
         UserError: the engine refuses a request, or cannot continue; what was answered is kept.
     """
-    with RowLog(path) as log:
+    with RowLog(path, kind) as log:
         on_progress(len(log.rows))
         if any(request.key not in log.rows for request in requests):
             try:

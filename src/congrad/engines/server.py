@@ -68,13 +68,21 @@ def split_command(command: str, path: str) -> list[str]:
     return [program, *arguments[1:]]
 
 
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: object) -> None:
+        """Another host is not the server that was started."""
+
+
+OPENER = urllib.request.build_opener(NoRedirect, urllib.request.ProxyHandler({}))
+
+
 def answers(endpoint: str) -> bool:
     """Whether a server is there and ready: it lists its models (or wants a key for that), or reports its health."""
     parts = urlsplit(endpoint)
     for path in (parts.path + "/models", "/health"):
         url = urlunsplit(parts._replace(path=path))
         try:
-            with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - http or https
+            with OPENER.open(url, timeout=5) as response:
                 if response.status == 200:
                     return True
         except urllib.error.HTTPError as error:

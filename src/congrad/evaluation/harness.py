@@ -14,15 +14,16 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.errors import UserError
 from congrad.evaluation.intervals import Examples, Figure, figure, mean, normal
 from congrad.settings.evaluation import Harness
-from congrad.stage import RowLog, content_key
+from congrad.stage import LogRow, Record, RowLog, content_key
 from congrad.words import one_line, quote
 
 BOOTSTRAP = 1000  # draws of the harness's own, for metrics that are not means
@@ -32,6 +33,23 @@ RATIOS: dict[str, Callable[[Any], Any]] = {  # per-example values are (log-likel
     "word_perplexity": np.exp,
 }
 ERRORS = (KeyError, ValueError, TypeError, OSError, ImportError, RuntimeError, NotImplementedError)
+
+
+class Measure(Record):
+    """What the harness says of a subtask by one metric; see `run_harness`."""
+
+    task: str
+    metric: str
+    value: float
+    error: float | None
+    higher_is_better: bool
+    values: list[Annotated[list[float], Field(min_length=2, max_length=2)]] | None
+
+
+class TaskRow(LogRow):
+    """A row of the log: all of a task."""
+
+    measures: list[Measure]
 
 
 def run_harness(
@@ -53,7 +71,7 @@ def run_harness(
         By task, a measure per subtask and metric: `task`, `metric`, `value`, `error`, `higher_is_better`, and `values`,
         pairs of numerator and denominator for every example, or null.
     """
-    with RowLog(path) as log:
+    with RowLog(path, TaskRow) as log:
         keys = {task: content_key(task) for task in settings.tasks}
         on_progress(sum(key in log.rows for key in keys.values()))
         for task, key in keys.items():

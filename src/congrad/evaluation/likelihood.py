@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.evaluation.intervals import Examples
 from congrad.evaluation.tasks import Item, continuation, right_choices, windows
-from congrad.gradients.logps import Row, logged_logps
+from congrad.gradients.logps import Row, SideRow, logged_logps
 from congrad.gradients.packing import Triple
 from congrad.settings.evaluation import LocalTask
 from congrad.stage import content_key
@@ -54,7 +54,7 @@ def measure_items(
     def tell(num_rows: int) -> None:
         on_progress(len(items) * num_rows // max(len(flat), 1))
 
-    log = logged_logps(load, flat, path, rows, tell)
+    log = logged_logps(load, flat, path, rows, tell, SideRow)
     found = []
     for own, own_keys in zip(parts, keys, strict=True):
         logps = [log[key]["logp"] for key in own_keys]

@@ -113,7 +113,7 @@ def read_inputs(settings: Evaluate) -> Inputs:
         read_template(settings.win_rate.template)
     return Inputs(
         pairs=None if settings.pairs is None else read_preferences(settings.held_out),
-        tasks={task.name: (task, load_task(task)) for task in settings.tasks},
+        tasks={task.name: (task, load_task(task, settings.bounds)) for task in settings.tasks},
         prompts=[] if settings.win_rate is None else load_prompts(settings.win_rate.prompts),
     )
 
@@ -123,7 +123,7 @@ def decided(
 ) -> dict[str, Any]:
     """All that decides the result, without paths: the content there counts."""
     content = asdict(settings)
-    del content["pairs"], content["engine"]
+    del content["pairs"], content["engine"], content["bounds"]
     for task in content["tasks"]:
         del task["path"]
     if content["lm_eval"] is not None:

@@ -24,7 +24,9 @@ from congrad.engines.interface import cut
 from congrad.errors import Spot, UserError
 from congrad.evaluation.numbers import last_number
 from congrad.gradients.packing import Triple
+from congrad.preferences.bounds import check_text
 from congrad.settings.evaluation import PLACEHOLDER, LocalTask
+from congrad.settings.input import Bounds
 from congrad.stage import content_key
 from congrad.words import quote
 
@@ -59,12 +61,12 @@ class Item:
     answer: int | str | None  # position of the right choice, or the right answer; None for a text
 
 
-def load_task(task: LocalTask) -> list[Item]:
+def load_task(task: LocalTask, bounds: Bounds | None = None) -> list[Item]:
     """The items of a task, in the order of files and lines; errors name file, line and column."""
     items: list[Item] = []
     taken: Counter[str] = Counter()
     for path in files_of(task):
-        for where, row in read_lines(path):
+        for where, row in read_lines(path, bounds or Bounds()):
             language = language_of(task, path, row, where)
             taken[language] += 1
             if task.limit is None or taken[language] <= task.limit:
@@ -87,8 +89,9 @@ def files_of(task: LocalTask) -> list[Path]:
     return files
 
 
-def read_lines(path: Path) -> Iterator[tuple[Spot, dict[str, Any]]]:
+def read_lines(path: Path, bounds: Bounds) -> Iterator[tuple[Spot, dict[str, Any]]]:
     """The rows of a file, each with its place."""
+    check_text(path, bounds)
     try:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
@@ -99,7 +102,7 @@ def read_lines(path: Path) -> Iterator[tuple[Spot, dict[str, Any]]]:
         where = Spot(str(path), number)
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"not JSON ({error})", "fix the line or remove it", at=where) from error
         if not isinstance(row, dict):
             raise UserError(f"{quote(row)} is not a JSON object", "write one {...} per line", at=where)

@@ -10,12 +10,11 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import yaml
 
 from congrad.exports.configs import COMMANDS
 from congrad.filtering.comparison import conflicts_in_words, language_pairs, most_opposed
-from congrad.filtering.finished import KEPT, Run
+from congrad.filtering.finished import KEPT, SCORES, SCORES_FILE, Run, read_scores
 from congrad.tables import Cell, Column, Number, Table, columns, escape, to_markdown
 
 LANGUAGE_CODE = re.compile(r"[a-z]{2,3}")  # ISO 639, which is what a hub takes
@@ -78,10 +77,9 @@ def _summary(run: Run, licence: str | None) -> str:
 
 def _counts(run: Run) -> dict[str, tuple[int, int]]:
     """All and kept pairs of every language, by its name; nothing where the run has no scores."""
-    path = run.directory / "scores.parquet"
-    if not path.is_file():
+    if not (run.directory / SCORES_FILE).exists():
         return {}
-    counted = pq.read_table(path, columns=["language", "keep"]).group_by("language")
+    counted = read_scores(run.directory, {name: SCORES[name] for name in ("language", "keep")}).group_by("language")
     rows = counted.aggregate([([], "count_all"), ("keep", "sum")]).to_pylist()
     return {row["language"]: (row["count_all"], row["keep_sum"]) for row in sorted(rows, key=itemgetter("language"))}
 

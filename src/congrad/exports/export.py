@@ -1,5 +1,6 @@
 """From a finished run to a directory that a trainer reads: the pairs, its configuration, and a README on them."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,25 @@ from congrad.exports.configs import COMMANDS, CONFIG_FILES, CONFIGS, setup_of
 from congrad.exports.layouts import FORMATS, check_format, kept_pairs, laid_out
 from congrad.files import json_line, versions, write_atomically, write_json
 from congrad.filtering.finished import KEPT, Run, open_run
-from congrad.stage import Kind, check_can_be_made, file_fingerprint, is_finished, read_json, staging
+from congrad.stage import (
+    Kind,
+    Record,
+    check_can_be_made,
+    file_fingerprint,
+    is_finished,
+    read_json,
+    refuse_link,
+    staging,
+)
 
 EXPORT = Kind("export", first=".congrad.begun", last="congrad.json", mark="congrad_export")
 """An export is made in one go (`staging`); an older congrad that was killed has left the first file."""
+
+
+class Mark(Record):
+    """What is read of `EXPORT.last`."""
+
+    selection: str
 
 
 FILES = (KEPT, "README.md", *CONFIG_FILES, EXPORT.last)  # all that any export writes
@@ -47,6 +63,8 @@ def export_run(
     check_format(format)
     opened = open_run(Path(run))
     directory = Path(output) if output is not None else opened.directory / format
+    if output is None:
+        refuse_link(directory)
     check_can_be_made(directory, EXPORT)
     with staging(directory, EXPORT, EXPORT.first, *CONFIG_FILES) as new:  # CONFIG_FILES: of another format
         num_pairs, conversational = _write_pairs(new / KEPT, format, opened)
@@ -68,7 +86,15 @@ def stale_exports(run: Path) -> list[Path]:
     """Exports beside a run's files that were made from another selection than the present one."""
     exports = [run / format for format in FORMATS if is_finished(run / format, EXPORT)]
     now = file_fingerprint(run / KEPT) if exports else ""
-    return [export for export in exports if read_json(export / EXPORT.last).get("selection") != now]
+    return [export for export in exports if _selection_of(export) != now]
+
+
+def _selection_of(export: Path) -> str | None:
+    """What the mark of an export says; None where it is damaged, which ends no filter."""
+    with suppress(UserError):
+        selection: str = read_json(export / EXPORT.last, Mark)["selection"]
+        return selection
+    return None
 
 
 def _write_pairs(path: Path, format: str, run: Run) -> tuple[int, bool]:

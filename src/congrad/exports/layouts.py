@@ -16,7 +16,7 @@ from typing import Any
 
 from congrad.errors import UserError
 from congrad.filtering.finished import KEPT, Run
-from congrad.preferences.render import Message, as_chat, explicit
+from congrad.preferences.render import Message, as_chat, explicit, is_pair
 from congrad.stage import read_rows
 from congrad.words import quote
 
@@ -46,10 +46,13 @@ def kept_pairs(run: Run) -> Iterator[KeptPair]:
     path = run.directory / KEPT
     chat = run.settings.get("input", {}).get("chat", False)
     for number, row in enumerate(read_rows(path), 1):
+        place = f"{path}:{number}"
+        if not is_pair(row):
+            raise UserError("is no pair of texts or of conversations", "filter the data again", at=place)
         prompt, chosen, rejected = explicit(row)
-        if chat:
+        if chat and isinstance(chosen, str):
             prompt, chosen, rejected = as_chat(prompt, chosen, rejected)
-        yield KeptPair(f"{path}:{number}", _whole(prompt), _whole(chosen), _whole(rejected), row)
+        yield KeptPair(place, _whole(prompt), _whole(chosen), _whole(rejected), row)
 
 
 def _whole(side: str | list[Message]) -> str | list[Message]:

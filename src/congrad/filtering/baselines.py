@@ -48,7 +48,7 @@ from congrad.settings.consensus import PER_TOKEN, Loss
 from congrad.settings.input import Input
 from congrad.settings.model import Model, reference_of
 from congrad.settings.selection import Selection
-from congrad.stage import STAGE, begin, content_key, forget_if_empty, read_json
+from congrad.stage import STAGE, Begun, begin, content_key, forget_if_empty, read_json
 
 Method = Literal["none", "random", "reward-margin", "loss"]
 Reward = Literal["judge", "implicit", "likelihood"]
@@ -178,7 +178,7 @@ def _filter(
         keep_N = select(torch.from_numpy(score_N), language_N, **asdict(baseline.selection))
         reason_N = reasons(keep_N, reason_N)
     manifest = {
-        **read_json(output / STAGE.first),
+        **read_json(output / STAGE.first, Begun),
         "congrad": 1,
         "rows": len(preferences),
         "kept": int(keep_N.sum()),

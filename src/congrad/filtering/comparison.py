@@ -5,14 +5,46 @@ Shapes: L languages.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import FailFast, Field, model_validator
 
-from congrad.consensus import conflict
+from congrad.consensus.conflict import MIN_PAIRS, conflict_matrix
+from congrad.stage import MOST_BYTES, Amount, Record
 
 Array = npt.NDArray[Any]
+T = TypeVar("T")
+FILTER_AGAIN = "filter the data again with --model"
+Row = Annotated[list[T], FailFast()]
+"""A list; of many wrong values only the first is named."""
+Matrix = Row[Row[T]]
+
+
+class LanguagesFile(Record):
+    """languages.json; every matrix is L x L, with null where there is nothing to say."""
+
+    most_bytes, fix = MOST_BYTES, FILTER_AGAIN
+    languages: Row[str]
+    num_pairs: Row[Amount]
+    cosine: Matrix[float | None]
+    cosine_interval: Matrix[Annotated[Row[float | None], Field(min_length=2, max_length=2)]]
+    cosine_corrected: Matrix[float | None]
+    cosine_after_surgery: Matrix[float | None]
+    conflict: Matrix[bool | None] = Field([])  # of an older run
+    conflict_min_pairs: Amount = MIN_PAIRS
+
+    @model_validator(mode="after")
+    def _one_size(self) -> "LanguagesFile":
+        size = len(self.languages)
+        if len(set(self.languages)) < size or len(self.num_pairs) != size:
+            raise ValueError("languages should be names, each once, and num_pairs a number for each")
+        for name in ("cosine", "cosine_interval", "cosine_corrected", "cosine_after_surgery", "conflict"):
+            rows = getattr(self, name)
+            if (rows or name != "conflict") and {len(rows), *map(len, rows)} != {size}:
+                raise ValueError(f"{name} should be {size} lists of {size} values, as there are languages")
+        return self
 
 
 @dataclass(frozen=True)
@@ -72,7 +104,7 @@ def read_comparison(content: Mapping[str, Any]) -> Comparison:
         return np.array(content[name], dtype=float).reshape(num_languages, num_languages, *shape)
 
     interval_LL2 = matrix("cosine_interval", 2)
-    found = content.get("conflict") or conflict.conflict_matrix(interval_LL2, num_pairs_L)
+    found = content.get("conflict") or conflict_matrix(interval_LL2, num_pairs_L)
     return Comparison(
         languages=content["languages"],
         num_pairs_L=num_pairs_L,
@@ -82,7 +114,7 @@ def read_comparison(content: Mapping[str, Any]) -> Comparison:
         corrected_LL=matrix("cosine_corrected"),
         after_surgery_LL=matrix("cosine_after_surgery"),
         conflict_LL=np.array(found, dtype=object),
-        min_pairs=content.get("conflict_min_pairs", conflict.MIN_PAIRS),
+        min_pairs=content.get("conflict_min_pairs", MIN_PAIRS),
     )
 
 

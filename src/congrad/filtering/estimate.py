@@ -19,6 +19,7 @@ from congrad.gradients.packing import IntArray, Triple, num_packed_tokens
 from congrad.models.memory import peak_memory
 from congrad.models.precision import layer_shape, product_pair, seconds_of
 from congrad.preferences.tokenise import TokenisedPairs
+from congrad.settings.consensus import Consensus
 from congrad.settings.index import PassSettings
 from congrad.words import human_bytes, human_time
 
@@ -26,12 +27,39 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 FLOAT16_BYTES, ROW_BYTES = 2, 12  # of a sketch's entries; of its scale and two log-probabilities
+FLOAT32_BYTES = 4  # of an entry of a bucket's sum, and of a direction
 SECONDS = 20.0  # of measuring, at most
 PRODUCTS = 2**22  # multiply-adds of a single product: 20 ms where bfloat16 is emulated
 BESIDE_PRODUCTS = (0.8, 3.0, 8.0)  # what a pass takes of the time of its products: at least, about, at most
 GENERAL = 1.5  # times the products in the general pass, which makes the gradients of the weights too
 FIRST, GROWTH = 18, 4  # tokens of the first piece, where packs are not padded; how much longer the next one is
 NOISE = 0.1  # of a time on a shared machine, at least
+MANY_LANGUAGES = 100  # from which on it is said what their comparison costs
+STEP_SECONDS = 8e-9  # of PCGrad, per order, fold and three languages: measured at 50 to 300
+BOOTSTRAP_BYTES = 24  # per resample and two languages; measured at 50 to 300
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What it costs to compare many languages, once their pairs are sketched; `seconds` is 0 where it is not known."""
+
+    num_languages: int
+    seconds: float
+    memory_bytes: int
+
+    def __str__(self) -> str:
+        sure = f"about {human_time(self.seconds)} and " if self.seconds else ""
+        memory = f"about {human_bytes(self.memory_bytes)} of memory"
+        return f"comparing {self.num_languages:,} languages takes {sure}{memory}"
+
+
+def comparison(num_languages: int, num_dims: int, settings: Consensus) -> Comparison:
+    """Memory grows by the square of the languages (the bootstrap), and time by the cube (surgery, of every fold)."""
+    num_directions = max(settings.cross_fit, 1) * num_languages
+    resampled = BOOTSTRAP_BYTES * settings.num_resamples * num_languages**2
+    passes = max(settings.cross_fit, 1) + 2
+    seconds = STEP_SECONDS * settings.num_orders * passes * num_languages**3 if settings.aggregator == "pcgrad" else 0.0
+    return Comparison(num_languages, seconds, resampled + 2 * FLOAT32_BYTES * num_directions * num_dims)
 
 
 @dataclass(frozen=True)
@@ -43,6 +71,7 @@ class Estimate:
         memory_bytes: most in use so far.
         measured_tokens: of the longest piece that was measured; 0 where single products were.
         whole: that was the longest pack of all, so that no other needs more memory.
+        comparison: of the languages, where there are many.
     """
 
     num_pairs: int
@@ -54,6 +83,7 @@ class Estimate:
     disk_bytes: int
     measured_tokens: int
     whole: bool
+    comparison: Comparison | None = None
 
     def __str__(self) -> str:
         sure = f"between {human_time(self.low)} and {human_time(self.high)}"
@@ -61,13 +91,20 @@ class Estimate:
             tokens = f"{self.measured_tokens} tokens" if self.measured_tokens else "single matrix products"
             sure += f": measured on {tokens}, because a whole pack would take too long"
         at_least = "" if self.whole else "at least "
+        then = "" if self.comparison is None else f"; {self.comparison}"
         return (
             f"{self.num_pairs:,} pairs, {self.num_tokens:,} tokens: about {human_time(self.seconds)} ({sure}), "
-            f"{at_least}{human_bytes(self.memory_bytes)} of memory, {human_bytes(self.disk_bytes)} of disk"
+            f"{at_least}{human_bytes(self.memory_bytes)} of memory, {human_bytes(self.disk_bytes)} of disk{then}"
         )
 
 
-def estimate(model: "PreTrainedModel", pairs: TokenisedPairs, settings: PassSettings, world_size: int = 1) -> Estimate:
+def estimate(
+    model: "PreTrainedModel",
+    pairs: TokenisedPairs,
+    settings: PassSettings,
+    world_size: int = 1,
+    consensus: Consensus | None = None,
+) -> Estimate:
     """Measures a few packs and scales their times by tokens."""
     from congrad.gradients.build import packed_lengths, triples
     from congrad.gradients.passes import pass_sketcher
@@ -100,6 +137,8 @@ def estimate(model: "PreTrainedModel", pairs: TokenisedPairs, settings: PassSett
     low, seconds, high = floor, guess, ceiling
     if points:
         seconds, low, high = scaled(points, num_tokens, settings.token_budget, floor, whole=whole)
+    num_languages, num_dims = len(set(pairs.languages)), settings.projection_size**2
+    many = num_languages > MANY_LANGUAGES
     return Estimate(
         num_pairs=num_pairs,
         num_tokens=num_tokens,
@@ -107,9 +146,10 @@ def estimate(model: "PreTrainedModel", pairs: TokenisedPairs, settings: PassSett
         low=low / world_size,
         high=high / world_size,
         memory_bytes=peak_memory(model.device),
-        disk_bytes=num_pairs * (settings.projection_size**2 * FLOAT16_BYTES + ROW_BYTES),
+        disk_bytes=num_pairs * (num_dims * FLOAT16_BYTES + ROW_BYTES),
         measured_tokens=max((tokens for tokens, _ in points), default=0),
         whole=whole,
+        comparison=comparison(num_languages, num_dims, consensus or Consensus()) if many else None,
     )
 
 

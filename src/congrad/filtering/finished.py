@@ -4,26 +4,94 @@ Shapes: N input rows, L languages.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import Field, create_model
 
 from congrad.errors import UserError
 from congrad.files import without_nan
-from congrad.filtering.comparison import Array, Comparison, read_comparison
+from congrad.filtering.comparison import FILTER_AGAIN, Array, Comparison, LanguagesFile, read_comparison
 from congrad.filtering.directory import RUN, SCORE_COLUMN, is_run
+from congrad.preferences.render import is_pair
 from congrad.settings.index import PassSettings
-from congrad.settings.input import Columns, Input
+from congrad.settings.input import Input
 from congrad.settings.model import Model
+from congrad.settings.section import LEAVES, fields_of, is_section, type_of
+from congrad.settings.selection import Selection
 from congrad.settings.tree import FilterConfig
-from congrad.stage import read_json
+from congrad.stage import Amount, Record, check_record, damaged, read_json
+from congrad.words import one_line
 
-KEPT = "kept.jsonl"
+T = TypeVar("T")
+KEPT, DROPPED, SCORES_FILE = "kept.jsonl", "dropped.jsonl", "scores.parquet"
+REFILTERED = ("config.input", "config.model", "config.index", "index", "data_fingerprint")
+"""What a re-filter reads of a manifest."""
+SHOWN = (
+    *("command", "data_fingerprint", "plan.model", "plan.reference", "rows", "kept", "seconds", "peak_memory_bytes"),
+    *("fidelity.pairs", "fidelity.half_size_spearman", "fidelity.estimated_spearman", "warnings", "versions"),
+    *("config.input.source", "config.input.seed", "config.model.name", "config.index.seed", "config.loss"),
+    *("config.consensus.aggregator", "config.consensus.seed"),
+    *("config.selection.keep", "config.selection.min_score", "config.selection.scope"),
+)
+"""What a page shows of it."""
+SCORES = {
+    **dict.fromkeys(("row", "group", "chosen_tokens", "rejected_tokens"), pa.int64()),
+    **dict.fromkeys(("language", "reason"), pa.string()),
+    "keep": pa.bool_(),
+    "score": pa.float32(),
+}
+"""Columns of scores.parquet that are read; only what is no whole number, text or bool may be null."""
+LEAST = len(b"{}\n")  # bytes of a row of kept.jsonl or dropped.jsonl
+
+
+class Stored(Record):
+    fix = FILTER_AGAIN
+
+
+def _as_stored(kind: Any) -> type[Record]:
+    """A section as a run may have stored it: every key that is there has its type and bounds. Rules between keys are
+    for those who set them: an earlier version had others."""
+    hints = {name: type_of(kind, (name,)) for name in fields_of(kind)}
+    fields: Any = {name: (_as_stored(hint) if is_section(hint) else hint, None) for name, hint in hints.items()}
+    made: type[Record] = create_model(kind.__name__, __base__=Stored, **fields)
+    return made
+
+
+STORED = _as_stored(FilterConfig)
+
+
+class Fidelity(Record):
+    pairs: Amount = 0
+    half_size_spearman: float | None = None
+    estimated_spearman: float | None = None
+
+
+class Identities(Record):
+    model: str = ""
+    reference: str | None = None
+
+
+class Manifest(Stored):
+    """manifest.json of a filter, ConGrad's or another, as far as it is there; `config` is ConGrad's (`STORED`)."""
+
+    config: dict[str, dict[str, Any]] = Field({})
+    command: list[str] = Field([])
+    index: str = ""
+    plan: Identities = Identities()
+    data_fingerprint: str = ""
+    rows: Amount = 0
+    kept: Amount = 0
+    seconds: dict[str, Annotated[float, Field(ge=0, le=1e12)]] = Field({})
+    peak_memory_bytes: Amount = 0
+    fidelity: Fidelity = Fidelity()
+    warnings: list[str] = Field([])
+    versions: dict[str, str] = Field({})
 
 
 @dataclass(frozen=True)
@@ -43,12 +111,7 @@ class Run:
     def comparison(self) -> Comparison | None:
         """What languages.json says; None where the filter was another."""
         path = self.directory / "languages.json"
-        if not path.is_file():
-            return None
-        try:
-            return read_comparison(read_json(path))
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error})", f"filter {self.directory} again") from error
+        return read_comparison(read_json(path, LanguagesFile)) if path.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -92,41 +155,98 @@ def open_run(directory: Path) -> Run:
         if is_run(directory):
             raise UserError(f"{directory} is an unfinished run", "run the command that began it again")
         raise UserError(f"{directory} is not a run of congrad", "name the directory of a finished run")
-    manifest = read_json(directory / "manifest.json")
+    path = directory / RUN.last
+    manifest = read_json(path)
     if "congrad" not in manifest or not (directory / KEPT).is_file():
         raise UserError(f"{directory} is not a run of congrad filter", f"name the directory that holds its {KEPT}")
+    check_record(path, manifest, Manifest)
+    if "config" in manifest:
+        config = manifest["config"]
+        check_record(path, config, STORED)
+        known = STORED.model_validate(config).model_dump(exclude_unset=True)
+        manifest["config"] = {part: _plain(config[part], known.get(part, {})) for part in config}
     return Run(directory, manifest)
+
+
+def _plain(stored: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    """A section as a run stored it; of keys that this version does not know, those that hold a single value."""
+    return {
+        key: known.get(key, value)
+        for key, value in stored.items()
+        if key in known or value is None or isinstance(value, LEAVES)
+    }
+
+
+def stored_section(kind: type[T], run: Run) -> T:
+    """A section of a run's configuration, whole, from the keys that this version knows. Before 0.2 the language column
+    was one of the keys of `input`."""
+    stored = run.settings[kind.section_name]  # type: ignore[attr-defined]
+    values = {key: value for key, value in stored.items() if key in fields_of(kind)}
+    if kind is Input and "language_column" in stored:
+        values["columns"] = {"language": stored["language_column"]}
+    try:
+        return kind(**values)
+    except UserError as error:
+        raise damaged(run.directory / RUN.last, f"config.{error}", FILTER_AGAIN) from error
+
+
+def _require(run: Run, keys: Sequence[str]) -> None:
+    """Refuses a manifest that lacks one of the keys."""
+    for key in keys:
+        inner: Any = run.manifest
+        for name in key.split("."):
+            if not isinstance(inner, dict) or name not in inner:
+                raise damaged(run.directory / RUN.last, f"{key} is missing", FILTER_AGAIN)
+            inner = inner[name]
 
 
 def stored_config(run: Path) -> tuple[FilterConfig, Path, dict[str, Any]]:
     """The configuration of a finished run, the place of its index, and its whole manifest."""
-    manifest = open_run(run).manifest
-    try:
-        stored = manifest["config"]
-        config = FilterConfig(read_input(stored["input"]), Model(**stored["model"]), PassSettings(**stored["index"]))
-        index_path = Path(manifest["index"])
-    except (UserError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{run / RUN.last} is damaged ({error})", "filter the data again with --model") from error
-    return config, index_path if index_path.is_absolute() else run / index_path, manifest
-
-
-def read_input(stored: dict[str, Any]) -> Input:
-    """The section `input` of a manifest; before 0.2 the language column was one of the other keys."""
-    stored = dict(stored)
-    column = stored.pop("language_column", None)
-    return Input(**stored) if column is None else Input(**stored, columns=Columns(column))
+    opened = open_run(run)
+    _require(opened, REFILTERED)
+    sections = stored_section(Input, opened), stored_section(Model, opened), stored_section(PassSettings, opened)
+    return FilterConfig(*sections), run / opened.manifest["index"], opened.manifest
 
 
 def read_run(directory: Path) -> ScoredRun:
     """Reads a run of ConGrad's but for its texts."""
     run = open_run(directory)
-    path = directory / "scores.parquet"
+    _require(run, SHOWN)
+    stored_section(Selection, run)  # a share or a least score
+    compared = read_comparison(read_json(directory / "languages.json", LanguagesFile))
+    kinds = SCORES | {f"cosine_{name}": pa.float32() for name in compared.languages}
     try:
-        compared = read_comparison(read_json(directory / "languages.json"))
-        return _scored(run, compared, pq.read_table(path))
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} or languages.json cannot be read ({reason})", f"filter {directory} again") from error
+        scored = _scored(run, compared, read_scores(directory, kinds))
+    except KeyError as error:
+        raise _unreadable(directory, error) from error
+    if (run.manifest["rows"], run.manifest["kept"]) != (len(scored), int(scored.keep_N.sum())):
+        raise damaged(directory / RUN.last, "rows and kept are not those of scores.parquet", FILTER_AGAIN)
+    return scored
+
+
+def read_scores(directory: Path, kinds: Mapping[str, pa.DataType]) -> pa.Table:
+    """Columns of scores.parquet in these types, after a look at how many rows it claims."""
+    path, schema = directory / SCORES_FILE, pa.schema(kinds)
+    try:
+        for each in (path, directory / KEPT, directory / DROPPED):
+            if not each.is_file():
+                raise FileNotFoundError(f"{each.name} is not a file")
+        most = sum((directory / name).stat().st_size for name in (KEPT, DROPPED)) // LEAST
+        with pq.ParquetFile(path) as file:
+            if file.metadata.num_rows > most:
+                raise ValueError(f"{file.metadata.num_rows} rows, more than {KEPT} and {DROPPED} have room for")
+            table = file.read().select(schema.names).cast(schema)
+        for name, kind in kinds.items():
+            if kind != pa.float32() and table[name].null_count:
+                raise ValueError(f"column {name!r} holds null")
+    except (OSError, pa.ArrowException, KeyError, ValueError) as error:
+        raise _unreadable(directory, error) from error
+    return table
+
+
+def _unreadable(directory: Path, error: Exception) -> UserError:
+    problem = f"{directory / SCORES_FILE} or languages.json cannot be read ({one_line(error)})"
+    return UserError(problem, f"filter {directory} again")
 
 
 def _scored(run: Run, compared: Comparison, table: pa.Table) -> ScoredRun:
@@ -161,12 +281,13 @@ def rows_at(run: ScoredRun, positions: Sequence[int]) -> list[dict[str, Any]]:
     """The rows of kept.jsonl and dropped.jsonl at positions in the input order, which are the only lines parsed."""
     rank_N = np.where(run.keep_N, np.cumsum(run.keep_N), np.cumsum(~run.keep_N)) - 1
     found: dict[int, dict[str, Any]] = {}
-    for name, kept in (("kept.jsonl", True), ("dropped.jsonl", False)):
+    for name, kept in ((KEPT, True), (DROPPED, False)):
         wanted = {int(rank_N[position]): int(position) for position in positions if run.keep_N[position] == kept}
         path = run.directory / name
         for number, row in _lines(path, wanted):
-            score = np.float32(np.nan if row.get(SCORE_COLUMN) is None else row[SCORE_COLUMN])
-            if not np.array_equal(score, run.score_N[wanted[number]], equal_nan=True):
+            score = row.get(SCORE_COLUMN)
+            value = np.float32(score if isinstance(score, int | float) else np.nan)
+            if not is_pair(row) or not np.array_equal(value, run.score_N[wanted[number]], equal_nan=True):
                 problem, fix = "does not match its row of scores.parquet", f"filter {run.directory} again"
                 raise UserError(problem, fix, at=f"{path}:{number + 1}")
             found[wanted[number]] = row
@@ -184,5 +305,5 @@ def _lines(path: Path, wanted: dict[int, int]) -> Iterator[tuple[int, dict[str, 
                     if not isinstance(row, dict):
                         raise ValueError("not a JSON object")
                     yield number, without_nan(row)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error})", f"filter {path.parent} again") from error

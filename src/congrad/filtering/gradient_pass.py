@@ -101,7 +101,7 @@ def _make_index(
         settings = check_start(policy, triples(pairs, usable), settings, on_note)
         if rank.number == 0:
             listener.on_stage("measuring a few pairs")
-            listener.on_note(estimate(policy, pairs, settings, rank.world_size))
+            listener.on_note(estimate(policy, pairs, settings, rank.world_size, config.consensus))
     if dry_run:
         return None
     listener.on_stage(f"checking {model.name} on long pairs")

@@ -19,9 +19,10 @@ from congrad.models.ranks import is_first
 from congrad.preferences.load import read_preferences
 from congrad.progress import SILENT, Listener
 from congrad.settings.consensus import Consensus, Loss
+from congrad.settings.input import Bounds
 from congrad.settings.selection import Selection
 from congrad.settings.tree import FilterConfig
-from congrad.stage import alone, check_can_be_made
+from congrad.stage import alone, check_can_be_made, damaged
 
 if TYPE_CHECKING:
     from congrad.filtering.conclude import FilterResult
@@ -72,6 +73,7 @@ def refilter(
     loss: Loss | None = None,
     consensus: Consensus | None = None,
     selection: Selection | None = None,
+    bounds: Bounds | None = None,
     output: str | Path | None = None,
     listener: Listener = SILENT,
 ) -> "FilterResult":
@@ -79,6 +81,7 @@ def refilter(
 
     Args:
         run: directory of a finished run.
+        bounds: of its data; those that the run was made with are not taken, since it may come from a stranger.
         output: another directory for the results; None replaces those in `run`.
 
     Raises:
@@ -89,8 +92,14 @@ def refilter(
     from congrad.filtering.finished import stored_config
 
     config, index_path, old = stored_config(run)
+    if not index_path.resolve().is_relative_to(run.resolve()):  # as of a run that was filtered again elsewhere
+        listener.on_note(f"the index of {run} lies elsewhere: {index_path.resolve()}")
     config = replace(
-        config, loss=loss or Loss(), consensus=consensus or Consensus(), selection=selection or Selection()
+        config,
+        input=replace(config.input, bounds=bounds or Bounds()),
+        loss=loss or Loss(),
+        consensus=consensus or Consensus(),
+        selection=selection or Selection(),
     )
     config.check()
     target = run if output is None else Path(output)
@@ -105,7 +114,11 @@ def refilter(
     seconds = {"read": round(time.monotonic() - started, 3)}
     listener.on_stage("starting PyTorch")
     from congrad.filtering.conclude import conclude
-    from congrad.gradients.index import open_index
+    from congrad.gradients.index import INDEX, SAME_FILES, open_index, read_plan
 
+    plan = read_plan(index_path, SAME_FILES)
+    if plan is not None and plan["num_rows"] != len(preferences):
+        problem = f"num_rows {plan['num_rows']} should be {len(preferences)}, as {config.input.source} has rows"
+        raise damaged(index_path / INDEX.first, problem, "filter it again into another output directory")
     with alone(target, RUN):
         return conclude(config, preferences, open_index(index_path), target, seconds, listener)

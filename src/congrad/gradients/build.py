@@ -23,8 +23,10 @@ from congrad.errors import UserError
 from congrad.files import whole_file, write_json
 from congrad.gradients.check import check_start, check_whole
 from congrad.gradients.index import (
+    COLUMNS,
     FORMAT,
     INDEX,
+    PAIRS,
     GradientIndex,
     Shard,
     encode,
@@ -122,16 +124,8 @@ def pairs_table(pairs: TokenisedPairs) -> pa.Table:
     keys = [(language, ids.tobytes()) for language, ids in zip(pairs.languages, pairs.prompt_ids, strict=True)]
     numbers: dict[tuple[str, bytes], int] = {}
     groups = [numbers.setdefault(key, len(numbers)) for key in keys]
-    return pa.table(
-        {
-            "row": pa.array(pairs.rows, pa.int64()),
-            "language": pa.array(pairs.languages, pa.string()),
-            "group": pa.array(groups, pa.int64()),
-            "reason": pa.array(pairs.reasons, pa.string()),
-            "chosen_tokens": pa.array([len(ids) for ids in pairs.chosen_ids], pa.int32()),
-            "rejected_tokens": pa.array([len(ids) for ids in pairs.rejected_ids], pa.int32()),
-        }
-    )
+    lengths = ([len(ids) for ids in side] for side in (pairs.chosen_ids, pairs.rejected_ids))
+    return pa.table([pairs.rows, pairs.languages, groups, pairs.reasons, *lengths], schema=COLUMNS)
 
 
 def write_pairs(path: Path, pairs: TokenisedPairs) -> None:
@@ -163,10 +157,10 @@ def run_shards(
 
 def begin_index(directory: Path, plan: Mapping[str, Any], pairs: TokenisedPairs, rank: Rank) -> None:
     """Makes the directory with its plan, or checks that the plan that is there is the same."""
-    found, path = read_plan(directory), directory / "pairs.parquet"
+    found, path = read_plan(directory), directory / PAIRS
     if found is not None:
         check_same(directory, decided(found), decided(plan))
-        assert found == dict(plan), "the plan depends on something that is not compared"
+        check_same(directory, found, plan)  # what depends on that, in a plan that nothing of ours wrote
     if rank.number > 0:
         return
     if found is None:

@@ -13,27 +13,81 @@ order, whichever process wrote them and however often it was interrupted.
 Shapes: P pairs of the index, D dims of a sketch.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from annotated_types import Ge
+from pydantic import Field, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from congrad.errors import UserError
 from congrad.files import write_atomically
-from congrad.stage import Kind, is_begun, is_finished
+from congrad.settings.index import Normalise
+from congrad.stage import Amount, Kind, Record, check_record, damaged, is_begun, is_finished, read_json
+from congrad.words import one_line
 
 FORMAT = 4  # raised when the same settings give other sketches or files, or when a plan says the same in other words
+PAIRS, BUILD_AGAIN = "pairs.parquet", "filter the data again with a new output directory"
 SAME_FILES = (3, FORMAT)  # can be read: format 3 had other identities of models
 INDEX = Kind("index", first="plan.json", last="index.json")
+COLUMNS = pa.schema(
+    {
+        "row": pa.int64(),
+        "language": pa.string(),
+        "group": pa.int64(),
+        "reason": pa.string(),
+        "chosen_tokens": pa.int32(),
+        "rejected_tokens": pa.int32(),
+    }
+)
+"""Of pairs.parquet."""
+Positive = Annotated[Amount, Ge(1)]
+
+
+class Sketched(Record):
+    projection_size: Positive
+    normalise: Normalise
+    route: Literal["packed", "general"] = "packed"  # before there was another one
+
+
+class AnyPlan(Record):
+    """plan.json of any format."""
+
+    fix = BUILD_AGAIN
+    format: int
+
+
+class Plan(AnyPlan):
+    """The same of one that can be read. What decides an index is compared besides (`congrad.gradients.build`)."""
+
+    model: str
+    reference: str | None
+    data: str
+    dtype: str
+    settings: Sketched
+    num_rows: Amount
+    num_pairs: Amount
+    num_weights: Amount
+    num_weights_outside: Amount
+    tied: list[str] = Field([])
+    dims: Amount
+    shard_pairs: Positive
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> "Plan":
+        if self.num_pairs > self.num_rows:
+            raise ValueError(f"num_pairs should be at most num_rows, {self.num_rows}")
+        if self.dims != self.settings.projection_size**2:
+            raise ValueError("dims should be the square of settings.projection_size")
+        return self
 
 
 @dataclass(frozen=True)
@@ -107,11 +161,15 @@ class GradientIndex:
 
 
 def opened(path: Path) -> Any:
-    """A shard, or the table of pairs."""
+    """A shard."""
     try:
-        return pq.read_table(path) if path.suffix == ".parquet" else safe_open(path, framework="pt")
-    except (OSError, SafetensorError, pa.ArrowInvalid) as error:
-        raise UserError(f"unreadable ({error})", "delete it and run the same command again", at=path) from error
+        return safe_open(path, framework="pt")
+    except (OSError, SafetensorError) as error:
+        raise unreadable(path, error) from error
+
+
+def unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"unreadable ({one_line(error)})", "delete it and run the same command again", at=path)
 
 
 def read_plan(directory: Path, formats: tuple[int, ...] = (FORMAT,)) -> dict[str, Any] | None:
@@ -119,20 +177,45 @@ def read_plan(directory: Path, formats: tuple[int, ...] = (FORMAT,)) -> dict[str
     if not is_begun(directory, INDEX):
         return None
     path = directory / INDEX.first
-    try:
-        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"not JSON ({error})", f"delete {directory} and build the index again", at=path) from error
-    if plan.get("format") not in formats:
-        problem = f"the index has format {plan.get('format')}, and this version reads format {FORMAT}"
-        raise UserError(problem, "filter the data again with a new output directory", at=path)
-    plan["settings"] = {"route": "packed"} | plan["settings"]  # before there was another one
+    plan = read_json(path, AnyPlan)
+    if plan["format"] not in formats:
+        problem = f"the index has format {plan['format']}, and this version reads format {FORMAT}"
+        raise UserError(problem, BUILD_AGAIN, at=path)
+    check_record(path, plan, Plan)
+    plan["settings"] = {"route": "packed"} | plan["settings"]
     return {"tied": []} | plan
 
 
 def shards_of(plan: Mapping[str, Any]) -> tuple[Shard, ...]:
     bounds = [*range(0, plan["num_pairs"], plan["shard_pairs"]), plan["num_pairs"]]
     return tuple(Shard(number, *span) for number, span in enumerate(pairwise(bounds)))
+
+
+def read_pairs(directory: Path, plan: Mapping[str, Any]) -> pa.Table:
+    """pairs.parquet in the types of `COLUMNS`, after a look at how many rows it claims."""
+    path = directory / PAIRS
+    try:
+        if not path.is_file():
+            raise FileNotFoundError("not a file")
+        with pq.ParquetFile(path) as file:
+            if file.metadata.num_rows != plan["num_rows"]:
+                problem = f"num_rows should be {file.metadata.num_rows}, as in {PAIRS}"
+                raise damaged(directory / INDEX.first, problem, BUILD_AGAIN)
+            pairs = file.read().select(COLUMNS.names).cast(COLUMNS)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        raise unreadable(path, error) from error
+    if any(column.null_count for column in pairs.columns):
+        raise damaged(path, "a value is null", BUILD_AGAIN)
+    return pairs
+
+
+def _check_tensors(path: Path, file: Any, wanted: Mapping[str, tuple[str, list[int]]]) -> None:
+    """Refuses a shard that lacks one of the tensors, or holds it in another type or shape."""
+    there = set(file.keys())
+    for name, kind in wanted.items():
+        found = file.get_slice(name) if name in there else None
+        if found is None or (found.get_dtype(), found.get_shape()) != kind:
+            raise damaged(path, f"{name} should be {kind[0]} of the shape {kind[1]}", BUILD_AGAIN)
 
 
 def open_index(directory: str | Path) -> GradientIndex:
@@ -146,15 +229,23 @@ def open_index(directory: str | Path) -> GradientIndex:
     if plan is None or not is_finished(directory, INDEX):
         state = "no gradient index" if plan is None else "the gradient index is unfinished"
         raise UserError(state, f"run `congrad filter DATA --model MODEL --output {directory.parent}`", at=directory)
-    pairs, shards = opened(directory / "pairs.parquet"), shards_of(plan)
+    pairs = read_pairs(directory, plan)
     positions = np.flatnonzero(np.array(pairs["reason"].to_pylist(), dtype=object) == "")
+    if len(positions) != plan["num_pairs"]:
+        raise damaged(directory / INDEX.first, f"num_pairs should be {len(positions)}, as in {PAIRS}", BUILD_AGAIN)
+    shards = shards_of(plan)
     scales, policy, reference = [], [], []
     for shard in shards:
-        with opened(shard.path(directory, "sketches")) as file:
+        size = shard.stop - shard.start
+        logps, path = {"logps": ("F32", [size, 2])}, shard.path(directory, "sketches")
+        with opened(path) as file:
+            _check_tensors(path, file, {"sketches": ("F16", [size, plan["dims"]]), "scales": ("F32", [size])} | logps)
             scales.append(file.get_tensor("scales"))
             policy.append(file.get_tensor("logps"))
         if plan["reference"] is not None:
-            with opened(shard.path(directory, "reference")) as file:
+            path = shard.path(directory, "reference")
+            with opened(path) as file:
+                _check_tensors(path, file, logps)
                 reference.append(file.get_tensor("logps"))
     policy_P2 = torch.cat([torch.empty(0, 2), *policy])
     return GradientIndex(

@@ -12,10 +12,11 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from transformers import PreTrainedModel
 
 from congrad.errors import UserError
@@ -24,10 +25,22 @@ from congrad.gradients.check import check_start, check_whole
 from congrad.gradients.packing import Triple, num_packed_tokens
 from congrad.gradients.passes import pass_scorer
 from congrad.settings.index import PassSettings, default_token_budget
-from congrad.stage import RowLog
+from congrad.stage import LogRow, RowLog
 
 Row = dict[str, Any]
 logger = logging.getLogger(__name__)
+
+
+class PairRow(LogRow):
+    """Both log-probabilities of a pair; null where one is not finite."""
+
+    logps: Annotated[list[float | None], Field(min_length=2, max_length=2)]
+
+
+class SideRow(LogRow):
+    """The log-probability of one side."""
+
+    logp: float | None
 
 
 def logged_logps(
@@ -36,6 +49,7 @@ def logged_logps(
     path: Path,
     rows: Callable[[int, float, float], Iterable[Row]],
     on_progress: Callable[[int], None] = lambda num_rows: None,
+    kind: type[LogRow] = PairRow,
 ) -> dict[str, Row]:
     """The log of rows at `path`, by key, with the log-probabilities of all triples; continues from those in it.
 
@@ -44,8 +58,9 @@ def logged_logps(
         rows: what the log holds of one triple: made of its position and its two log-probabilities, with keys that
             depend on the position alone. NaN is null in a row that was read.
         on_progress: called with how many rows the log has, at the start and after every batch.
+        kind: what such a row is, also one that the log holds already.
     """
-    with RowLog(path) as log:
+    with RowLog(path, kind) as log:
         on_progress(len(log.rows))
         done = [all(row["key"] in log.rows for row in rows(i, math.nan, math.nan)) for i in range(len(triples))]
         if not all(done):

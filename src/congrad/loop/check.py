@@ -67,7 +67,7 @@ def filter_config(config: RunConfig, method: str, pairs: Path, model: Model) -> 
             )
         model = replace(model, reference=initial.name)
     return FilterConfig(
-        input=Input(str(pairs), max_length=max_length(config.train)),
+        input=Input(str(pairs), max_length=max_length(config.train), bounds=config.prompts.bounds),
         model=model,
         index=replace(config.index, normalise=normalise(loss)),
         loss=loss,

@@ -12,6 +12,9 @@ from math import ceil, comb, prod
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
+from congrad.errors import UserError
 from congrad.evaluation.run import read_inputs
 from congrad.loop.check import check
 from congrad.loop.growth import dtype_of_run
@@ -24,6 +27,7 @@ from congrad.selection.keep import num_kept
 from congrad.selfreward.prompts import load_prompts
 from congrad.settings.index import default_projection_size
 from congrad.settings.tree import RunConfig
+from congrad.words import one_line
 
 FLOAT16_BYTES, FLOAT32_BYTES = 2, 4
 EPOCHS = 3  # transformers' default
@@ -147,7 +151,11 @@ def size_of(name: str) -> tuple[int | None, int | None]:
 
 
 def header_of(path: Path) -> tuple[int, int]:
-    """Numbers and bytes of the tensors in a safetensors file."""
+    """Numbers and bytes of the tensors in a safetensors file, whose header is checked first."""
+    try:
+        safe_open(path, framework="numpy")
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"unreadable ({one_line(error)})", "save the model again, or name another", at=path) from error
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header: dict[str, Any] = json.loads(file.read(length))

@@ -27,11 +27,14 @@ READ_BY: dict[str, tuple[Stage, ...]] = {
 }
 HOW_ASKED = ("url", "api_key_env", "concurrency", "timeout", "retries", "max_reply_bytes", "command")
 HARMLESS = (
-    *("evaluate.*", "report.*", "model.device", "model.trust_remote_code"),
+    *("evaluate.*", "report.*", "model.device", "model.trust_remote_code", "*.bounds.*"),
     *(f"*.engine.{key}" for key in HOW_ASKED),
 )
 NEEDS_EVALUATION = ("evaluate.*", "rounds.count", "filter.methods")
-NEEDS_NONE = tuple(f"evaluate.{engine}.{key}" for engine in ("engine", "win_rate.judge") for key in HOW_ASKED)
+NEEDS_NONE = (
+    "evaluate.bounds.*",
+    *(f"evaluate.{engine}.{key}" for engine in ("engine", "win_rate.judge") for key in HOW_ASKED),
+)
 
 
 def take_config(config: RunConfig, output: Path) -> list[str]:
@@ -51,7 +54,7 @@ def take_config(config: RunConfig, output: Path) -> list[str]:
     if not changes:
         return []
     said = [f"{key} was {shown(old)}, is {shown(new)} from here on" for key, old, new in changes]
-    keys = [key for key, _, _ in changes if key not in NEEDS_NONE]
+    keys = [key for key, _, _ in changes if not any(fnmatch(key, pattern) for pattern in NEEDS_NONE)]
     if any(fnmatch(key, pattern) for key in keys for pattern in NEEDS_EVALUATION):
         said += put_away(output / "evaluate")
     write_atomically(path, as_yaml(config).encode())

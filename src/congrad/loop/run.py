@@ -157,7 +157,14 @@ def given_pairs(config: RunConfig) -> Input:
     """The preference dataset that round 1 starts from."""
     given = config.prompts
     assert given.pairs is not None
-    return Input(given.pairs, given.split, Columns(given.columns.language), limit=given.limit, seed=given.seed)
+    return Input(
+        given.pairs,
+        given.split,
+        Columns(given.columns.language),
+        limit=given.limit,
+        seed=given.seed,
+        bounds=given.bounds,
+    )
 
 
 def filter_step(config: RunConfig, place: Layout, step: Step, listener: Listener) -> None:

@@ -1,14 +1,16 @@
 """What a run computes in: chosen once, by its first process, and then the same in every stage, round and resume."""
 
-import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from congrad.errors import UserError
 from congrad.models.ranks import Rank, from_first
 from congrad.progress import SILENT, Listener
 from congrad.settings.model import DTYPES, DType, Model
+from congrad.stage import STAGE, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -72,11 +74,10 @@ def in_dtype_of(settled: Model, model: Model) -> Model:
 
 def begun_dtype(stage: Path) -> str | None:
     """The dtype that a stage's settings hold, however deep: all models of a stage are loaded in the same."""
-    try:
-        settings = json.loads((stage / "stage.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return next((value for value in _dtypes(settings) if value in DTYPES), None)
+    with suppress(UserError):  # which is said when the stage goes on
+        content = read_json(stage / STAGE.first)
+        return next((value for value in _dtypes(content) if value in DTYPES), None)
+    return None
 
 
 def _dtypes(content: Any) -> Iterator[Any]:

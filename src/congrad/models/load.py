@@ -9,7 +9,7 @@ import json
 import logging as python_logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ LOADING_ERRORS = (
     *(OSError, ValueError, ImportError, RuntimeError, SafetensorError),
     *(StrictDataclassError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),  # odd values
 )
-MOST_LAYERS = 10_000  # each is built, even where nothing is loaded
+MOST_LAYERS = 1000  # each is built, even where nothing is loaded
 PICKLED = ("pytorch_model*.bin", "adapter_model.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 SAFE_ADAPTER = "adapter_model.safetensors"
 
@@ -154,9 +154,13 @@ def read_config(name: str, *, revision: str | None, trust_remote_code: bool) -> 
         )
     if Path(path).is_dir() and not any(Path(path).glob("*.safetensors")):
         refuse_pickled("model", name, Path(path))
+    check_weight_map(name, Path(path))
     config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     if (named := str(getattr(config, "transformers_weights", None) or "")).endswith(".bin"):
         raise pickled("model", name, named)
+    if Path(named).name != named:
+        raise UserError(f"model {name}: config.json names {quote(named)}, which is not beside it")
+    check_kernels(name, config)
     layers = getattr(config.get_text_config(), "num_hidden_layers", 0)
     if isinstance(layers, int) and layers > MOST_LAYERS:
         raise UserError(f"model {name} claims {layers:,} layers; at most {MOST_LAYERS:,} are built")
@@ -166,6 +170,25 @@ def read_config(name: str, *, revision: str | None, trust_remote_code: bool) -> 
     if config.architectures and not set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()) & set(config.architectures):
         raise UserError(f"model {name} is a {config.architectures[0]}: a causal language model is needed")
     return path, config
+
+
+def check_kernels(name: str, config: Any) -> None:
+    """Refuses a configuration that names an implementation of the hub's: native code, which the name would fetch."""
+    for each in (config, *(getattr(config, part, None) for part in config.sub_configs)):
+        for key in ("_attn_implementation", "_experts_implementation"):
+            if "/" in (named := str(getattr(each, key, None))):
+                fix = f"remove {key.removeprefix('_')} from its config.json"
+                raise UserError(f"model {name} asks for the code of {quote(named)}", fix)
+
+
+def check_weight_map(name: str, directory: Path) -> None:
+    """Refuses a list of shards that names files outside of the model's directory; whatever else is wrong with it is
+    said when they are loaded."""
+    for path in directory.glob("*.safetensors.index.json"):
+        with suppress(OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            for file in json.loads(path.read_bytes())["weight_map"].values():
+                if Path(str(file)).name != file:
+                    raise UserError(f"model {name}: {path.name} names {quote(file)}, which is not beside it")
 
 
 def make_skeleton(config: Any, trust_remote_code: bool) -> PreTrainedModel:

@@ -1,6 +1,6 @@
 """Check a dataset's columns and rows before anything is computed: the first mistake becomes one line for the user."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import datasets
@@ -49,8 +49,7 @@ def check_pairs(dataset: datasets.Dataset, source: Source, language_column: str 
         fix = "remove 'prompt'" if kinds["chosen"] == kinds["rejected"] == "conversation" else "use one for all"
         raise UserError(f"{shape}, which TRL cannot train on", fix, at=source.name)
     where = source.where
-    for column in dataset.column_names:
-        _check_encoding(dataset, column, where)
+    _check_encoding(dataset, dataset.column_names, where)
     languages = None if language_column is None else _languages(dataset, language_column, where)
     for column, empty in pair_fields(dataset.column_names):
         if kinds[column] != "conversation":
@@ -77,8 +76,7 @@ def check_prompts(
     """As `check_pairs`, for a dataset of prompts: text, or a list of messages whose last one is not the assistant's."""
     where = source.where
     check_prompt_names(dataset.column_names, source.name, language_column, prompt_column)
-    for column in filter(None, (prompt_column, language_column)):
-        _check_encoding(dataset, column, where)
+    _check_encoding(dataset, [column for column in (prompt_column, language_column) if column is not None], where)
     languages = None if language_column is None else _languages(dataset, language_column, where)
     if _kind(dataset, prompt_column) != "conversation":
         _check_text(dataset, prompt_column, where, EMPTY_PROMPT)
@@ -122,15 +120,24 @@ def _check_text(dataset: datasets.Dataset, column: str, where: Where, empty: str
             raise blank(where(start + found), column, empty)
 
 
-def _check_encoding(dataset: datasets.Dataset, column: str, where: Where) -> None:
-    """JSON and Parquet readers can let bytes through as text that no later step could decode."""
-    for start, values in _batches(dataset, column):
-        try:
-            values.validate(full=True)
-        except pa.ArrowInvalid as error:
-            number = next((number for number, value in enumerate(values) if not _is_utf8(value)), 0)
+def _check_encoding(dataset: datasets.Dataset, columns: Sequence[str], where: Where) -> None:
+    """JSON and Parquet readers can let bytes through as text that no later step could decode.
+
+    All columns of a batch at once: to select one takes `datasets` the longer, the more there are.
+    """
+    wrong: dict[str, int] = {}
+    tables = dataset.select_columns(list(columns)).with_format("arrow").iter(batch_size=CHECKED_AT_ONCE)
+    for number, table in enumerate(tables):
+        for column, values in zip(table.column_names, table.columns, strict=True):
+            try:
+                values.validate(full=True)
+            except pa.ArrowInvalid:
+                row = next((row for row, value in enumerate(values) if not _is_utf8(value)), 0)
+                wrong.setdefault(column, number * CHECKED_AT_ONCE + row)
+    for column in columns:
+        if column in wrong:
             fix = "convert the file: iconv -f ITS-ENCODING -t UTF-8"
-            raise UserError("is not UTF-8", fix, at=where(start + number), column=column) from error
+            raise UserError("is not UTF-8", fix, at=where(wrong[column]), column=column)
 
 
 def _is_utf8(value: pa.Scalar) -> bool:

@@ -13,9 +13,11 @@ from typing import Any
 
 import orjson
 
+from congrad.preferences.bounds import check_columns, check_languages, check_text
 from congrad.preferences.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, first_mistake, locate, suffix
 from congrad.preferences.names import CHECKED_AT_ONCE, Fields, blank, null
-from congrad.preferences.paths import check_hub_id, check_split_of_file, column_of_languages, data_files, is_saved
+from congrad.preferences.paths import check_hub_id, check_split_of_file, column_of_languages, data_files, is_saved, stem
+from congrad.settings.input import Bounds
 
 MOST_BYTES = 2**24  # of all files together: parsed in a tenth of a second
 # Where one of these is in a path, `datasets` may take the file for another split.
@@ -26,7 +28,7 @@ CheckNames = Callable[[Sequence[str], str, str | None], Fields]
 Row = dict[str, Any]
 
 
-def glance(source: object, split: str, language_column: str, check_names: CheckNames) -> None:
+def glance(source: object, split: str, language_column: str, check_names: CheckNames, bounds: Bounds) -> None:
     """Find what is wrong with a path, with the lines of its files and with their columns.
 
     Args:
@@ -39,15 +41,22 @@ def glance(source: object, split: str, language_column: str, check_names: CheckN
     files = files_for_sure(source, split)
     if sum(file.stat().st_size for file in files) > MOST_BYTES:
         return
-    found = {str(file): rows for file in files if (rows := rows_for_sure(file)) is not None}
+    found = {str(file): rows for file in files if (rows := rows_for_sure(file, bounds)) is not None}
     if len(found) < len(files):
         return
     columns = {name: list(dict.fromkeys(column for row in rows for column in row)) for name, rows in found.items()}
+    for name, own in columns.items():
+        check_columns(own, name, bounds)
     column = column_of_languages(source, columns, language_column)
     for name, rows in found.items():
         fields = check_names(columns[name], name, column)
         if all(isinstance(row.get(column, ""), str | None) for row in rows for column, _ in fields):
             check_filled(name, rows, fields)
+    if column is None:
+        languages = [stem(name) for name in found]
+    else:
+        languages = [str(row.get(column)) for rows in found.values() for row in rows]
+    check_languages(languages, column, source, bounds)
 
 
 def check_filled(name: str, rows: Sequence[Row], fields: Fields) -> None:
@@ -79,10 +88,11 @@ def files_for_sure(source: str | Path, split: str) -> list[Path]:
     return [] if others or splits or split != "train" else files
 
 
-def rows_for_sure(file: Path) -> list[Row] | None:
+def rows_for_sure(file: Path, bounds: Bounds) -> list[Row] | None:
     """The rows of a file of JSON Lines; None where it holds none, and where it is unsure how they will be read."""
     if file.suffix.lower() in COMPRESSIONS or suffix(file.name) not in (*JSON_SUFFIXES, *CSV_SUFFIXES):
         return None
+    check_text(file, bounds)
     try:
         data = file.read_bytes()
     except OSError:
@@ -114,8 +124,8 @@ def are_objects(data: bytes) -> bool:
             value, end = decoder.raw_decode(text, space.end())
             if not isinstance(value, dict | None):  # null makes a row of nothing but null
                 return False
-    except (UnicodeDecodeError, RecursionError):
-        return True
     except json.JSONDecodeError:
         return False
+    except ValueError:  # not UTF-8, or a number of more digits than Python reads
+        return True
     return True

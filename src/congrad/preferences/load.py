@@ -8,15 +8,15 @@ from congrad.preferences.glance import glance
 from congrad.preferences.names import check_names
 from congrad.preferences.rows import Preferences, sample
 from congrad.progress import SILENT, Listener, Progress
-from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN, Input
+from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN, Bounds, Input
 
 if TYPE_CHECKING:
     import datasets
 
 
-def glance_at_pairs(source: object, split: str, language_column: str) -> None:
+def glance_at_pairs(source: object, split: str, language_column: str, bounds: Bounds | None = None) -> None:
     """Finds the commonest mistakes without `datasets`, in the words of `load_preferences`."""
-    glance(source, split, language_column, check_names)
+    glance(source, split, language_column, check_names, bounds or Bounds())
 
 
 def load_preferences(
@@ -24,6 +24,7 @@ def load_preferences(
     *,
     split: str = "train",
     language_column: str = DEFAULT_LANGUAGE_COLUMN,
+    bounds: Bounds | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Preferences:
     """Load and check preference pairs in any of TRL's layouts: standard, conversational, with or without `prompt`.
@@ -34,17 +35,19 @@ def load_preferences(
             `de.jsonl`, `en.jsonl` whose rows have no language column, the language is the file's name.
         split: The split to read, where the source has several.
         language_column: The column that groups the rows. Integers and class labels will do.
+        bounds: What the data may ask of memory and time; None for the defaults.
         on_progress: Called with how many rows have been checked, and of how many, after every file.
 
     Raises:
         UserError: Anything that is wrong with the input: one line with file, line or row, column and fix.
     """
-    glance_at_pairs(source, split, language_column)
+    bounds = bounds or Bounds()
+    glance_at_pairs(source, split, language_column, bounds)
     from congrad.preferences.check import check_pairs
     from congrad.preferences.columns import concatenate
     from congrad.preferences.read import quiet, read_checked
 
-    parts, languages = read_checked(source, split, language_column, check_pairs, on_progress=on_progress)
+    parts, languages = read_checked(source, split, language_column, check_pairs, bounds=bounds, on_progress=on_progress)
     with quiet():
         dataset = concatenate(parts)
     sources = tuple(part for part, _ in parts)
@@ -58,6 +61,7 @@ def read_preferences(config: Input, listener: Listener = SILENT) -> Preferences:
         config.source,
         split=config.split,
         language_column=config.columns.language,
+        bounds=config.bounds,
         on_progress=lambda done, total: listener.on_progress(Progress("reading the pairs", done, total, "rows")),
     )
     return preferences if config.limit is None else sample(preferences, config.limit, config.seed)

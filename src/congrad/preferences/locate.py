@@ -43,7 +43,7 @@ def explain(name: str, error: BaseException) -> UserError:
         error = error.__cause__
     complaint = one_line(error) or type(error).__name__
     fix = "check that the file has the format that its name says"
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:  # of the system's, not of Arrow's own
         fix = "check its permissions, and the free space of HF_DATASETS_CACHE"
     return UserError(f"`datasets` cannot read it ({complaint})", fix, at=name)
 
@@ -63,6 +63,7 @@ def _row_lines(name: str) -> Iterator[int]:
     if not Path(name).is_file():
         return
     if suffix(name) in CSV_SUFFIXES:
+        csv.field_size_limit(2**31 - 1)  # of 131,072 characters otherwise, which an answer may have
         text = io.StringIO(_read(name).decode(errors="replace"), newline="")
         reader = csv.reader(text, delimiter=CSV_SUFFIXES[suffix(name)])
         start, header = 1, True
@@ -97,6 +98,8 @@ def first_mistake(name: str) -> UserError | None:
         except json.JSONDecodeError as error:
             complaint = f"not JSON ({error.msg}, character {error.colno})"
             return UserError(complaint, "fix the line", at=Spot(name, error.lineno))
+        except ValueError as error:  # a number of more digits than Python reads
+            return UserError(f"cannot be read ({one_line(error)})", "write it as text", at=name)
     for number, row_text in enumerate(text.split("\n"), 1):
         if not row_text.strip():
             continue
@@ -106,8 +109,8 @@ def first_mistake(name: str) -> UserError | None:
         except json.JSONDecodeError as error:
             complaint = f"not JSON ({error.msg}, character {error.colno}): {quote(row_text)}"
             return UserError(complaint, "fix the line or remove it", at=Spot(name, number))
-        except RecursionError:
-            return UserError("nested too deeply", "fix the line or remove it", at=Spot(name, number))
+        except ValueError as error:
+            return UserError(f"cannot be read ({one_line(error)})", "write it as text", at=Spot(name, number))
         if not isinstance(row, dict):
             fix = "write one {...} with the row's columns per line"
             return UserError(f"{quote(row)} is not a JSON object", fix, at=Spot(name, number))

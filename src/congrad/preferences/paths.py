@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from congrad.errors import UserError
+from congrad.preferences.confine import check_inside
 from congrad.preferences.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, PARQUET_SUFFIXES, suffix
 from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN
 from congrad.words import quote
@@ -17,6 +18,7 @@ LOADERS = {
 }
 METADATA_FILES = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+UNFINDABLE = re.compile(r"[\x00-\x1f\x7f]")  # in a name: `datasets` would leave the file out
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 
@@ -48,6 +50,10 @@ def data_files(folder: Path) -> list[Path]:
     if len(kinds) > 1:
         first, second = list(kinds.values())[:2]
         raise UserError(f"mixed file types ({second.name}, {first.name})", "keep one type in the folder", at=folder)
+    for path in files:
+        check_inside(path, folder)
+        if UNFINDABLE.search(path.name):
+            raise UserError("has a control character in its name", "rename it", at=quote(str(path)))
     return files
 
 

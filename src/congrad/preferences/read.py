@@ -8,12 +8,15 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pyarrow as pa
 from datasets.exceptions import DatasetsError
 
 from congrad.errors import UserError
+from congrad.preferences.bounds import check_columns, check_languages, check_text
+from congrad.preferences.confine import check_card, check_inside, check_saved
 from congrad.preferences.dates import with_dates_as_text
 from congrad.preferences.locate import CSV_SUFFIXES, explain, suffix
 from congrad.preferences.paths import (
@@ -25,11 +28,17 @@ from congrad.preferences.paths import (
     is_saved,
     stem,
 )
-from congrad.preferences.rows import TEXT_COLUMNS, Source
+from congrad.preferences.rows import BATCH, TEXT_COLUMNS, Source
+from congrad.preferences.stored import check_packing, check_parquet, check_rows, check_stored, undecoded
+from congrad.settings.input import Bounds
 from congrad.words import one_line, quote
 
 # What `datasets` raises, wrapped or bare, when it cannot read a file (StopIteration: an empty JSON file).
-READ_ERRORS = (DatasetsError, pa.ArrowException, OSError, ValueError, TypeError, KeyError, StopIteration)
+READ_ERRORS = (
+    *(DatasetsError, pa.ArrowException, OSError, ValueError, TypeError, LookupError, AttributeError),
+    *(StopIteration, RecursionError),
+)
+HUB = "hf://datasets/"
 
 Parts = list[tuple[Source, datasets.Dataset]]
 
@@ -40,6 +49,7 @@ def read_checked(
     language_column: str,
     check: Callable[[datasets.Dataset, Source, str | None], list[str] | None],
     text_columns: Sequence[str] = TEXT_COLUMNS,
+    bounds: Bounds | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Parts, list[str]]:
     """Read all that `source` holds, file by file, and the language of every row; arguments as of `load_preferences`.
@@ -49,8 +59,11 @@ def read_checked(
             languages are the files' names.
         text_columns: What a CSV file holds as text, whatever it looks like.
     """
+    bounds = bounds or Bounds()
     with quiet():
-        parts = _read(source, split, text_columns)
+        parts = _read(source, split, text_columns, bounds)
+    for part, dataset in parts:
+        check_columns(dataset.column_names, part.name, bounds)
     columns = {part.name: dataset.column_names for part, dataset in parts}
     column = column_of_languages(source, columns, language_column)
     languages: list[str] = []
@@ -58,35 +71,46 @@ def read_checked(
     for part, dataset in parts:
         if not len(dataset):
             raise UserError("no rows", "fill it or leave it out", at=part.name)
+        check_rows(dataset, part, bounds)
         found = check(dataset, part, column)
         languages += [stem(part.name)] * len(dataset) if found is None else found
         on_progress(len(languages), total)
+    check_languages(languages, column, source if isinstance(source, str | Path) else "dataset", bounds)
     return parts, languages
 
 
 def _read(
-    source: str | Path | datasets.Dataset | datasets.DatasetDict, split: str, text_columns: Sequence[str]
+    source: str | Path | datasets.Dataset | datasets.DatasetDict,
+    split: str,
+    text_columns: Sequence[str],
+    bounds: Bounds,
 ) -> Parts:
     if isinstance(source, datasets.Dataset | datasets.DatasetDict):
         return [_part("dataset", _pick(source, split, "dataset"))]
     path = Path(source)
     if path.is_file():
         check_split_of_file(path, split)
-        return [_load_file(path, text_columns)]
+        return [_load_file(path, text_columns, bounds)]
     if is_saved(path):
+        check_saved(path, bounds)
         try:
             saved = datasets.load_from_disk(str(path))
         except READ_ERRORS as error:
             complaint = f"cannot be read as a saved dataset ({one_line(error)})"
             raise UserError(complaint, "save it again", at=path) from error
-        return [_part(str(path), _pick(saved, split, str(path)))]
+        picked = _pick(saved, split, str(path))
+        check_stored(picked, path)
+        return [_part(str(path), picked)]
     if path.is_dir():
-        return [_load_file(file, text_columns) for file in _list_folder(path, split)]
+        return [_load_file(file, text_columns, bounds) for file in _list_folder(path, split, bounds)]
     check_hub_id(source)
     return [_load_from_hub(str(source), split)]
 
 
 def _part(name: str, dataset: datasets.Dataset) -> tuple[Source, datasets.Dataset]:
+    for column, feature in dataset.features.items():
+        if (stored := undecoded(feature)) != feature:
+            dataset = dataset.cast_column(column, stored)
     return Source(name, len(dataset)), dataset.with_format(None)
 
 
@@ -98,15 +122,21 @@ def _pick(found: datasets.Dataset | datasets.DatasetDict, split: str, name: str)
     return found
 
 
-def _list_folder(folder: Path, split: str) -> list[Path]:
+def _list_folder(folder: Path, split: str, bounds: Bounds) -> list[Path]:
     """The folder's data files of one split, by name. `datasets` decides which file belongs to which split."""
     data_files(folder)
+    check_card(folder, bounds)
     try:
         builder = datasets.load_dataset_builder(str(folder.resolve()))
     except READ_ERRORS as error:
         raise UserError(f"`datasets` cannot read the folder ({one_line(error)})", "name a file", at=folder) from error
     found = builder.config.data_files[_check_split(split, builder.config.data_files, folder)]
-    return sorted(folder / os.path.relpath(path, folder.resolve()) for path in found)
+    files = sorted(folder / os.path.relpath(path, folder.resolve()) for path in found)
+    if not files:
+        raise UserError("no rows", "`datasets` finds no file there: name one", at=folder)
+    for file in files:
+        check_inside(file, folder)
+    return files
 
 
 def _check_split(split: str, splits: Collection[object], place: object) -> str:
@@ -116,11 +146,19 @@ def _check_split(split: str, splits: Collection[object], place: object) -> str:
     return split
 
 
-def _load_file(path: Path, text_columns: Sequence[str]) -> tuple[Source, datasets.Dataset]:
+def _load_file(path: Path, text_columns: Sequence[str], bounds: Bounds) -> tuple[Source, datasets.Dataset]:
     kind = LOADERS.get(suffix(path.name))
     if kind is None:
         raise UserError("unknown file type", f"name it by what it is: {', '.join(LOADERS)}", at=path)
-    options = {}
+    check_packing(path)
+    check_text(path, bounds)
+    options: dict[str, Any] = {}
+    if kind == "parquet":
+        try:
+            check_parquet(path, bounds)
+        except READ_ERRORS as error:
+            raise explain(str(path), error) from error
+        options = {"batch_size": BATCH}  # a row group may unpack to a thousand times its size
     if kind == "csv":
         # An answer may be "NA", "null", "7" or nothing: pandas is to leave text as it is.
         converters = dict.fromkeys(text_columns, str)
@@ -141,6 +179,10 @@ def _load_file(path: Path, text_columns: Sequence[str]) -> tuple[Source, dataset
 
 def _load_from_hub(name: str, split: str) -> tuple[Source, datasets.Dataset]:
     try:
+        files = datasets.load_dataset_builder(name).config.data_files or {}
+        if elsewhere := [file for own in files.values() for file in own if not file.startswith(HUB)]:
+            problem = f"its README names {quote(elsewhere[0])}, which is not on the hub"
+            raise UserError(problem, "download what you trust, and name that", at=quote(name))
         found = datasets.load_dataset(name, split=split)
     except READ_ERRORS as error:
         complaint = f"neither a file or folder here nor a hub dataset that can be reached ({one_line(error)})"

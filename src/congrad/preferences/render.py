@@ -22,6 +22,24 @@ def split_prompt(chosen: Side, rejected: Side) -> int:
     return index - 1 if index > 0 and chosen[index - 1] == " " else index
 
 
+def is_pair(row: dict[str, Any]) -> bool:
+    """Whether `explicit` can take a row: all its sides are text, or all are messages of a role and a content."""
+    sides = [row.get("chosen"), row.get("rejected"), *([row["prompt"]] if "prompt" in row else [])]
+    return all(isinstance(side, str) for side in sides) or all(map(_is_conversation, sides))
+
+
+def _is_conversation(side: Any) -> bool:
+    if not isinstance(side, list) or not side:
+        return False
+    for message in side:
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            return False
+        content = message.get("content")
+        if not isinstance(content, str) and (content is not None or not message.get("tool_calls")):
+            return False
+    return True
+
+
 def explicit(row: dict[str, Any]) -> tuple[Any, Any, Any]:
     """The prompt, the chosen and the rejected response of a row, the prompt taken out of the responses if need be."""
     chosen, rejected = row["chosen"], row["rejected"]

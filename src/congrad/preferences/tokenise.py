@@ -5,11 +5,11 @@ shorter of the two common prefixes with the prompt ends, because tokens may merg
 may end a lone prompt differently. Sequences longer than the limit keep their start.
 """
 
+import inspect
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 
 from congrad.errors import Spot, UserError
 from congrad.preferences.render import as_chat, explicit, is_empty
-from congrad.preferences.rows import BATCH, Preferences, iterate
+from congrad.preferences.rows import BATCH, TEXT_COLUMNS, Preferences, iterate
 from congrad.words import one_line, quote
 
 if TYPE_CHECKING:  # re-filtering needs no tokenizer, and spares the seconds that transformers takes
     from transformers import PreTrainedTokenizerBase
 
 Ids = NDArray[np.int32]
-TEMPLATE_ERRORS = (jinja2.TemplateError, ValueError, TypeError, KeyError)
+TEMPLATE_ERRORS = (jinja2.TemplateError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
+BATCH_CHARACTERS = 2**20  # tokenised at a time, or one row: it takes hundreds of times as many bytes of memory
+MOST_PRINTED = 2**24  # characters of a row's arguments, if its template prints them for every message
 IDS_ONLY = {"return_attention_mask": False, "verbose": False}  # no warning for a length that is cut anyway
 
 IDENTICAL = "identical responses"
@@ -82,15 +84,15 @@ def tokenise(
         raise UserError(f"max length: {max_length} leaves no token", "give 1 or more")
     _check_tokenizer(preferences, tokenizer, chat)
     pairs = TokenisedPairs(list(preferences.rows), list(preferences.languages), [], [], [], [])
-    rows = iterate(preferences.dataset)
+    reserved = reserved_names(tokenizer)
     start = 0
-    while batch := list(islice(rows, BATCH)):
+    for batch in _batches(iterate(preferences.dataset)):
         sides = [explicit(row) for row in batch]
         if chat:
             sides = [as_chat(*side) for side in sides]
         if chat or preferences.conversational:
             places = [partial(preferences.where, number) for number in range(start, start + len(batch))]
-            arguments = [_template_arguments(row, place) for row, place in zip(batch, places, strict=True)]
+            arguments = [template_arguments(row, place, reserved) for row, place in zip(batch, places, strict=True)]
             tokens = _tokenise_conversations(sides, arguments, tokenizer, places)
         else:
             tokens = _tokenise_text(sides, tokenizer)
@@ -104,6 +106,35 @@ def tokenise(
         start += len(batch)
         on_progress(start)
     return pairs
+
+
+def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    size = 0
+    for row in rows:
+        own = sum(map(_characters, row.values()))
+        if batch and (len(batch) == BATCH or size + own > BATCH_CHARACTERS):
+            yield batch
+            batch, size = [], 0
+        batch.append(row)
+        size += own
+    if batch:
+        yield batch
+
+
+def _characters(value: Any) -> int:
+    if isinstance(value, dict | list):
+        return sum(map(_characters, value.values() if isinstance(value, dict) else value))
+    return len(value) if isinstance(value, str) else 1
+
+
+def reserved_names(tokenizer: "PreTrainedTokenizerBase") -> frozenset[str]:
+    """What a row may not set for its template: what decides which template is used, and how its text is tokenised."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    of_calls = (tokenizer.apply_chat_template, render_jinja_template, tokenizer.__call__)
+    names = {name for call in of_calls for name in inspect.signature(call).parameters}
+    return frozenset({"messages", *tokenizer.special_tokens_map, *names} - {"tools", "documents"})
 
 
 def _check_tokenizer(preferences: Preferences, tokenizer: "PreTrainedTokenizerBase", chat: bool) -> None:
@@ -171,20 +202,31 @@ def _tokenise_conversations(
     return tokens
 
 
-def _template_arguments(row: dict[str, Any], place: Callable[[], Spot]) -> dict[str, Any]:
-    """What a row's `tools` (a list, or JSON of one) and `chat_template_kwargs` add to the template's arguments."""
+def template_arguments(row: dict[str, Any], place: Callable[[], Spot], reserved: frozenset[str]) -> dict[str, Any]:
+    """What a row's `tools` (a list, or JSON of one) and `chat_template_kwargs` add to the template's arguments.
+
+    The latter are variables of the template. Arrow fills those that only other rows set with null.
+    """
     tools = row.get("tools")
     if isinstance(tools, str):
         try:
             tools = json.loads(tools)
-        except json.JSONDecodeError as error:
-            complaint = f"holds {quote(tools)}, which is not JSON ({error.msg})"
+        except (ValueError, RecursionError) as error:
+            complaint = f"holds {quote(tools)}, which is not JSON ({one_line(error)})"
             raise UserError(complaint, "write a list of tools", at=place(), column="tools") from error
     extra = row.get("chat_template_kwargs")
     if extra is not None and not isinstance(extra, dict):
         fix = "write an object of arguments"
         raise UserError(f"holds {quote(extra)}", fix, at=place(), column="chat_template_kwargs")
-    return {**({} if tools is None else {"tools": tools}), **(extra or {})}
+    extra = {key: value for key, value in (extra or {}).items() if value is not None or key not in reserved}
+    if taken := sorted(reserved.intersection(extra)):
+        problem = f"sets {quote(taken[0])}, which is not a variable of the chat template"
+        raise UserError(problem, "remove it", at=place(), column="chat_template_kwargs")
+    messages = sum(len(row[column]) for column in TEXT_COLUMNS if isinstance(row.get(column), list))
+    if (size := _characters(extra)) * messages > MOST_PRINTED:
+        problem = f"holds {size:,} characters, which the chat template may print for each of {messages:,} messages"
+        raise UserError(problem, "shorten it", at=place(), column="chat_template_kwargs")
+    return {**({} if tools is None else {"tools": tools}), **extra}
 
 
 def _arrays(encoding: Any) -> list[Ids]:

@@ -13,6 +13,7 @@ from congrad.loop.dry_run import Cost
 from congrad.loop.plan import Step
 from congrad.loop.run import RunListener
 from congrad.report.display import Display, say, show
+from congrad.report.stage_files import MANIFESTS, Evaluation, Hygiene, Rates
 from congrad.selfreward.hygiene import hygiene_table
 from congrad.stage import MANIFEST, read_json
 from congrad.tables import Cell, Column, Number, Table, columns, to_terminal
@@ -50,7 +51,7 @@ def last_judged(output: Path) -> list[Path]:
 
 def show_stage(stage: str, directory: Path, title: str) -> None:
     """What a finished stage shows: a table on standard output, its warnings on standard error."""
-    manifest = read_json(directory / MANIFEST)
+    manifest = read_json(directory / MANIFEST, MANIFESTS[stage])
     shown = TABLES[stage](directory, manifest)
     if isinstance(shown, str):
         show(f"{title}: {shown}")
@@ -76,14 +77,14 @@ def generate_table(directory: Path, manifest: Mapping[str, Any]) -> RenderableTy
 
 
 def judge_table(directory: Path, manifest: Mapping[str, Any]) -> RenderableType:
-    return to_terminal(hygiene_table(read_json(directory / "hygiene.json")), dense=True)
+    return to_terminal(hygiene_table(read_json(directory / "hygiene.json", Hygiene)), dense=True)
 
 
 def pair_table(directory: Path, manifest: Mapping[str, Any]) -> RenderableType:
     """Pairs and what became of the other prompts, with how many answers are in another language."""
-    if not (directory / "language.json").is_file():  # a dataset that was taken in
+    if isinstance(manifest["languages"], list):  # a dataset that was taken in
         return f"{manifest['pairs']} pairs in {', '.join(manifest['languages'])}"
-    rates = read_json(directory / "language.json")["languages"]
+    rates = read_json(directory / "language.json", Rates)["languages"]
     titles = {
         "prompts": "prompts",
         "pairs": "pairs",
@@ -104,7 +105,7 @@ def filter_line(directory: Path, manifest: Mapping[str, Any]) -> str:
 
 def train_line(directory: Path, manifest: Mapping[str, Any]) -> str:
     line = f"{manifest['pairs']} pairs, {manifest['steps']} steps"
-    if manifest["first_loss"] is not None:
+    if None not in (manifest["first_loss"], manifest["last_loss"]):
         line += f", loss {manifest['first_loss']:.4g} at first, {manifest['last_loss']:.4g} at last"
     return line
 
@@ -112,13 +113,14 @@ def train_line(directory: Path, manifest: Mapping[str, Any]) -> str:
 def evaluation_tables(directory: Path, manifest: Mapping[str, Any]) -> RenderableType:
     """What evaluation.md begins with, cut to fit a screen: means with their intervals, a row per model; then single
     languages without them, a column per model."""
-    report = read_json(directory / "evaluation.json")
+    report = read_json(directory / "evaluation.json", Evaluation)
     names, metric = report["models"], headline_of(report)
     means = tax_table(report) if metric is None else metric_table(metric, names, tax_cells(report), by_language=False)
     shown: list[RenderableType] = [to_terminal(means, dense=True)]
     if metric is not None:
+        languages = {name: metric["rows"].get(name, {"languages": {}})["languages"] for name in names}
         by_language: list[list[Cell]] = [
-            [language, *(number(metric["rows"][name]["languages"].get(language), metric["unit"]) for name in names)]
+            [language, *(number(languages[name].get(language), metric["unit"]) for name in names)]
             for language in metric["languages"]
         ]
         shown += ["", to_terminal(Table(columns("language", *names), by_language), dense=True, brief=True)]

@@ -20,6 +20,7 @@ import numpy as np
 from congrad.errors import UserError
 from congrad.filtering.comparison import LanguagePair, language_pairs
 from congrad.filtering.finished import read_run
+from congrad.report.stage_files import MANIFESTS, Evaluation, Hygiene, Rates
 from congrad.stage import MANIFEST, read_json
 
 STAGES = ("generate", "judge", "pair", "filter", "train")
@@ -91,7 +92,7 @@ def read_loop(directory: Path) -> Loop:
     rounds = [_read_round(number, arm, path) for number, arm, path in round_directories(directory)]
     rounds = [each for each in rounds if each.manifests]
     path = directory / "evaluate" / "evaluation.json"
-    evaluation = read_json(path) if (path.parent / MANIFEST).is_file() and path.is_file() else None
+    evaluation = read_json(path, Evaluation) if (path.parent / MANIFEST).is_file() and path.is_file() else None
     if not rounds:
         raise UserError("no stage of this loop is finished yet", "there is nothing to report", at=directory)
     return Loop(directory, rounds, evaluation)
@@ -99,18 +100,18 @@ def read_loop(directory: Path) -> Loop:
 
 def _read_round(number: int, arm: str, directory: Path) -> Round:
     manifests = {
-        stage: read_json(directory / stage / MANIFEST) for stage in STAGES if (directory / stage / MANIFEST).is_file()
+        stage: read_json(path, MANIFESTS[stage]) for stage in STAGES if (path := directory / stage / MANIFEST).is_file()
     }
     hygiene, language = directory / "judge" / "hygiene.json", directory / "pair" / "language.json"
-    rates = read_json(language).get("languages", {}) if "pair" in manifests and language.is_file() else {}
+    rates = read_json(language, Rates)["languages"] if "pair" in manifests and language.is_file() else {}
     filtered = directory / "filter"
     return Round(
         arm=arm,
         number=number,
         directory=directory,
         manifests=manifests,
-        hygiene=read_json(hygiene) if "judge" in manifests and hygiene.is_file() else None,
-        off_target={name: row.get("off_target_rate") for name, row in rates.items()},
+        hygiene=read_json(hygiene, Hygiene) if "judge" in manifests and hygiene.is_file() else None,
+        off_target={name: row["off_target_rate"] for name, row in rates.items()},
         language_pairs=language_pairs(read_run(filtered).compared) if is_congrad(filtered) else [],
     )
 

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from congrad.filtering.comparison import Array
-from congrad.filtering.finished import ScoredRun, read_input, rows_at
+from congrad.filtering.finished import ScoredRun, rows_at, stored_section
 from congrad.preferences.render import explicit
+from congrad.settings.input import Input
 
 MAX_ALL = 3000  # pairs: up to here a page shows all
 SAMPLE = 1500  # about this many pairs are shown, where there are more
@@ -83,7 +84,7 @@ def draw(score_N: Array, language_N: Array, each: int, seed: int) -> tuple[Array
 
 
 def _texts(run: ScoredRun, positions: Array) -> list[dict[str, Any]]:
-    hidden = {*NO_TEXT, "congrad_score", read_input(run.manifest["config"]["input"]).columns.language}
+    hidden = {*NO_TEXT, "congrad_score", stored_section(Input, run).columns.language}
     return [_text(row, hidden) for row in rows_at(run, positions.tolist())]
 
 

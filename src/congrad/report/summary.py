@@ -59,7 +59,7 @@ def refilter_command(directory: Path, manifest: dict[str, Any]) -> str:
     words = ["congrad", "filter", str(directory)]
     for part, defaults in (("loss", asdict(Loss())), ("consensus", asdict(Consensus()))):
         for name, value in manifest["config"][part].items():
-            if value is not None and value != defaults[name]:
+            if value is not None and value != defaults.get(name, value):  # another version may have had other keys
                 words.append(f"{part}.{name}={value}")
     return shlex.join(words)
 

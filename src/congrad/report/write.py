@@ -7,6 +7,7 @@ from congrad.filtering.finished import read_run
 from congrad.report.filter_page import filter_page
 from congrad.report.loop_page import loop_page
 from congrad.report.rounds import is_congrad, is_loop, read_loop
+from congrad.stage import refuse_link
 
 NAME = "report.html"
 
@@ -29,6 +30,8 @@ def write_report(directory: str | Path, output: str | Path | None = None) -> Pat
     loop = read_loop(directory)
     for place in (each.directory / "filter" for each in loop.rounds):
         if is_congrad(place) and not (place / NAME).is_file():
+            for part in [place, *place.parents][: len(place.relative_to(directory).parts)]:
+                refuse_link(part)
             write_atomically(place / NAME, filter_page(read_run(place)))
     write_atomically(path, loop_page(loop, path.parent))
     return path

@@ -24,10 +24,18 @@ from congrad.selfreward.prompts import Prompt
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model
 from congrad.settings.selfreward import Chat, Generate
-from congrad.stage import begin, content_key, finish, forget_if_empty, write_rows
+from congrad.stage import Amount, LogRow, begin, content_key, finish, forget_if_empty, write_rows
 
 SAMPLES, RESPONSES, SERVER_LOG = "samples.jsonl", "responses.jsonl", "server.log"
 MUCH_CUT = 0.5
+
+
+class Sample(LogRow):
+    """A row of `samples.jsonl`."""
+
+    response: str
+    finish_reason: str
+    num_tokens: Amount | None
 
 
 def run_generate(
@@ -66,7 +74,7 @@ def run_generate(
         listener.on_progress(Progress("generating", done, len(requests), "answers"))
 
     with opened_when_asked(settings.engine, model, log=output / SERVER_LOG) as engine:
-        answers = ask(requests, output / SAMPLES, engine, where, tell, row=row, text="response")
+        answers = ask(requests, output / SAMPLES, engine, where, tell, row=row, kind=Sample, text="response")
     if answers.missing == len(requests):
         fix = f"look at {output / SAMPLES}, and try other prompts or another model"
         raise UserError(f"all {len(requests)} answers are empty", fix)

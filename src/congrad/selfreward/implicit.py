@@ -15,7 +15,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from congrad.errors import UserError
-from congrad.gradients.logps import Row, logged_logps
+from congrad.gradients.logps import Row, SideRow, logged_logps
 from congrad.gradients.packing import Triple
 from congrad.models.compute import in_dtype_of, settle_stage
 from congrad.models.identity import as_loaded
@@ -29,6 +29,13 @@ from congrad.stage import begin, content_key, forget_if_empty
 
 KIND, POLICY, REFERENCE = "implicit-reward", "policy", "reference"
 NO_LIMIT = 2**30  # the model has written these responses, so they fit
+
+
+class RewardRow(SideRow):
+    """A row of the log: which response under which of the two models."""
+
+    response_key: str
+    model: str
 
 
 def implicit_rewards(
@@ -66,7 +73,9 @@ def implicit_rewards(
     log: dict[str, Row] = {}
     for role, each in ((POLICY, model), (REFERENCE, reference)):
         with loaded(each) as load:
-            log = logged_logps(load, [triple for _, triple in pairs], output / RAW, partial(rows, role), tell)
+            log = logged_logps(
+                load, [triple for _, triple in pairs], output / RAW, partial(rows, role), tell, RewardRow
+            )
     logps = {(row["response_key"], row["model"]): row["logp"] for row in log.values()}
     return [[judgement(key, logps, beta)] for key in keys]
 

@@ -33,7 +33,7 @@ def glance_at_prompts(prompts: Prompts) -> None:
     if prompts.source is None:
         raise UserError("is missing", "name a file or folder of prompts", key="prompts.source")
     check = partial(check_prompt_names, prompt_column=prompts.columns.prompt)
-    glance(prompts.source, prompts.split, prompts.columns.language, check)
+    glance(prompts.source, prompts.split, prompts.columns.language, check, prompts.bounds)
 
 
 def load_prompts(prompts: Prompts) -> list[Prompt]:
@@ -52,7 +52,9 @@ def load_prompts(prompts: Prompts) -> list[Prompt]:
     assert prompts.source is not None
     columns = prompts.columns.prompt, prompts.columns.language
     check = partial(check_prompts, prompt_column=prompts.columns.prompt)
-    parts, languages = read_checked(prompts.source, prompts.split, prompts.columns.language, check, columns)
+    parts, languages = read_checked(
+        prompts.source, prompts.split, prompts.columns.language, check, columns, prompts.bounds
+    )
     found: dict[str, Prompt] = {}
     values = (value for _, dataset in parts for value in _values(dataset, prompts.columns.prompt))
     for row, (language, value) in enumerate(zip(languages, values, strict=True)):

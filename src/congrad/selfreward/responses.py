@@ -2,15 +2,66 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import MinLen
 
 from congrad.engines.ask import as_messages
 from congrad.engines.interface import Message
 from congrad.errors import UserError
 from congrad.selfreward.generate import RESPONSES
-from congrad.stage import MANIFEST, file_fingerprint, is_finished, read_json, read_rows
+from congrad.stage import (
+    MANIFEST,
+    Amount,
+    Begun,
+    Record,
+    check_record,
+    damaged,
+    file_fingerprint,
+    is_finished,
+    read_json,
+    read_rows,
+)
+from congrad.words import quote
 
 RAW, SCORES = "raw.jsonl", "scores.jsonl"
+
+
+class Settings(Record):
+    system: str | None
+
+
+class Generated(Record):
+    """What is read of the manifest of `generate`."""
+
+    chat: bool
+    settings: Settings
+
+
+class Turn(Record):
+    role: str
+    content: str | None = None  # a call of a tool may say nothing else
+
+
+class Response(Record):
+    """A row of `responses.jsonl`."""
+
+    key: str
+    prompt_key: str
+    row: Amount
+    sample: Amount
+    language: str
+    prompt: str | Annotated[list[Turn], MinLen(1)]
+    response: str
+    num_tokens: Amount | None
+
+
+class Scored(Record):
+    """A row of `scores.jsonl`."""
+
+    key: str
+    score: float | None
+
 
 Judgements = list[list[dict[str, Any]]]
 """By response, in order, rows of `judgements.jsonl`."""
@@ -33,14 +84,18 @@ class Responses:
 def read_responses(directory: Path) -> Responses:
     """Reads what a finished `generate` left."""
     manifest = finished(directory, "generate")
-    path, chat, system = directory / RESPONSES, bool(manifest["chat"]), manifest["settings"]["system"]
-    return Responses(list(read_rows(path)), chat, system, [file_fingerprint(path), chat, system])
+    check_record(directory / MANIFEST, manifest, Generated)
+    path, chat, system = directory / RESPONSES, manifest["chat"], manifest["settings"]["system"]
+    rows = list(read_rows(path, Response))
+    if not rows:
+        raise damaged(path, "no responses", Response.fix)
+    return Responses(rows, chat, system, [file_fingerprint(path), chat, system])
 
 
 def read_scores(directory: Path, responses: Responses) -> list[float | None]:
     """The score of each response, None where it has none."""
     finished(directory, "judge")
-    rows = list(read_rows(directory / SCORES))
+    rows = list(read_rows(directory / SCORES, Scored))
     if [row["key"] for row in rows] != [row["key"] for row in responses.rows]:
         raise UserError(f"{directory} holds scores of other responses", "judge these first")
     return [row["score"] for row in rows]
@@ -54,7 +109,7 @@ def finished(directory: Path, name: str) -> dict[str, Any]:
     """
     if not is_finished(directory):
         raise UserError(f"{directory} does not hold a finished stage {name}", "run the command that makes it first")
-    manifest = read_json(directory / MANIFEST)
-    if manifest.get("stage") != name:
-        raise UserError(f"{directory} holds the stage {manifest.get('stage')!r}, not {name!r}", "name the right one")
+    manifest = read_json(directory / MANIFEST, Begun)
+    if manifest["stage"] != name:
+        raise UserError(f"{directory} holds the stage {quote(manifest['stage'])}, not {name!r}", "name the right one")
     return manifest

@@ -8,7 +8,7 @@ from annotated_types import Ge, Lt
 
 from congrad.errors import UserError
 from congrad.settings.engine import Engine
-from congrad.settings.input import Columns, Input
+from congrad.settings.input import Bounds, Columns, Input
 from congrad.settings.section import Count, PathText, Seed, differs, refused, section
 from congrad.settings.selfreward import Chat, Prompts, Temperature, TopP
 
@@ -173,6 +173,8 @@ class Evaluate:
     """Tasks of lm-evaluation-harness, for the alignment tax."""
     engine: Engine = field(default_factory=Engine)
     """Writes the answers for win rates and exact match."""
+    bounds: Bounds = field(default_factory=Bounds)
+    """What evaluate.pairs and the files of the tasks may ask of memory and time, as input.bounds."""
     seed: Seed = 0
     """Seed of samples and bootstrap draws."""
     draws: Annotated[int, Ge(100)] = 2000
@@ -193,7 +195,9 @@ class Evaluate:
     def held_out(self) -> Input:
         """`pairs`, as the filter would read them."""
         assert self.pairs is not None
-        return Input(self.pairs, self.split, self.columns, self.chat, self.max_length, limit=self.limit, seed=self.seed)
+        return Input(
+            self.pairs, self.split, self.columns, self.chat, self.max_length, self.limit, self.seed, self.bounds
+        )
 
     @property
     def engines(self) -> dict[str, Engine]:

@@ -18,6 +18,24 @@ class Columns:
     """Column of a pair's language. In a folder of `de.jsonl`, `en.jsonl` without it: the file's name."""
 
 
+@section("input.bounds")
+class Bounds:
+    """What one data set may ask of memory and time. Ordinary data are far below; a file made to harm, or read by the
+    wrong column, is refused with its place."""
+
+    languages: Count = 500
+    """Languages of all pairs together. Comparing them costs memory by their square and time by their cube."""
+    columns: Count = 1000
+    """Columns of a file."""
+    row_bytes: Count = 2**22
+    """Bytes of a row, all columns together. Tokenising takes hundreds of times its size."""
+    unpacked_bytes: Count = 2**25
+    """Bytes that a packed file (`.gz`, `.bz2`, `.xz`, `.zst`, Parquet) may hold, or 100 times its size where that is
+    more."""
+    depth: Count = 100
+    """Lists and objects that lie in one another."""
+
+
 @section("input")
 class Input:
     """Where preference pairs come from, and how they become tokens."""
@@ -36,6 +54,8 @@ class Input:
     """Sample this many pairs, stratified by language; null for all."""
     seed: Seed = 0
     """Seed of the sample."""
+    bounds: Bounds = field(default_factory=Bounds)
+    """What the data may ask of memory and time."""
 
     def __post_init__(self) -> None:
         if not self.source.strip():

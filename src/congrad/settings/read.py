@@ -81,8 +81,11 @@ class Given:
         return starts.isdisjoint(self.words) and starts.isdisjoint(self.flags)
 
     def section_values(self, name: str) -> dict[str, Any]:
-        """What the user gave for a section, as it was written."""
-        return self.values.get(name, {})  # type: ignore[no-any-return]
+        """What the user gave for a section, or one within another (`input.bounds`), as it was written."""
+        values: dict[str, Any] = self.values
+        for part in name.split("."):
+            values = values.get(part, {})
+        return values
 
     def check(self) -> None:
         """Checks every section that is there, whether it is used or not."""
@@ -95,6 +98,7 @@ class Given:
                     raise UserError(*unknown(name, SECTIONS), key=name)
                 if not isinstance(values, Mapping):
                     raise UserError("must be a mapping of keys", key=name, value=shown(values))
+            for name, values in self.values.items():
                 if name == "train":
                     check_dpo_config(values, self.section(Rounds))
                 else:  # what a section lacks is reported where it is used

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from congrad.settings.engine import Engine
+from congrad.settings.input import Bounds
 from congrad.settings.section import described, fields_of, is_section, section_in
 from congrad.settings.selfreward import Prompts
 from congrad.settings.tree import SECTIONS
@@ -29,7 +30,11 @@ and checkpoints every tenth of the steps, of which the last is kept until the st
 chooses the directory and resumes automatically. With `eval_strategy` the trainer evaluates on `evaluate.pairs`,
 per language.
 """
-TOLD_ONCE = {Engine: "generate.engine", Prompts: "prompts"}  # the same keys wherever there is another
+TOLD_ONCE = {
+    Engine: "generate.engine",
+    Prompts: "prompts",
+    Bounds: "input.bounds",
+}  # the same keys wherever there is another
 
 
 @dataclass(frozen=True)

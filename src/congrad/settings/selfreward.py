@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le
 
 from congrad.settings.engine import Engine
-from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN
+from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN, Bounds
 from congrad.settings.section import Count, PathText, Seed, differs, fields_of, refused, section
 
 Temperature = Annotated[float, Ge(0)]
@@ -40,6 +40,8 @@ class Prompts:
     """Seed of the sample."""
     pairs: PathText | None = None
     """A preference dataset, for a run whose first round starts from pairs."""
+    bounds: Bounds = field(default_factory=Bounds)
+    """What prompts and pairs may ask of memory and time, as input.bounds."""
 
     def __post_init__(self) -> None:
         if self.source is None and self.pairs is None:

@@ -121,7 +121,7 @@ MOVED: Mapping[str, str] = {
 
 FROM_ELSEWHERE: Mapping[str, str] = {
     "input.source": "prompts.pairs, for a run that starts from pairs",
-    **{f"input.{key}": f"prompts.{key}" for key in ("split", "columns", "limit", "seed")},
+    **{f"input.{key}": f"prompts.{key}" for key in ("split", "columns", "limit", "seed", "bounds")},
     "input.max_length": "train.max_length",
     "input": "prompts.pairs",
     "loss.name": "train.loss_type",

@@ -45,16 +45,19 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], dict[KeyPath, int]]:
     return value or {}, lines
 
 
-def parse_yaml(text: str, name: str, lines: dict[KeyPath, int] | None = None, path: KeyPath = ()) -> Any:
+def parse_yaml(
+    text: str, name: str, lines: dict[KeyPath, int] | None = None, path: KeyPath = (), most: int = MOST_CHARACTERS
+) -> Any:
     """A YAML document's plain value.
 
     Args:
         name: of the document, for errors.
         lines: gains the line of every key by its path; None for a single line, whose number is not said.
         path: of the keys that the document lies below.
+        most: characters that it may have.
     """
-    if len(text) > MOST_CHARACTERS:
-        problem = f"has {len(text):,} characters, and settings have at most {MOST_CHARACTERS:,}"
+    if len(text) > most:
+        problem = f"has {len(text):,} characters, and settings have at most {most:,}"
         raise UserError(problem, "name a file of settings", at=name)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -1,16 +1,21 @@
 """The pairs as TRL takes them: its own columns alone, and what would stop it said before it starts."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 
-from congrad.errors import UserError
+from congrad.errors import Spot, UserError
 from congrad.preferences import Preferences, load_preferences
 from congrad.preferences.columns import concatenate
+from congrad.preferences.rows import iterate
+from congrad.preferences.tokenise import reserved_names, template_arguments
+from congrad.settings.input import Bounds
 from congrad.stage import file_fingerprint, require_file
 
+AS_FILTERED = Bounds(languages=2**31, columns=2**31, row_bytes=2**31)  # the bounds of the filter were the user's
 TRL_COLUMNS = ("prompt", "chosen", "rejected", "tools", "chat_template_kwargs")
 
 
@@ -25,7 +30,7 @@ def read_pairs(paths: Sequence[Path], language_column: str) -> tuple[Dataset, li
     if not filled:
         problem = f"{', '.join(map(str, paths)) or 'train'}: no pairs to train on"
         raise UserError(problem, "raise selection.keep, lower pair.min_margin or give more prompts")
-    parts = [load_preferences(path, language_column=language_column) for path in filled]
+    parts = [load_preferences(path, language_column=language_column, bounds=AS_FILTERED) for path in filled]
     dataset = concatenate([(part.sources[0], in_trl_columns(part.dataset)) for part in parts])
     return dataset, [language for part in parts for language in part.languages]
 
@@ -44,10 +49,15 @@ def in_trl_columns(dataset: Dataset) -> Dataset:
 
 
 def check_template(dataset: Dataset, tokenizer: Any, name: str) -> None:
+    """Refuses conversations without a template, and rows that set more than its variables."""
     if not isinstance(dataset[0]["chosen"], str) and tokenizer.chat_template is None:
         problem = f"the pairs are conversations and the tokenizer of {name} has no chat template"
         fix = "set chat_template in its tokenizer_config.json, use a model tuned for chat, or give plain text"
         raise UserError(problem, fix)
+    if "chat_template_kwargs" in dataset.column_names:
+        reserved = reserved_names(tokenizer)
+        for number, row in enumerate(iterate(dataset)):
+            template_arguments(row, partial(Spot, "the pairs", row=number), reserved)
 
 
 def check_lengths(trainer: Any, max_length: int | None) -> None:
