@@ -29,7 +29,7 @@ import datasets.config
 from congrad import cli
 from congrad.words import JOINERS
 
-SECONDS, WALL_SECONDS = 5, 20  # of the processor, and of waiting
+SECONDS, WALL_SECONDS = 5, 30  # of the processor, and of waiting
 MOST_BYTES = 10**9  # beyond what the child starts with
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGED = ("remove", "rename", "mkdir", "rmdir", "symlink", "link", "truncate", "chmod", "chown")

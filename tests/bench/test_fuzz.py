@@ -28,7 +28,7 @@ TRIED = {
     "input": lambda: write("input"),
     "network": connect,
     "program": lambda: subprocess.run(["true"]),
-    "processor": lambda: [0 for _ in iter(int, 1)],
+    "processor": lambda: any(iter(int, 1)),
     "memory": lambda: bytearray(2 * 10**9),
     "terminal": lambda: os.write(1, b"\\x1b[2J"),
     "code": lambda: 3,

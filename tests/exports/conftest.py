@@ -12,6 +12,7 @@ import pytest
 from congrad.files import json_line
 
 MakeRun = Callable[..., Path]
+NESTED = {"columns": {"language": "lang"}, "bounds": {"depth": 100}}
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         manifest = {
             "congrad": 1,
             "config": {
-                "input": {"source": "/home/someone/secret/pairs.jsonl", "chat": chat, "max_length": 256},
+                "input": {"source": "/home/someone/secret/pairs.jsonl", "chat": chat, "max_length": 256} | NESTED,
                 "model": {"name": model, "device": "auto"},
                 "loss": {"name": "dpo", "beta": 0.2} | (loss or {}),
             },

@@ -203,6 +203,8 @@ class TestCard:
             "| de | 2 | 1 |",
             "| -0.31 | -0.42 to -0.20 | yes |",
             "| loss.beta | 0.2 |",
+            "| input.columns.language | lang |",
+            "| input.bounds.depth | 100 |",
             "| python | 3.11.7 |",
             "| data fingerprint | abc |",
             "2503.23777",

@@ -371,3 +371,21 @@ def test_responses_and_scores_that_no_stage_wrote_are_refused(tmp_path):
     change(generated / "manifest.json", settings={})
     with pytest.raises(UserError, match=r"manifest.json: damaged: settings.system is missing"):
         read_responses(generated)
+
+
+@pytest.mark.parametrize(
+    ("kept", "said"),
+    [
+        ({"model": 5}, "damaged: model "),
+        ({}, "model.name is missing"),
+        ({"model": None}, "model.name is missing"),
+    ],
+)
+def test_the_model_of_answers_is_text(congrad, tmp_path, kept, said):
+    generated = tmp_path / "generate"
+    begin(generated, "generate", {"system": None})
+    finish(generated, {"chat": True} | kept)
+    write_jsonl(generated / "responses.jsonl", [RESPONSE])
+    done = congrad("judge", generated, "-o", tmp_path / "judge")
+    assert done.refused
+    assert said in done.err

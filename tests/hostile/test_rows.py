@@ -17,6 +17,7 @@ from tests.conftest import make_tokenizer
 from tests.files import write_jsonl
 
 from congrad.errors import UserError
+from congrad.evaluation.tasks import read_lines
 from congrad.preferences import load_preferences
 from congrad.preferences.tokenise import tokenise
 from congrad.settings.input import Bounds
@@ -382,3 +383,18 @@ def test_a_saved_dataset_whose_values_lie_elsewhere_is_not_read(tmp_path, number
     assert data.count(offsets.tobytes()) == 1
     path.write_bytes(data.replace(offsets.tobytes(), damaged.tobytes()))
     assert "saved: cannot be read as a saved dataset (" in measured(folder)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), PACK.items(), ids=PACK)
+def test_a_mistake_in_a_packed_file_has_its_line(tmp_path, suffix, pack):
+    path = tmp_path / f"de.jsonl{suffix}"
+    path.write_bytes(pack(LINE + b"{\n" + LINE))
+    assert measured(path).startswith(f"{path}:2: not JSON (")
+
+
+@pytest.mark.parametrize("name", ["tasks.jsonl", "tasks.txt"])
+def test_a_line_of_a_task_is_bounded_whatever_the_file_is_called(tmp_path, name):
+    for text, said in {"[" * 100_000: "nested too deeply", '{"a": "' + "x" * 5_000_000 + '"}': "a row of more"}.items():
+        (tmp_path / name).write_text(f'{{"a": 1}}\n{text}\n')
+        with pytest.raises(UserError, match=rf"{name}:2: {said}"):
+            list(read_lines(tmp_path / name, Bounds()))

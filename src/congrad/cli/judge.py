@@ -21,7 +21,7 @@ def judge_command(
     congrad judge answers --output scores judge.samples=3
     """
     from congrad.engines.open import tell_of_keys
-    from congrad.selfreward.responses import finished
+    from congrad.selfreward.responses import finished_generate
     from congrad.settings.read import read
     from congrad.settings.selfreward import Generate, Judge
 
@@ -31,7 +31,8 @@ def judge_command(
             with given.spelled():
                 problem = "would trust a model that only the stage names"
                 raise UserError(problem, "name it: --model", key="model.trust_remote_code", value="true")
-        given.values.setdefault("model", {})["name"] = finished(generated, "generate")["model"]
+        if (name := finished_generate(generated).get("model")) is not None:
+            given.values.setdefault("model", {})["name"] = name
     policy, settings, engine = model_of(given), given.section(Judge), given.section(Generate).engine
     with stage_screen("judge", output, given, quiet=quiet) as listener:
         own = settings.engine

@@ -22,7 +22,6 @@ def run_command(
     \bcongrad run run.yaml --output runs/loop
     congrad run run.yaml --output runs/loop --until judge
     """
-
     from congrad.loop.check import check
     from congrad.loop.config import glance_at_inputs, run_config
     from congrad.models.ranks import is_first

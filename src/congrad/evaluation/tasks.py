@@ -24,7 +24,7 @@ from congrad.engines.interface import cut
 from congrad.errors import Spot, UserError
 from congrad.evaluation.numbers import last_number
 from congrad.gradients.packing import Triple
-from congrad.preferences.bounds import check_text
+from congrad.preferences.bounds import blocks, check_json
 from congrad.settings.evaluation import PLACEHOLDER, LocalTask
 from congrad.settings.input import Bounds
 from congrad.stage import content_key
@@ -91,12 +91,8 @@ def files_of(task: LocalTask) -> list[Path]:
 
 def read_lines(path: Path, bounds: Bounds) -> Iterator[tuple[Spot, dict[str, Any]]]:
     """The rows of a file, each with its place."""
-    check_text(path, bounds)
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise UserError(f"cannot be read ({error.strerror})", "check its permissions", at=path) from error
-    for number, line in enumerate(lines, 1):
+    check_json(path, blocks(path, bounds), bounds)
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if not line.strip():
             continue
         where = Spot(str(path), number)

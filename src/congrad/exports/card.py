@@ -15,6 +15,7 @@ import yaml
 from congrad.exports.configs import COMMANDS
 from congrad.filtering.comparison import conflicts_in_words, language_pairs, most_opposed
 from congrad.filtering.finished import KEPT, SCORES, SCORES_FILE, Run, read_scores
+from congrad.settings.section import flatten
 from congrad.tables import Cell, Column, Number, Table, columns, escape, to_markdown
 
 LANGUAGE_CODE = re.compile(r"[a-z]{2,3}")  # ISO 639, which is what a hub takes
@@ -119,11 +120,10 @@ def _conflicts(run: Run) -> str:
 def _settings(run: Run) -> str:
     """Every setting that is not a path on a machine, and the versions."""
     rows: list[list[Cell]] = []
-    for part, settings in run.settings.items():
-        for name, value in settings.items() if isinstance(settings, dict) else ():
-            if name != "device" and value is not None:
-                text = PurePath(value).name if isinstance(value, str) and _is_path(value) else str(value)
-                rows.append([f"{part}.{name}", text])
+    for key, value in flatten(run.settings):
+        if not key.endswith(".device") and value is not None:
+            text = PurePath(value).name if isinstance(value, str) and _is_path(value) else str(value)
+            rows.append([key, text])
     rows.append(["data fingerprint", str(run.manifest.get("data_fingerprint"))])
     rows += [[name, str(value)] for name, value in run.manifest.get("versions", {}).items()]
     table = Table([Column("setting", right=False), Column("value", right=False)], rows)

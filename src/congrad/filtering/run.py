@@ -22,7 +22,7 @@ from congrad.settings.consensus import Consensus, Loss
 from congrad.settings.input import Bounds
 from congrad.settings.selection import Selection
 from congrad.settings.tree import FilterConfig
-from congrad.stage import alone, check_can_be_made, damaged
+from congrad.stage import alone, damaged
 
 if TYPE_CHECKING:
     from congrad.filtering.conclude import FilterResult
@@ -52,14 +52,12 @@ def filter_preferences(
     output = Path(output)
     config.check()
     started = time.monotonic()
-    if is_first() and not dry_run:
-        check_can_be_made(output, RUN)
-    preferences = read_preferences(config.input, listener)
-    listener.on_stage("starting PyTorch")
-    from congrad.filtering.conclude import conclude
-    from congrad.filtering.gradient_pass import make_index
-
     with alone(output, RUN) if is_first() and not dry_run else nullcontext():
+        preferences = read_preferences(config.input, listener)
+        listener.on_stage("starting PyTorch")
+        from congrad.filtering.conclude import conclude
+        from congrad.filtering.gradient_pass import make_index
+
         index = make_index(config, preferences, output / "index", listener, dry_run=dry_run, settled=settled)
         if index is None:
             return None
@@ -103,22 +101,20 @@ def refilter(
     )
     config.check()
     target = run if output is None else Path(output)
-    if target.resolve() != run.resolve():
-        check_can_be_made(target, RUN)
-        if (target / "index").exists():
-            raise UserError(f"{target} is another run, with an index of its own", "choose another output directory")
-    preferences = read_preferences(config.input, listener)
-    if preferences.fingerprint != old["data_fingerprint"]:
-        problem = f"{config.input.source} has changed since {run} was made"
-        raise UserError(problem, "filter it again into another output directory")
-    seconds = {"read": round(time.monotonic() - started, 3)}
-    listener.on_stage("starting PyTorch")
-    from congrad.filtering.conclude import conclude
-    from congrad.gradients.index import INDEX, SAME_FILES, open_index, read_plan
-
-    plan = read_plan(index_path, SAME_FILES)
-    if plan is not None and plan["num_rows"] != len(preferences):
-        problem = f"num_rows {plan['num_rows']} should be {len(preferences)}, as {config.input.source} has rows"
-        raise damaged(index_path / INDEX.first, problem, "filter it again into another output directory")
     with alone(target, RUN):
+        if target.resolve() != run.resolve() and (target / "index").exists():
+            raise UserError(f"{target} is another run, with an index of its own", "choose another output directory")
+        preferences = read_preferences(config.input, listener)
+        if preferences.fingerprint != old["data_fingerprint"]:
+            problem = f"{config.input.source} has changed since {run} was made"
+            raise UserError(problem, "filter it again into another output directory")
+        seconds = {"read": round(time.monotonic() - started, 3)}
+        listener.on_stage("starting PyTorch")
+        from congrad.filtering.conclude import conclude
+        from congrad.gradients.index import INDEX, SAME_FILES, open_index, read_plan
+
+        plan = read_plan(index_path, SAME_FILES)
+        if plan is not None and plan["num_rows"] != len(preferences):
+            problem = f"num_rows {plan['num_rows']} should be {len(preferences)}, as {config.input.source} has rows"
+            raise damaged(index_path / INDEX.first, problem, "filter it again into another output directory")
         return conclude(config, preferences, open_index(index_path), target, seconds, listener)

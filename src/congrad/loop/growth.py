@@ -4,7 +4,6 @@ A section may change until the first stage that reads it has begun. Afterwards o
 rounds, another evaluation, how an endpoint is reached, another device.
 """
 
-from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from itertools import count
 from pathlib import Path
@@ -14,7 +13,7 @@ from congrad.errors import UserError
 from congrad.files import write_atomically
 from congrad.loop.config import as_yaml, read_config, resolved
 from congrad.loop.plan import MAKE_PAIRS, STAGES, Stage, Step, layout
-from congrad.settings.section import shown
+from congrad.settings.section import flatten, shown
 from congrad.settings.tree import RunConfig
 from congrad.stage import Kind, is_begun, make
 
@@ -102,15 +101,6 @@ def hindered_by(key: str, old: RunConfig, new: RunConfig, begun: list[Step]) -> 
         return None  # every arm has its own directory
     readers = READ_BY[key.split(".")[0]]
     return next((step for step in begun if step.stage in readers), None)
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and their values; a list is a value."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def put_away(directory: Path) -> list[str]:

@@ -1,27 +1,25 @@
 """What a file may ask of memory and time, checked in its bytes before a parser meets them.
 
 Parsers of JSON go down into a value by calling themselves: a line of 100,000 brackets ends the process. And a packed
-file may hold a thousand times its size. Rows that have been read are checked in `congrad.preferences.read`.
+file may hold a thousand times its size. Rows that have been read are checked in `congrad.preferences.stored`.
 """
 
-import bz2
 import csv
-import gzip
 import lzma
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import accumulate, chain, islice
 from operator import sub
 from pathlib import Path
-from typing import Any, BinaryIO
 
 from congrad.errors import Spot, UserError
-from congrad.preferences.locate import CSV_SUFFIXES, JSON_SUFFIXES, suffix
+from congrad.preferences.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, suffix, unpacked
 from congrad.settings.input import Bounds
 from congrad.words import human_bytes, one_line, quote
 
 BLOCK_BYTES = 2**20
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)  # what a damaged file raises when it is unpacked
 MOST_PACKED = 100  # times its size that any packed file may hold: text is packed to a third or a tenth
 OTHERS = bytes(set(range(256)) - set(b"[]{}\n"))
 STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1), ord("\n"): 0}
@@ -59,7 +57,7 @@ def check_text(path: Path, bounds: Bounds) -> None:
         return
     if (separator := CSV_SUFFIXES.get(suffix(path.name))) is not None:
         check_header(path, separator, bounds)
-    if path.suffix.lower() in UNPACK:
+    if path.suffix.lower() in COMPRESSIONS:
         for _ in blocks(path, bounds):
             pass
 
@@ -75,8 +73,7 @@ def too_much(path: Path, most: int) -> UserError:
 
 
 def check_header(path: Path, separator: str, bounds: Bounds) -> None:
-    """Refuses a table of too many columns, or of a first line that is too long, by its start: to read 20,000 columns
-    takes pandas 13 s."""
+    """Refuses a table of too many columns by its start: to read 20,000 of them takes pandas 13 s."""
     start = next(blocks(path, bounds), b"").decode("utf-8", "replace")
     with suppress(csv.Error, StopIteration):  # which is said when it is read
         check_columns(next(csv.reader(start.splitlines(), delimiter=separator)), str(path), bounds)
@@ -84,27 +81,21 @@ def check_header(path: Path, separator: str, bounds: Bounds) -> None:
 
 def blocks(path: Path, bounds: Bounds) -> Iterator[bytes]:
     """The bytes of a file, unpacked."""
-    unpack = UNPACK.get(path.suffix.lower())
     try:
         most, total = most_unpacked(path, bounds), 0
-        with open(path, "rb") if unpack is None else unpack(path) as file:
+        with unpacked(path) as file:
             while block := file.read(BLOCK_BYTES):
                 total += len(block)
-                if unpack is not None and total > most:
+                if total > most and path.suffix.lower() in COMPRESSIONS:
                     raise too_much(path, most)
                 yield block
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        problem = f"cannot be read ({one_line(error)})"
-        raise UserError(problem, "check the file and its permissions", at=path) from error
+    except UNREADABLE as error:
+        raise unreadable(path, error) from error
 
 
-def zstd(path: Path) -> Any:
-    import pyarrow as pa
-
-    return pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
-
-
-UNPACK: dict[str, Callable[[Path], BinaryIO]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": zstd}  # type: ignore[dict-item]
+def unreadable(path: Path, error: BaseException) -> UserError:
+    """What is said of a file that raises one of `UNREADABLE`."""
+    return UserError(f"cannot be read ({one_line(error)})", "check the file and its permissions", at=path)
 
 
 def check_json(path: Path, data: Iterator[bytes], bounds: Bounds) -> None:

@@ -18,7 +18,7 @@ from congrad.preferences.names import (
     null,
     pair_fields,
 )
-from congrad.preferences.render import explicit, is_blank
+from congrad.preferences.render import explicit, is_blank, wrong_key
 from congrad.preferences.rows import TEXT_COLUMNS, Source, iterate
 from congrad.words import quote
 
@@ -179,16 +179,14 @@ def _check_conversation(messages: Any, column: str, where: Where, number: int) -
         raise null(where(number), column)
     if not messages:
         raise blank(where(number), column, "empty conversation")
+    fix = "a message is {'role': 'user', 'content': '...'}"
     for turn, message in enumerate(messages):
-        fix = "a message is {'role': 'user', 'content': '...'}"
-        if not isinstance(message, dict):
-            raise UserError(f"holds {quote(message)} as message {turn}", fix, at=where(number), column=column)
-        for key in ("role", "content"):
-            value = message.get(key)
-            if key == "content" and value is None and message.get("tool_calls"):
-                continue  # a call of a tool says nothing else
-            if value is None:
-                raise UserError(f"has no {key!r} in message {turn}", fix, at=where(number), column=column)
-            if not isinstance(value, str) or (key == "role" and not value.strip()):
-                problem = f"has the {key} {quote(value)} in message {turn}"
-                raise UserError(problem, fix, at=where(number), column=column)
+        if (key := wrong_key(message)) is None:
+            continue
+        if not key:
+            problem = f"holds {quote(message)} as message {turn}"
+        elif message.get(key) is None:
+            problem = f"has no {key!r} in message {turn}"
+        else:
+            problem = f"has the {key} {quote(message[key])} in message {turn}"
+        raise UserError(problem, fix, at=where(number), column=column)

@@ -23,11 +23,13 @@ NAME_ANOTHER = "remove it, or name the files themselves as the data"
 MOST_CHARACTERS = 500_000  # of a README's YAML, which take seconds to read; hundreds of languages have 100,000
 
 
-def check_inside(path: Path, folder: Path) -> None:
+def check_inside(folder: Path, *files: Path) -> None:
     """Refuses a file that is, by links or by its path, outside of the folder."""
-    if not path.resolve().is_relative_to(root(folder.resolve())):
-        problem = f"leads out of {folder}, to {path.resolve()}"
-        raise UserError(problem, "put the file there, or name it itself as the data", at=path)
+    within = root(folder.resolve())
+    for path in files:
+        if not (real := path.resolve()).is_relative_to(within):
+            problem = f"leads out of {folder}, to {real}"
+            raise UserError(problem, "put the file there, or name it itself as the data", at=path)
 
 
 def root(folder: Path) -> Path:
@@ -47,12 +49,12 @@ def check_card(folder: Path, bounds: Bounds) -> None:
 
     infos = folder / DATASETDICT_INFOS_FILENAME
     if infos.is_file():
-        check_inside(infos, folder)
+        check_inside(folder, infos)
         check_text(infos, bounds)
     for path in (folder / REPOCARD_FILENAME, folder / REPOYAML_FILENAME):
         if not path.is_file():
             continue
-        check_inside(path, folder)
+        check_inside(folder, path)
         try:
             text = path.read_text("utf-8-sig")
             if path.name == REPOCARD_FILENAME:
@@ -60,8 +62,8 @@ def check_card(folder: Path, bounds: Bounds) -> None:
                 text = "" if block is None else block.group(2)
             if len(text) > MOST_CHARACTERS:
                 raise UserError(f"has more than {MOST_CHARACTERS:,} characters of YAML", NAME_ANOTHER, at=path)
-            parse_yaml(text, str(path), most=MOST_CHARACTERS)
-            content = yaml.safe_load(text)
+            parse_yaml(text, str(path), most=MOST_CHARACTERS)  # within bounds, which the next line has none of
+            content = yaml.safe_load(text)  # as `datasets` reads it: with merge keys
         except (OSError, ValueError, TypeError, LookupError, AttributeError, yaml.YAMLError) as error:  # odd tags, too
             raise UserError(f"cannot be read ({one_line(error)})", "fix it or remove it", at=path) from error
         configs = content.get("configs") if isinstance(content, dict) else None
@@ -90,21 +92,26 @@ def check_saved(folder: Path, bounds: Bounds) -> None:
         read_json(part / "dataset_info.json", folder, bounds)
         for file in names((state or {}).get("_data_files")):
             check_name(file, part / "state.json")
-            check_inside(part / file, folder)
+            check_inside(folder, part / file)
+
+
+def not_saved(path: Path, why: object) -> UserError:
+    """What is said of a saved dataset that is damaged."""
+    return UserError(f"cannot be read as a saved dataset ({one_line(why)})", "save it again", at=path)
 
 
 def read_json(path: Path, folder: Path, bounds: Bounds) -> dict[str, Any] | None:
     """A file of a saved dataset; None where there is none."""
     if not path.is_file():
         return None
-    check_inside(path, folder)
+    check_inside(folder, path)
     check_text(path, bounds)
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot be read as a saved dataset ({one_line(error)})", "save it again", at=path) from error
+        raise not_saved(path, error) from error
     if not isinstance(content, dict):
-        raise UserError("cannot be read as a saved dataset (no JSON object)", "save it again", at=path)
+        raise not_saved(path, "no JSON object")
     return content
 
 

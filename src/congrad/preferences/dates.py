@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from congrad.files import json_line
+from congrad.preferences.locate import unpacked
 
 BLOCK_BYTES = 2**26  # no row may be longer
 
@@ -24,8 +25,8 @@ def with_dates_as_text(path: Path, dataset: datasets.Dataset) -> datasets.Datase
     if all(field.type == other.type for field, other in zip(found, wanted, strict=True)):
         return dataset
     try:
-        with pa.input_stream(str(path), compression="detect") as stream:
-            data = stream.read()
+        with unpacked(path) as file:
+            data = file.read()
         if data.lstrip().startswith(b"["):
             data = b"".join(json_line(row) for row in json.loads(data))
         with pa.BufferReader(data) as lines:

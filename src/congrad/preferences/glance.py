@@ -93,10 +93,7 @@ def rows_for_sure(file: Path, bounds: Bounds) -> list[Row] | None:
     if file.suffix.lower() in COMPRESSIONS or suffix(file.name) not in (*JSON_SUFFIXES, *CSV_SUFFIXES):
         return None
     check_text(file, bounds)
-    try:
-        data = file.read_bytes()
-    except OSError:
-        return None
+    data = file.read_bytes()
     lines = [line for line in data.split(b"\n") if line.strip()]
     if lines and (suffix(file.name) in CSV_SUFFIXES or data.startswith(codecs.BOM_UTF8)):
         return None

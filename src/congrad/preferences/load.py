@@ -47,7 +47,7 @@ def load_preferences(
     from congrad.preferences.columns import concatenate
     from congrad.preferences.read import quiet, read_checked
 
-    parts, languages = read_checked(source, split, language_column, check_pairs, bounds=bounds, on_progress=on_progress)
+    parts, languages = read_checked(source, split, language_column, check_pairs, bounds, on_progress=on_progress)
     with quiet():
         dataset = concatenate(parts)
     sources = tuple(part for part, _ in parts)

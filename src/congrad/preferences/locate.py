@@ -1,12 +1,16 @@
 """Find a row in a text file, to say where a mistake is. Runs only when there is one, so it may read slowly."""
 
+import bz2
 import codecs
 import csv
+import gzip
 import io
 import json
-from collections.abc import Iterator
+import lzma
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from congrad.errors import Spot, UserError
 from congrad.words import one_line, quote
@@ -14,7 +18,16 @@ from congrad.words import one_line, quote
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
 CSV_SUFFIXES = {".csv": ",", ".tsv": "\t"}
 PARQUET_SUFFIXES = (".parquet",)
-COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+
+
+def open_zstd(path: Path) -> Any:
+    import pyarrow as pa
+
+    return pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+
+
+UNPACK: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".zst": open_zstd}
+COMPRESSIONS = tuple(UNPACK)
 
 
 def suffix(name: str) -> str:
@@ -32,13 +45,8 @@ def locate(name: str, row: int) -> Spot:
 def explain(name: str, error: BaseException) -> UserError:
     """Say, by reading the file again, why `datasets` could not: the first line that is not UTF-8, JSON or an object;
     where there is none, the first cause of the error that it raised."""
-    if suffix(name) in (*JSON_SUFFIXES, *CSV_SUFFIXES):
-        try:
-            mistake = first_mistake(name)
-        except OSError as unreadable:
-            return UserError(f"cannot be read ({one_line(unreadable)})", "check the file and its permissions", at=name)
-        if mistake:
-            return mistake
+    if suffix(name) in (*JSON_SUFFIXES, *CSV_SUFFIXES) and (mistake := first_mistake(name)):
+        return mistake
     while error.__cause__:
         error = error.__cause__
     complaint = one_line(error) or type(error).__name__
@@ -48,12 +56,13 @@ def explain(name: str, error: BaseException) -> UserError:
     return UserError(f"`datasets` cannot read it ({complaint})", fix, at=name)
 
 
-def _read(name: str) -> bytes:
-    if Path(name).suffix.lower() not in COMPRESSIONS:
-        return Path(name).read_bytes().removeprefix(codecs.BOM_UTF8)
-    import fsspec  # type: ignore[import-untyped]
+def unpacked(path: Path) -> Any:
+    """A file of bytes, unpacked by its suffix."""
+    return UNPACK[path.suffix.lower()](path) if path.suffix.lower() in COMPRESSIONS else path.open("rb")
 
-    with fsspec.open(name, "rb", compression="infer") as file:
+
+def _read(name: str) -> bytes:
+    with unpacked(Path(name)) as file:
         data: bytes = file.read()
     return data.removeprefix(codecs.BOM_UTF8)
 

@@ -50,8 +50,8 @@ def data_files(folder: Path) -> list[Path]:
     if len(kinds) > 1:
         first, second = list(kinds.values())[:2]
         raise UserError(f"mixed file types ({second.name}, {first.name})", "keep one type in the folder", at=folder)
+    check_inside(folder, *files)
     for path in files:
-        check_inside(path, folder)
         if UNFINDABLE.search(path.name):
             raise UserError("has a control character in its name", "rename it", at=quote(str(path)))
     return files

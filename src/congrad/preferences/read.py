@@ -16,7 +16,7 @@ from datasets.exceptions import DatasetsError
 
 from congrad.errors import UserError
 from congrad.preferences.bounds import check_columns, check_languages, check_text
-from congrad.preferences.confine import check_card, check_inside, check_saved
+from congrad.preferences.confine import check_card, check_inside, check_saved, not_saved
 from congrad.preferences.dates import with_dates_as_text
 from congrad.preferences.locate import CSV_SUFFIXES, explain, suffix
 from congrad.preferences.paths import (
@@ -48,8 +48,8 @@ def read_checked(
     split: str,
     language_column: str,
     check: Callable[[datasets.Dataset, Source, str | None], list[str] | None],
+    bounds: Bounds,
     text_columns: Sequence[str] = TEXT_COLUMNS,
-    bounds: Bounds | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Parts, list[str]]:
     """Read all that `source` holds, file by file, and the language of every row; arguments as of `load_preferences`.
@@ -59,7 +59,6 @@ def read_checked(
             languages are the files' names.
         text_columns: What a CSV file holds as text, whatever it looks like.
     """
-    bounds = bounds or Bounds()
     with quiet():
         parts = _read(source, split, text_columns, bounds)
     for part, dataset in parts:
@@ -96,8 +95,7 @@ def _read(
         try:
             saved = datasets.load_from_disk(str(path))
         except READ_ERRORS as error:
-            complaint = f"cannot be read as a saved dataset ({one_line(error)})"
-            raise UserError(complaint, "save it again", at=path) from error
+            raise not_saved(path, error) from error
         picked = _pick(saved, split, str(path))
         check_stored(picked, path)
         return [_part(str(path), picked)]
@@ -134,8 +132,7 @@ def _list_folder(folder: Path, split: str, bounds: Bounds) -> list[Path]:
     files = sorted(folder / os.path.relpath(path, folder.resolve()) for path in found)
     if not files:
         raise UserError("no rows", "`datasets` finds no file there: name one", at=folder)
-    for file in files:
-        check_inside(file, folder)
+    check_inside(folder, *files)
     return files
 
 
@@ -154,16 +151,14 @@ def _load_file(path: Path, text_columns: Sequence[str], bounds: Bounds) -> tuple
     check_text(path, bounds)
     options: dict[str, Any] = {}
     if kind == "parquet":
-        try:
-            check_parquet(path, bounds)
-        except READ_ERRORS as error:
-            raise explain(str(path), error) from error
         options = {"batch_size": BATCH}  # a row group may unpack to a thousand times its size
     if kind == "csv":
         # An answer may be "NA", "null", "7" or nothing: pandas is to leave text as it is.
         converters = dict.fromkeys(text_columns, str)
         options = {"sep": CSV_SUFFIXES[suffix(path.name)], "keep_default_na": False, "converters": converters}
     try:
+        if kind == "parquet":
+            check_parquet(path, bounds)
         # `datasets` keys its cache by path and mtime, which a copy can preserve: the name adds the content.
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -179,11 +174,13 @@ def _load_file(path: Path, text_columns: Sequence[str], bounds: Bounds) -> tuple
 
 def _load_from_hub(name: str, split: str) -> tuple[Source, datasets.Dataset]:
     try:
-        files = datasets.load_dataset_builder(name).config.data_files or {}
+        builder = datasets.load_dataset_builder(name)
+        files = builder.config.data_files or {}
         if elsewhere := [file for own in files.values() for file in own if not file.startswith(HUB)]:
             problem = f"its README names {quote(elsewhere[0])}, which is not on the hub"
             raise UserError(problem, "download what you trust, and name that", at=quote(name))
-        found = datasets.load_dataset(name, split=split)
+        builder.download_and_prepare()
+        found = builder.as_dataset(split=split)
     except READ_ERRORS as error:
         complaint = f"neither a file or folder here nor a hub dataset that can be reached ({one_line(error)})"
         raise UserError(complaint, "check the name and the network", at=quote(name)) from error

@@ -29,15 +29,18 @@ def is_pair(row: dict[str, Any]) -> bool:
 
 
 def _is_conversation(side: Any) -> bool:
-    if not isinstance(side, list) or not side:
-        return False
-    for message in side:
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            return False
-        content = message.get("content")
-        if not isinstance(content, str) and (content is not None or not message.get("tool_calls")):
-            return False
-    return True
+    return isinstance(side, list) and bool(side) and all(wrong_key(message) is None for message in side)
+
+
+def wrong_key(message: Any) -> str | None:
+    """The key of a message that holds no text, "" of what is no message at all, None where nothing is wrong."""
+    if not isinstance(message, dict):
+        return ""
+    role, content = message.get("role"), message.get("content")
+    if not isinstance(role, str) or not role.strip():
+        return "role"
+    says = isinstance(content, str) or (content is None and message.get("tool_calls"))  # a call may say nothing else
+    return None if says else "content"
 
 
 def explicit(row: dict[str, Any]) -> tuple[Any, Any, Any]:

@@ -1,7 +1,5 @@
 """Data as files and Arrow store them: what would cost too much, hold no text, or open what a row names."""
 
-import lzma
-import zlib
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -13,10 +11,19 @@ import pyarrow.parquet as pq
 from datasets.utils.extract import Extractor
 
 from congrad.errors import UserError
-from congrad.preferences.bounds import Nesting, check_columns, most_unpacked, too_deep, too_long, too_much
+from congrad.preferences.bounds import (
+    UNREADABLE,
+    Nesting,
+    check_columns,
+    most_unpacked,
+    too_deep,
+    too_long,
+    too_much,
+    unreadable,
+)
+from congrad.preferences.confine import not_saved
 from congrad.preferences.rows import BATCH, Source
 from congrad.settings.input import Bounds
-from congrad.words import one_line
 
 PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}  # as `datasets` calls them
 BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)
@@ -28,8 +35,8 @@ def check_packing(path: Path) -> None:
     wanted = PACKED.get(path.suffix.lower())
     try:
         found = Extractor.infer_extractor_format(path) or None
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:  # it looks for a tar within
-        raise UserError(f"cannot be read ({one_line(error)})", "check the file and its permissions", at=path) from error
+    except UNREADABLE as error:  # it looks for a tar within
+        raise unreadable(path, error) from error
     if found != wanted:
         problem = f"is {found or 'not packed'} inside, and {wanted or 'plain'} by its name"
         raise UserError(problem, "unpack it, or name it by what it is", at=path)
@@ -59,23 +66,33 @@ def check_stored(dataset: datasets.Dataset, path: Path) -> None:
             except pa.ArrowInvalid as error:
                 if chunk.type in (pa.string(), pa.large_string()) and "UTF8" in str(error):
                     continue  # said later, with the row; its places are right, or that would have been said first
-                problem = f"cannot be read as a saved dataset ({one_line(error)})"
-                raise UserError(problem, "save it again", at=path) from error
+                raise not_saved(path, error) from error
 
 
 def check_rows(dataset: datasets.Dataset, source: Source, bounds: Bounds) -> None:
     """Refuses a row that is too long, and bytes, which no JSON line of the results could hold."""
     for number, table in enumerate(dataset.with_format("arrow").iter(batch_size=BATCH)):
         start = number * BATCH
-        if table.nbytes > bounds.row_bytes:
-            long = (row for row in range(len(table)) if table.slice(row, 1).nbytes > bounds.row_bytes)
-            if (row := next(long, None)) is not None:
-                raise too_long(source.where(start + row), bounds)
+        if (row := first_long(table, bounds.row_bytes)) is not None:
+            raise too_long(source.where(start + row), bounds)
         for column, values in zip(table.column_names, table.columns, strict=True):
             if any(holds_bytes(chunk) for chunk in values.chunks):
                 row = next(row for row in range(len(table)) if holds_bytes(values.slice(row, 1).combine_chunks()))
                 fix = "remove the column, or write it as text"
                 raise UserError("holds bytes, which JSON cannot", fix, at=source.where(start + row), column=column)
+
+
+def first_long(table: pa.Table, most: int) -> int | None:
+    """The first row of more bytes than that; a part that has no more as a whole holds none."""
+    if table.nbytes <= most:
+        return None
+    if len(table) == 1:
+        return 0
+    half = len(table) // 2
+    if (found := first_long(table.slice(0, half), most)) is not None:
+        return found
+    found = first_long(table.slice(half), most)
+    return None if found is None else half + found
 
 
 def holds_bytes(values: pa.Array) -> bool:

@@ -77,7 +77,8 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
         say(warning, warning=True)
     if not quiet:
         say(f"next: train on {Path(result.output) / 'kept.jsonl'}, or try another share in seconds:")
-        say(f"  congrad filter {shlex.quote(str(result.output))} --keep 0.3")
+        another = 0.5 if result.manifest["config"]["selection"]["keep"] == 0.3 else 0.3
+        say(f"  congrad filter {shlex.quote(str(result.output))} --keep {another}")
 
 
 def show_report(directory: Path, *, quiet: bool) -> None:

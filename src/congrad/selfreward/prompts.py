@@ -53,7 +53,7 @@ def load_prompts(prompts: Prompts) -> list[Prompt]:
     columns = prompts.columns.prompt, prompts.columns.language
     check = partial(check_prompts, prompt_column=prompts.columns.prompt)
     parts, languages = read_checked(
-        prompts.source, prompts.split, prompts.columns.language, check, columns, prompts.bounds
+        prompts.source, prompts.split, prompts.columns.language, check, prompts.bounds, columns
     )
     found: dict[str, Prompt] = {}
     values = (value for _, dataset in parts for value in _values(dataset, prompts.columns.prompt))

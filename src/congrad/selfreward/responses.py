@@ -34,6 +34,7 @@ class Settings(Record):
 class Generated(Record):
     """What is read of the manifest of `generate`."""
 
+    model: str | None = None
     chat: bool
     settings: Settings
 
@@ -81,10 +82,16 @@ class Responses:
         return as_messages(row["prompt"], self.system) if self.chat else row["prompt"]
 
 
-def read_responses(directory: Path) -> Responses:
-    """Reads what a finished `generate` left."""
+def finished_generate(directory: Path) -> dict[str, Any]:
+    """The manifest of a finished `generate`."""
     manifest = finished(directory, "generate")
     check_record(directory / MANIFEST, manifest, Generated)
+    return manifest
+
+
+def read_responses(directory: Path) -> Responses:
+    """Reads what a finished `generate` left."""
+    manifest = finished_generate(directory)
     path, chat, system = directory / RESPONSES, manifest["chat"], manifest["settings"]["system"]
     rows = list(read_rows(path, Response))
     if not rows:

@@ -11,7 +11,7 @@ import functools
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 import pydantic.dataclasses
@@ -186,6 +186,15 @@ def _keys(kind: Any, location: Sequence[str | int], *, is_unknown: bool) -> tupl
         elif isinstance(step, int) or is_key or (is_unknown and number == len(location) - 1):
             path = (*path, str(step))
     return path
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and their values; a list is a value."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def unknown(key: str, known: Iterable[str]) -> tuple[str, str]:

@@ -15,7 +15,8 @@ from congrad.preferences.tokenise import reserved_names, template_arguments
 from congrad.settings.input import Bounds
 from congrad.stage import file_fingerprint, require_file
 
-AS_FILTERED = Bounds(languages=2**31, columns=2**31, row_bytes=2**31)  # the bounds of the filter were the user's
+# The bounds of the filter were the user's.
+load = partial(load_preferences, bounds=Bounds(languages=2**31, columns=2**31, row_bytes=2**31))
 TRL_COLUMNS = ("prompt", "chosen", "rejected", "tools", "chat_template_kwargs")
 
 
@@ -30,7 +31,7 @@ def read_pairs(paths: Sequence[Path], language_column: str) -> tuple[Dataset, li
     if not filled:
         problem = f"{', '.join(map(str, paths)) or 'train'}: no pairs to train on"
         raise UserError(problem, "raise selection.keep, lower pair.min_margin or give more prompts")
-    parts = [load_preferences(path, language_column=language_column, bounds=AS_FILTERED) for path in filled]
+    parts = [load(path, language_column=language_column) for path in filled]
     dataset = concatenate([(part.sources[0], in_trl_columns(part.dataset)) for part in parts])
     return dataset, [language for part in parts for language in part.languages]
 

@@ -27,21 +27,13 @@ from congrad.errors import UserError
 from congrad.models.compute import in_dtype_of, settle_stage
 from congrad.models.identity import as_loaded
 from congrad.models.ranks import Rank
-from congrad.preferences import load_preferences
 from congrad.progress import SILENT, Listener
 from congrad.settings.model import Model
 from congrad.settings.train import check_dpo_config
 from congrad.settings.training import Rounds
 from congrad.stage import begin, finish, forget, is_finished, write_rows
 from congrad.training.config import REFUSALS, defaults, is_cpu, make_dpo_config, quiet, refused
-from congrad.training.pairs import (
-    AS_FILTERED,
-    by_language,
-    check_lengths,
-    check_template,
-    fingerprint_pairs,
-    read_pairs,
-)
+from congrad.training.pairs import by_language, check_lengths, check_template, fingerprint_pairs, load, read_pairs
 
 CHECKPOINTS, LOG, TRAINED = "checkpoints", "log.jsonl", ".trained"
 MUCH_ROUNDING = 0.3
@@ -141,9 +133,7 @@ def run(
     from congrad.training.weights import lora_config, save_next, trainable
 
     pairs, languages = read_pairs(pairs_paths, language_column)
-    held_out = None
-    if eval_path is not None:
-        held_out = by_language(load_preferences(eval_path, language_column=language_column, bounds=AS_FILTERED))
+    held_out = None if eval_path is None else by_language(load(eval_path, language_column=language_column))
     tokenizer = tokenizer_of(model)
     for dataset in (pairs, *(held_out or {}).values()):
         check_template(dataset, tokenizer, model.name)
