@@ -95,7 +95,7 @@ def _make_index(
         policy = load(model, device=device)
         model_fingerprint, *reference_fingerprint = [found() for found in which]
     settings, on_note = as_begun(config.index, directory), listener.on_note if rank.number == 0 else nobody
-    if dry_run or not is_finished(directory, INDEX):
+    if started := dry_run or not is_finished(directory, INDEX):
         listener.on_stage(f"checking {model.name}")
         usable = [position for position, reason in enumerate(pairs.reasons) if not reason]
         settings = check_start(policy, triples(pairs, usable), settings, on_note)
@@ -119,6 +119,7 @@ def _make_index(
         model_fingerprint=model_fingerprint,
         reference=None if reference is None else load_reference,
         reference_fingerprint=next(iter(reference_fingerprint), None),
+        started=started,
         rank=rank,
         barrier=wait_for_all,
         on_progress=listener.on_progress,

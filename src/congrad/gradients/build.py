@@ -203,6 +203,7 @@ def build_index(
     model_fingerprint: str | None = None,
     reference: Callable[[], PreTrainedModel] | None = None,
     reference_fingerprint: str | None = None,
+    started: bool = False,
     rank: Rank | None = None,
     barrier: Callable[[], None] = lambda: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -221,6 +222,7 @@ def build_index(
         model_fingerprint: `congrad.models.identity` of the model; None for the fingerprint of what is in memory.
         reference: loads the reference model, where the policy is not its own reference.
         reference_fingerprint: the reference's; required with `reference`.
+        started: whether the policy went through `check_start` with these settings.
         rank: this process among those that build the index together, all on one shared file system; None: alone.
         barrier: waits for all ranks.
         on_progress: called after every pack.
@@ -246,7 +248,8 @@ def build_index(
     with out_of_memory(model, settings):
         if len(usable) and not is_finished(directory, INDEX):  # before anything is written
             scored = triples(pairs, usable.tolist())
-            settings = check_whole(model, scored, check_start(model, scored, settings, on_note), on_note)
+            settings = settings if started else check_start(model, scored, settings, on_note)
+            settings = check_whole(model, scored, settings, on_note)
             if reference is not None:
                 reference_model = reference()
                 settings = check_start(reference_model, scored, settings, on_note, sketches=False)

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -204,7 +205,8 @@ def check_start(
             finite log-probability; or packing does not fit and is what the settings ask for.
     """
     check_vocabulary(model, pairs)
-    starts = [start for triple in pairs[:MAX_CHECKED] if is_finite(model, start := start_of(triple))]
+    finite = (start for triple in pairs[:MAX_CHECKED] if is_finite(model, start := start_of(triple)))
+    starts = list(islice(finite, 2))  # two, since one may see the other's tokens
     if not starts:
         problem = f"no finite log-probability for the first {len(pairs[:MAX_CHECKED])} pairs in {dtype_of(model)}"
         fix = "try another model.dtype, or fix the model's weights"
@@ -213,7 +215,7 @@ def check_start(
     if settings.route == "general":
         return settings
     fault = left_out(model, settings) if sketches else None
-    fault = fault or packing_fault(model, [[starts[0], starts[-1]]])  # two, since one may see the other's tokens
+    fault = fault or packing_fault(model, [[starts[0], starts[-1]]])
     return without_packing(model, settings, fault, on_note)
 
 
@@ -247,7 +249,7 @@ def check_whole(
     if settings.route == "general":
         own_logps(model, longest[0], max(longest[1:], key=len))
     else:  # positions may depend on the longest sequence that runs with a pair
-        fault = packing_fault(model, [[longest, shortest], [middle, longer]])
+        fault = packing_fault(model, [[longest, shortest], [longer, middle]])
     if sketches:
         fault = fault or sketch_fault(model, middle, settings)
     return without_packing(model, settings, fault, on_note)
