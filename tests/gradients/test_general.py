@@ -366,6 +366,18 @@ def test_the_backward_pass_goes_no_deeper_than_the_lowest_layer(tiny_model, vari
     assert found == [False, False, True] * 2
 
 
+def test_dynamic_rope_forgets_the_pairs_before(random_pair):
+    """transformers keeps the frequencies of the longest sequence so far for those above the original length."""
+    shape = SHAPE | {"rope_parameters": {"rope_type": "dynamic", "factor": 8.0, "rope_theta": 10000.0}}
+    make = lambda: tf.LlamaForCausalLM(tf.LlamaConfig(**shape, max_position_embeddings=16))  # noqa: E731
+    short, middle, long = (random_pair(i, count, 5, 4) for i, count in enumerate((4, 20, 60)))
+    together = sketch_pairs(randomised(make), [middle, long, middle, short, long, short])
+    for position, triple in enumerate((middle, long, middle, short)):
+        alone = sketch_pairs(randomised(make), [triple])
+        assert torch.equal(together.sketches_BD[position], alone.sketches_BD[0])
+        assert torch.equal(together.logps_B2[position], alone.logps_B2[0])
+
+
 class OddForCausalLM(PreTrainedModel):
     """Nothing that congrad knows: no list of blocks, no embeddings by that name, its own names of arguments."""
 

@@ -43,8 +43,21 @@ def own_logits(model: PreTrainedModel, ids_BT: torch.Tensor, num_last: int) -> t
     options: dict[str, Any] = {"use_cache": False} if takes_any or "use_cache" in takes else {}
     if "logits_to_keep" in takes:
         options["logits_to_keep"] = num_last
+    forget_lengths(model)
     logits: torch.Tensor = model(input_ids=ids_BT, **options).logits
     return logits[:, -num_last:]
+
+
+def forget_lengths(model: PreTrainedModel) -> None:
+    """Takes dynamic RoPE back to its first frequencies: it keeps those of the longest sequence so far, and a pair's
+    sketch may not depend on what ran before it."""
+    for module in model.modules():
+        if not hasattr(module, "max_seq_len_cached") or not hasattr(module, "original_max_seq_len"):
+            continue
+        for name in [name for name in vars(module) | module._buffers if name.endswith("original_inv_freq")]:
+            setattr(module, name.replace("original_", ""), getattr(module, name).to(model.device))
+        for name in [name for name in vars(module) if name.endswith("max_seq_len_cached")]:
+            setattr(module, name, module.original_max_seq_len)
 
 
 def as_ids(model: PreTrainedModel, *parts: IntArray) -> torch.Tensor:
