@@ -288,7 +288,7 @@ def build_index(
         with out_of_memory(model, settings):
             run_shards(shards, kind, directory, rank, work)
 
-    started = time.monotonic()
+    since = time.monotonic()
     if reference is not None and not all(shard.path(directory, "reference").exists() for shard in mine):
         with pass_scorer(reference_model or reference(), settings.route) as score:
             run("reference model", "reference", score)
@@ -298,7 +298,7 @@ def build_index(
         run("sketching", "sketches", sketch)
     barrier()
     if rank.number == 0:
-        finish_index(directory, shards, seconds=time.monotonic() - started, has_reference=reference is not None)
+        finish_index(directory, shards, seconds=time.monotonic() - since, has_reference=reference is not None)
     barrier()
     return open_index(directory)
 
