@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 import transformers as tf
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -15,7 +16,7 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from congrad.errors import UserError
 from congrad.gradients import general
-from congrad.gradients.general import general_scorer, general_sketcher
+from congrad.gradients.general import called_layers, general_scorer, general_sketcher
 from congrad.gradients.packing import pack
 from congrad.gradients.projection import CountSketch, count_sketch
 from congrad.gradients.sketch import sketcher
@@ -363,7 +364,34 @@ def test_the_backward_pass_goes_no_deeper_than_the_lowest_layer(tiny_model, vari
     sketch_pairs(model, varied_pairs[3:4], layers="1:2")
     for handle in handles:
         handle.remove()
-    assert found == [False, False, True] * 2
+    assert found == [False, False, True] * 4  # both sides, and before them both sides of the try
+
+
+def test_plain_layers_are_hooked(tiny_model, family):
+    """No gradient of their weights is made: only experts keep theirs."""
+    model = tiny_model(family)
+    space = Space.of(model)
+    assert called_layers(model, space) == space.layers
+    with general_sketcher(model, size=SIZE, seed=0):
+        wanting = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    assert len(wanting) == 2 * len(space.experts)
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_weight_that_is_read_without_a_call_is_found(tiny_model, varied_pairs, beside, relative_error):
+    model = tiny_model()
+    for layer in model.model.layers:
+        gate, up, down, act = layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj, layer.mlp.act_fn
+
+        def forward(x, gate=gate, up=up, down=down, act=act):
+            called = gate(x) if beside else 0
+            return down(act(called + F.linear(x, gate.weight)) * up(x))
+
+        layer.mlp.forward = forward
+    space = Space.of(model)
+    read = [layer.name for layer in space.layers if layer not in called_layers(model, space)]
+    assert read == [f"model.layers.{number}.mlp.gate_proj" for number in range(3)]
+    assert_exact(model, varied_pairs[:2], relative_error)
 
 
 def test_dynamic_rope_forgets_the_pairs_before(random_pair):

@@ -260,7 +260,8 @@ def sketch_fault(model: PreTrainedModel, triple: Triple, settings: PassSettings)
 
     assert settings.projection_size is not None
     options: dict[str, Any] = {"size": settings.projection_size, "seed": settings.seed, "layers": settings.layers}
-    with general_sketcher(model, normalise=settings.normalise, packed=settings.route == "packed", **options) as sketch:
+    options |= {"normalise": settings.normalise, "packed": settings.route == "packed"}
+    with general_sketcher(model, **options, hooks=settings.route == "general") as sketch:
         own_D = sketch([triple]).sketches_BD[0]
     if not own_D.isfinite().all():
         problem = f"the gradient of a pair of average length is not finite in {dtype_of(model)}"

@@ -1,17 +1,21 @@
 """The general pass: the sketches of `sketch.py` from a model's own forward, one pair at a time.
 
 It asks nothing of a model but its forward. Prompt and chosen, prompt and rejected run one after the other, unpadded and
-without a mask; one backward pass serves both where they are short. Only the matrices of the space require a gradient;
-each is taken as it arrives, projected to P G Q^T with the projections of the packed pass, added to the pair's sketch
-and freed, so that gradients take the memory of one matrix. What arrives in several parts (a block that is recomputed,
-or used twice) adds up all the same.
+without a mask; one backward pass serves both where they are short. Plain linear layers are hooked as in the packed
+pass: their inputs and output gradients are sketched, and no gradient of their weight is made. The other matrices of the
+space require a gradient; each is taken as it arrives, projected to P G Q^T with the projections of the packed pass,
+added to the pair's sketch and freed, so that gradients take the memory of one matrix. What arrives in several parts (a
+block that is recomputed, or used twice) adds up all the same.
+
+A forward may read a layer's weight without calling the layer. That is found by trying (`called_layers`): on a few
+tokens the gradient of every such weight is taken both ways.
 
 Shapes: B sequences (mostly 1) of T tokens, N predicted tokens, V vocabulary, p the projection size, E experts, O x I a
 matrix of outputs x inputs.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -27,9 +31,13 @@ from congrad.gradients.experts import ExpertSketch, ExpertSketches
 from congrad.gradients.packing import IntArray, Triple, side_weights
 from congrad.gradients.projection import CountSketch, count_sketch
 from congrad.gradients.sketch import PairSketches
-from congrad.gradients.space import Space
+from congrad.gradients.space import Space, SpaceLayer
+from congrad.models.device import CHOSEN, PROMPT, REJECTED
 from congrad.settings.index import Normalise
 
+PLAIN = (nn.Linear, Conv1D)
+PROBE_SIZE = 16
+SAME = 0.05  # relative: rounding of half precision is below, a gradient of another place in the forward above
 TOGETHER = 1024  # tokens of both sequences that one backward pass serves: their gradients are projected once
 
 Project = Callable[[torch.Tensor], torch.Tensor]
@@ -55,7 +63,7 @@ def forget_lengths(model: PreTrainedModel) -> None:
         if not hasattr(module, "max_seq_len_cached") or not hasattr(module, "original_max_seq_len"):
             continue
         for name in [name for name in vars(module) | module._buffers if name.endswith("original_inv_freq")]:
-            setattr(module, name.replace("original_", ""), getattr(module, name).to(model.device))
+            setattr(module, name.replace("original_", ""), getattr(module, name).to(model.device, copy=True))
         for name in [name for name in vars(module) if name.endswith("max_seq_len_cached")]:
             setattr(module, name, module.original_max_seq_len)
 
@@ -71,22 +79,27 @@ def response_logits(model: PreTrainedModel, prompt: IntArray, response: IntArray
     return own_logits(model, ids_1T, len(response) + 1)[0, :-1], ids_1T[0, len(prompt) :]
 
 
-def projections(space: Space, size: int, seed: int, device: torch.device) -> Iterator[tuple[nn.Parameter, Project]]:
-    """Every parameter of the space, and how its gradient is sketched."""
+def projections(
+    space: Space, without: Collection[str], size: int, seed: int, device: torch.device
+) -> Iterator[tuple[str, nn.Parameter, Project]]:
+    """Name and weight of every layer but some, every other parameter of the space, and how the gradient is sketched."""
     own = (size, seed, device)
     for layer in space.layers:
+        if layer.name in without:
+            continue
         is_transposed = isinstance(layer.module, Conv1D)
         weight: nn.Parameter = layer.module.get_parameter("weight")
-        yield weight, of_matrix(layer.left(*own), layer.right(*own), is_transposed=is_transposed)
+        yield layer.name, weight, of_matrix(layer.left(*own), layer.right(*own), is_transposed=is_transposed)
     for each in space.experts:
         drawn, is_transposed = ExpertSketches.draw(each, *own), each.module.is_transposed
         up, down = each.parameters
-        yield up, of_experts(drawn.left_of_up, drawn.right_of_up, is_transposed=is_transposed)
-        yield down, of_experts(drawn.left_of_down, drawn.right_of_down, is_transposed=is_transposed)
+        yield each.name, up, of_experts(drawn.left_of_up, drawn.right_of_up, is_transposed=is_transposed)
+        yield each.name, down, of_experts(drawn.left_of_down, drawn.right_of_down, is_transposed=is_transposed)
     for matrix in space.matrices:
         rows, columns = matrix.parameter.shape[-2:]
         left = ExpertSketch.draw(matrix.name, matrix.parameter.numel() // (rows * columns), "left", rows, *own)
-        yield matrix.parameter, of_experts(left, count_sketch(f"{matrix.name}/{columns}", "right", columns, *own))
+        right = count_sketch(f"{matrix.name}/{columns}", "right", columns, *own)
+        yield matrix.name, matrix.parameter, of_experts(left, right)
 
 
 def of_matrix(left: CountSketch, right: CountSketch, *, is_transposed: bool) -> Project:
@@ -110,35 +123,74 @@ def of_experts(
     return project
 
 
-class GradientTaker:
-    """Hooks on the parameters of a space that add up the pair's sketch while the backward pass goes down."""
+Add = Callable[[str, torch.Tensor], None]
+"""Takes a part of a sketch (p x p): of a parameter's gradient by the parameter's name, of a call by `name_of_call`."""
 
-    def __init__(self, model: PreTrainedModel, space: Space, size: int, seed: int) -> None:
+
+class GradientTaker:
+    """Hooks on the layers and parameters of a space that give parts of a sketch while the backward pass goes down.
+
+    Args:
+        add: takes the parts.
+        called: the layers whose inputs and output gradients are taken.
+        without: the names of the layers whose weight's gradient is not.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        space: Space,
+        size: int,
+        seed: int,
+        add: Add,
+        called: Sequence[SpaceLayer],
+        without: Collection[str],
+    ) -> None:
         self._handles: list[RemovableHandle] = []
         self._parameters: list[nn.Parameter] = []
-        self._size, self._device = size, model.device
-        for parameter, project in projections(space, size, seed, model.device):
+        self._add, self._read = add, (torch.empty(0), "", torch.empty(0))
+        own = (size, seed, model.device)
+        rights = {layer.right_name: layer.right(*own) for layer in called}
+        for layer in called:
+            hook = self._on_call(layer, layer.left(*own), rights[layer.right_name])
+            self._handles.append(layer.module.register_forward_hook(hook, with_kwargs=True))
+        for name, parameter, project in projections(space, without, *own):
             parameter.requires_grad_(True)
             self._parameters.append(parameter)
-            self._handles.append(parameter.register_post_accumulate_grad_hook(self._hook(project)))
+            self._handles.append(parameter.register_post_accumulate_grad_hook(self._on_gradient(name, project)))
         if 0 in space.blocks:
             # A block that is recomputed in the backward pass (reentrant checkpointing) needs an input with a gradient.
             embeddings = [module for module in model.modules() if isinstance(module, nn.Embedding)]
             self._handles += [module.register_forward_hook(with_gradient) for module in embeddings]
 
-    def begin(self) -> None:
-        """Sets the sum to zero."""
-        self.sum_pp, self.num_taken = torch.zeros(self._size, self._size, device=self._device), 0
+    def _on_call(self, layer: SpaceLayer, left: CountSketch, right: CountSketch) -> Callable[..., torch.Tensor]:
+        def record(module: nn.Module, args: Any, options: dict[str, Any], output: torch.Tensor) -> torch.Tensor:
+            if not torch.is_grad_enabled():  # it will be recomputed
+                return output
+            inputs = args[0] if args else options["input"]
+            if self._read[0] is not inputs or self._read[1] != layer.right_name:  # query, key and value read the same
+                self._read = (inputs, layer.right_name, right(inputs.detach().flatten(0, -2)))
+            right_Tp = self._read[2]
+            if not output.requires_grad:  # the lowest layers; a copy, since the model may go on in place
+                output = output.requires_grad_(True).clone()
+            output.register_hook(lambda gradient: self._take(name, left(gradient.flatten(0, -2)).T @ right_Tp))
+            return output
 
-    def _hook(self, project: Project) -> Callable[[torch.Tensor], None]:
+        name = name_of_call(layer)
+        return record
+
+    def _on_gradient(self, name: str, project: Project) -> Callable[[torch.Tensor], None]:
         @torch.no_grad()
         def take(parameter: torch.Tensor) -> None:
             assert parameter.grad is not None
-            self.sum_pp.add_(project(parameter.grad), alpha=self.weight)
-            self.num_taken += 1
+            self._take(name, project(parameter.grad))
             parameter.grad = None
 
         return take
+
+    def _take(self, name: str, part_pp: torch.Tensor) -> None:
+        self.num_taken += 1
+        self._add(name, part_pp.mul_(self.weight))
 
     def take(
         self, model: PreTrainedModel, prompt: IntArray, sides: Sequence[tuple[IntArray, float]]
@@ -153,8 +205,11 @@ class GradientTaker:
             logits.append(logits_NV)
             gradients.append(gradient_NV.mul_(weight / sides[0][1]))  # about 1, as half precision likes it
             logps.append(logp)
-        self.weight = sides[0][1]
+        self.weight, self.num_taken = sides[0][1], 0
         torch.autograd.backward(logits, gradients)
+        self._read = (torch.empty(0), "", torch.empty(0))
+        if self.num_taken == 0:
+            raise no_gradient(model)
         return logps
 
     def close(self) -> None:
@@ -163,6 +218,29 @@ class GradientTaker:
         for parameter in self._parameters:
             parameter.requires_grad_(False)
             parameter.grad = None  # of a pass that an error ended
+
+
+def name_of_call(layer: SpaceLayer) -> str:
+    return f"{layer.name}()"
+
+
+def called_layers(model: PreTrainedModel, space: Space) -> list[SpaceLayer]:
+    """The plain linear layers whose weight's gradient is that of their calls, by both on a few tokens."""
+    plain = [layer for layer in space.layers if type(layer.module) in PLAIN and "forward" not in vars(layer.module)]
+    sums: dict[str, torch.Tensor] = {}
+
+    def add(name: str, part_pp: torch.Tensor) -> None:
+        sums[name] = sums[name] + part_pp if name in sums else part_pp
+
+    with closing(GradientTaker(model, space, PROBE_SIZE, 0, add, called=plain, without=())) as taker:
+        taker.take(model, np.array(PROMPT), [(np.array(CHOSEN), 1.0), (np.array(REJECTED), -1.0)])
+    zero = torch.zeros(PROBE_SIZE, PROBE_SIZE, device=model.device)
+    both = [(sums.get(name_of_call(layer), zero), sums.get(layer.name, zero)) for layer in plain]
+    return [
+        layer
+        for layer, (one, other) in zip(plain, both, strict=True)
+        if float((one - other).norm()) <= SAME * float(other.norm())
+    ]
 
 
 def with_gradient(module: nn.Module, args: tuple[object, ...], output: torch.Tensor) -> torch.Tensor:
@@ -213,6 +291,7 @@ def general_sketcher(
     layers: str | None = None,
     normalise: Normalise = "sum",
     packed: bool = False,
+    hooks: bool = True,
 ) -> Iterator[Callable[[Sequence[Triple]], PairSketches]]:
     """While open, a function from pairs to their sketches; the model is as it was afterwards.
 
@@ -222,21 +301,27 @@ def general_sketcher(
         layers: see `space.parse_layers`.
         normalise: as of `packing.pack`.
         packed: take the space of the packed pass.
+        hooks: whether to hook the layers where that serves.
     """
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters()), "freeze the model first"
-    with closing(GradientTaker(model, Space.of(model, layers, packed=packed), size, seed)) as taker:
+    space, sum_pp = Space.of(model, layers, packed=packed), torch.zeros(size, size, device=model.device)
+    called = called_layers(model, space) if hooks else []
+    without = {layer.name for layer in called}
+
+    def add(name: str, part_pp: torch.Tensor) -> None:
+        sum_pp.add_(part_pp)
+
+    with closing(GradientTaker(model, space, size, seed, add, called, without)) as taker:
 
         def one(triple: Triple) -> tuple[torch.Tensor, torch.Tensor]:
             prompt, chosen, rejected = triple
-            taker.begin()
+            sum_pp.zero_()
             sides = list(zip((chosen, rejected), side_weights(chosen, rejected, normalise), strict=True))
             together = 2 * len(prompt) + len(chosen) + len(rejected) <= TOGETHER
             parts = [sides] if together else [[side] for side in sides]
             logps = [logp for part in parts for logp in taker.take(model, prompt, part)]
-            if taker.num_taken == 0:
-                raise no_gradient(model)
-            return taker.sum_pp.flatten().cpu(), torch.stack(logps).cpu()
+            return sum_pp.flatten().clone().cpu(), torch.stack(logps).cpu()
 
         def sketch(pairs: Sequence[Triple]) -> PairSketches:
             sketches, logps = zip(*(one(triple) for triple in pairs), strict=True)
