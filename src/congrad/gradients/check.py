@@ -292,7 +292,7 @@ def without_packing(
     if settings.route == "packed":
         problem = f"does not fit model {name!r}: {fault}"
         raise UserError(problem, "leave it at auto, or set it to general", key="index.route", value="packed")
-    on_note(f"{name} takes the general pass, in one and a half to two times the packed one's time: {fault}")
+    on_note(f"{name} takes the general pass, in 1.1 to 1.7 times the packed one's time: {fault}")
     return replace(settings, route="general")
 
 
