@@ -1,6 +1,7 @@
 """Loading: what is promised of a loaded model, and what is said when it cannot be."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,19 +9,24 @@ from typing import Any
 import pytest
 import torch
 from tests.models.conftest import TINY
+from tests.vision import VISION, build_vision_model
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    Llama4ForCausalLM,
     LlamaConfig,
     LlamaForSequenceClassification,
     LlamaModel,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    T5Gemma2Config,
 )
 from transformers.utils import logging
 
 from congrad.errors import UserError
-from congrad.models.load import load_model, load_tokenizer
+from congrad.models.identity import fingerprint, identity
+from congrad.models.load import load_model, load_skeleton, load_tokenizer
+from congrad.settings.model import Model
 
 IDS = torch.arange(6)[None]
 
@@ -147,6 +153,50 @@ def test_a_checkpoint_without_all_weights(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text()) | {"architectures": ["LlamaForCausalLM"]}
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert refusal(str(tmp_path)).endswith("1 weights are missing in the checkpoint, the first is lm_head.weight")
+
+
+@pytest.mark.parametrize("kind", VISION)
+def test_models_that_also_take_images_are_loaded_by_their_own_class(kind: str, tmp_path: Path) -> None:
+    saved = build_vision_model(kind)
+    prints = set()
+    for name in ("one", "other"):
+        saved.save_pretrained(tmp_path / name)
+        model = load_model(str(tmp_path / name), dtype="float32")
+        assert type(model) is type(saved)
+        assert torch.equal(logits(model), logits(saved))
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+        assert model.config.get_text_config().use_cache is False
+        prints.add(fingerprint(model))
+    assert len(prints) == 1, "whatever the path"
+    skeleton = load_skeleton(Model(str(tmp_path / "one")))
+    assert type(skeleton) is type(saved)
+    assert skeleton.num_parameters() == saved.num_parameters(), "all of them are in memory"
+    assert identity(Model(str(tmp_path / "one"))) == identity(Model(str(tmp_path / "other")))
+
+
+def test_the_tokenizer_of_a_model_that_also_takes_images_needs_no_package_for_them(tmp_path: Path) -> None:
+    build_vision_model("qwen2-vl").save_pretrained(tmp_path)
+    save_tokenizer(tmp_path, eos_token="<end>")
+    (tmp_path / "preprocessor_config.json").write_text('{"image_processor_type": "Qwen2VLImageProcessor"}')
+    (tmp_path / "processor_config.json").write_text('{"processor_class": "Qwen2VLProcessor"}')
+    code = f"""
+import sys
+sys.modules["PIL"] = sys.modules["torchvision"] = None
+from congrad.models.load import load_tokenizer
+assert load_tokenizer({str(tmp_path)!r}).eos_token_id == 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_one_of_text_alone_from_the_same_configuration_is_what_it_was_saved_as(tmp_path: Path) -> None:
+    model = build_vision_model("llama4").language_model
+    model.save_pretrained(tmp_path)
+    assert type(load_model(str(tmp_path), dtype="float32")) is type(model) is Llama4ForCausalLM
+
+
+def test_one_that_reads_images_and_writes_by_another_decoder_is_refused(tmp_path: Path) -> None:
+    T5Gemma2Config(architectures=["T5Gemma2ForConditionalGeneration"]).save_pretrained(tmp_path)
+    assert "T5Gemma2ForConditionalGeneration: a causal language model is needed" in refusal(str(tmp_path))
 
 
 def test_other_kinds_of_model(tmp_path: Path) -> None:
