@@ -254,6 +254,43 @@ def test_pad_token_falls_back_to_the_end_token(tmp_path: Path) -> None:
     assert load_tokenizer(save_tokenizer(tmp_path / "two", eos_token="<end>", pad_token="<pad>")).pad_token_id == 2
 
 
+OF_PARTS = (
+    "{% for message in messages %}{{ message['role'] | capitalize }}: {% for line in message['content'] %}"
+    "{% if line['type'] == 'text' %}{{ line['text'] }}{% elif line['type'] == 'image' %}<image>{% endif %}"
+    "{% endfor %}<end>{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+OF_TEXT = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}<end>{% endfor %}"
+TALK = [{"role": "user", "content": "Wie spät?"}, {"role": "assistant", "content": "Fünf."}]
+
+
+STRICT = "{% if messages[0].content is string %}{{ raise_exception('a list is needed') }}{% endif %}"
+
+
+@pytest.mark.parametrize("strict", ["", STRICT])
+def test_a_template_of_parts_prints_plain_text(tmp_path: Path, strict: str) -> None:
+    """It would print the turns without what they say."""
+    save_tokenizer(tmp_path, eos_token="<end>")
+    (tmp_path / "chat_template.jinja").write_text(strict + OF_PARTS)
+    tokenizer = load_tokenizer(str(tmp_path))
+    expected = "User: Wie spät?<end>Assistant: Fünf.<end>"
+    assert tokenizer.apply_chat_template(TALK, tokenize=False) == expected
+    assert tokenizer.apply_chat_template([TALK, TALK[:1]], tokenize=False, add_generation_prompt=True) == [
+        expected + "Assistant:",
+        "User: Wie spät?<end>Assistant:",
+    ]
+    parts = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Was?"}]}]
+    assert tokenizer.apply_chat_template(parts, tokenize=False) == "User: <image>Was?<end>"
+    tokenizer.save_pretrained(tmp_path / "again")
+    assert load_tokenizer(str(tmp_path / "again")).chat_template == tokenizer.chat_template
+
+
+def test_other_templates_stay_as_they_are(tmp_path: Path) -> None:
+    for template in (OF_TEXT, "{{ raise_exception('a system message is needed') }}", "{{ messages[3].content }}"):
+        save_tokenizer(tmp_path, eos_token="<end>")
+        (tmp_path / "chat_template.jinja").write_text(template)
+        assert load_tokenizer(str(tmp_path)).chat_template == template
+
+
 # The packaged models
 
 

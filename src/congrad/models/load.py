@@ -35,6 +35,7 @@ from congrad.errors import UserError
 from congrad.models.device import pick_device
 from congrad.models.packaged import PACKAGES, resolve
 from congrad.models.precision import choose
+from congrad.models.template import read_plain_text
 from congrad.settings.model import DTYPES, Model
 from congrad.words import one_line, quote
 
@@ -233,6 +234,7 @@ def load_tokenizer(
         raise UserError(f"tokenizer of {name} has no end token", "set eos_token in its tokenizer_config.json")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    read_plain_text(tokenizer)
     return tokenizer
 
 
