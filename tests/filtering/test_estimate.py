@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.vision import build_vision_model
 
 from congrad.filtering.estimate import (
     SECONDS,
@@ -124,6 +125,17 @@ def test_products_are_those_of_all_weights_twice(tiny_directory, monkeypatch):
     blocks = sum(p.numel() for layer in model.model.layers for p in layer.parameters() if p.ndim > 1)
     head = model.lm_head.weight.numel()
     assert seconds_of_products(model)(100, 30) == pytest.approx(2 * one * (100 * blocks + 30 * head))
+
+
+def test_towers_are_no_part_of_the_products(monkeypatch):
+    model = build_vision_model("llava")
+    monkeypatch.setattr("congrad.filtering.estimate.seconds_of", lambda *_: 2.0)
+    shape = layer_shape(model)
+    assert (shape.inputs, shape.outputs) == (32, 48)
+    shape = shape.smaller(2**22)
+    one = 1 / (shape.tokens * shape.inputs * shape.outputs)
+    blocks = sum(p.numel() for layer in model.model.language_model.layers for p in layer.parameters() if p.ndim > 1)
+    assert seconds_of_products(model)(100, 30) == pytest.approx(2 * one * (100 * blocks + 30 * 61 * 32))
 
 
 ESTIMATE = Estimate(

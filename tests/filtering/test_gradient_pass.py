@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers as tf
+from tests.vision import PACKED, build_vision_model
 
 import congrad
 from congrad import FilterConfig, Input, Model, PassSettings, UserError, filter_preferences
@@ -94,11 +95,37 @@ def test_what_packing_does_not_fit_is_filtered_and_said_before_the_estimate(kind
     assert result.scored.score_N.isfinite().any()
 
 
+@pytest.mark.parametrize("kind", ["qwen2-vl", "gemma3", "llama4"])
+def test_the_text_part_of_a_model_that_also_takes_images_is_filtered(kind, config, tiny_directory, tmp_path):
+    tokenizer = congrad.load_tokenizer(str(tiny_directory))
+    build_vision_model(kind, len(tokenizer)).save_pretrained(tmp_path / kind)
+    tokenizer.save_pretrained(tmp_path / kind)
+    config = replace(config, model=replace(config.model, name=str(tmp_path / kind), reference=str(tiny_directory)))
+    result, notes, warnings = told(config, tmp_path / "run")
+    assert result.manifest["plan"]["settings"]["route"] == ("packed" if kind in PACKED else "general")
+    assert sum(isinstance(note, Estimate) for note in notes) == 1
+    assert result.scored.score_N.isfinite().any()
+    assert not [warning for warning in warnings + result.warnings if "outside" in warning]
+    config = replace(config, model=replace(config.model, name=str(tiny_directory), reference=str(tmp_path / kind)))
+    assert told(config, tmp_path / "as reference")[0] is not None
+
+
 def test_an_encoder_is_refused_before_the_estimate(config, save, tmp_path):
     config = replace(config, model=replace(config.model, name=str(save("bert"))))
     with pytest.raises(UserError, match="BertLMHeadModel reads ahead as it is loaded") as raised:
         told(config, tmp_path / "run", dry_run=True)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("where", ["gradient_pass.check_start", "gradient_pass.estimate"])
+def test_running_out_of_memory_before_the_pass_is_a_line(config, where, tmp_path, monkeypatch):
+    def run_out(*arguments, **options):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes.")
+
+    monkeypatch.setattr(f"congrad.filtering.{where}", run_out)
+    with pytest.raises(UserError) as raised:
+        told(config, tmp_path / "run")
+    assert str(raised.value) == "out of memory on cpu; lower index.token_budget (512) or input.max_length"
 
 
 def test_packing_that_is_asked_for_and_does_not_fit_is_refused(config, save, tmp_path):

@@ -16,7 +16,7 @@ import torch
 from transformers import BertConfig, BertLMHeadModel, GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from congrad.errors import UserError
-from congrad.gradients import build_index, open_index
+from congrad.gradients import build_index, check, open_index
 from congrad.gradients.build import make_plan, packed_lengths, packs_of, pairs_fingerprint
 from congrad.gradients.general import general_sketcher
 from congrad.gradients.packing import pack
@@ -491,6 +491,51 @@ def test_out_of_memory_names_the_mend(tmp_path, model, many_pairs, monkeypatch):
     monkeypatch.setattr("congrad.gradients.sketch.Recorder.sketches", run_out)
     message = refusal(model, many_pairs(5), tmp_path / "index", SETTINGS)
     assert message == "out of memory on cpu; lower index.token_budget (64) or input.max_length"
+
+
+FORMS_OF_IT = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", FORMS_OF_IT, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["check.own_logits", "check.packed_by_side", "general.GradientTaker.take"])
+def test_out_of_memory_in_the_check_names_the_mend(tmp_path, model, many_pairs, monkeypatch, where, error):
+    def run_out(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(f"congrad.gradients.{where}", run_out)
+    message = refusal(model, many_pairs(5), tmp_path / "index", SETTINGS)
+    assert message == "out of memory on cpu; lower index.token_budget (64) or input.max_length"
+    assert not (tmp_path / "index").exists()
+
+
+def test_out_of_memory_on_a_long_pair_alone_names_the_mend(tmp_path, model, many_pairs, random_pair, monkeypatch):
+    """The first tokens fit, and the longest pair does not: neither in the packed pass nor in the general one."""
+    real, pairs = check.own_logits, many_pairs(5)
+    pairs.prompt_ids[2], pairs.chosen_ids[2], pairs.rejected_ids[2] = random_pair(1, 30, 9, 8)
+
+    def run_out(model, ids_BT, num_last):
+        if ids_BT.shape[1] > 24:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes.")
+        return real(model, ids_BT, num_last)
+
+    monkeypatch.setattr(check, "own_logits", run_out)
+    fix = "lower index.token_budget (64) or input.max_length"
+    assert refusal(model, pairs, tmp_path / "index", SETTINGS) == f"out of memory on cpu; {fix}"
+    settings = replace(SETTINGS, route="general")
+    assert refusal(model, pairs, tmp_path / "index", settings) == "out of memory on cpu; lower input.max_length"
+
+
+def test_other_errors_of_the_pass_are_not_taken_for_it(tmp_path, model, many_pairs, monkeypatch):
+    def broken(*arguments):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("congrad.gradients.general.GradientTaker.take", broken)
+    with pytest.raises(RuntimeError, match="a bug"):
+        build_index(model, many_pairs(5), tmp_path / "index", SETTINGS)
 
 
 @pytest.mark.parametrize(

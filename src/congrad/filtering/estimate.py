@@ -18,6 +18,7 @@ from congrad.gradients.memory import shape_multiple
 from congrad.gradients.packing import IntArray, Triple, num_packed_tokens
 from congrad.models.memory import peak_memory
 from congrad.models.precision import layer_shape, product_pair, seconds_of
+from congrad.models.towers import text_part
 from congrad.preferences.tokenise import TokenisedPairs
 from congrad.settings.consensus import Consensus
 from congrad.settings.index import PassSettings
@@ -182,7 +183,8 @@ def seconds_of_products(model: "PreTrainedModel") -> Callable[[int, int], float]
     out = model.get_output_embeddings()
     head = 0 if out is None else out.weight.numel()  # an unknown architecture's is among the others
     outside = embedded(model)
-    blocks = sum(each.numel() for each in model.parameters() if each.ndim > 1 and id(each) not in outside)
+    weights = text_part(model)[1].parameters()
+    blocks = sum(each.numel() for each in weights if each.ndim > 1 and id(each) not in outside)
     shape = layer_shape(model).smaller(PRODUCTS)
     dtype = str(model.dtype).removeprefix("torch.")
     num_threads = torch.get_num_threads()

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from congrad.consensus.surgery import check_aggregator
 from congrad.errors import UserError
 from congrad.filtering.estimate import estimate
-from congrad.gradients.build import as_begun, build_index, triples
+from congrad.gradients.build import as_begun, build_index, out_of_memory, triples
 from congrad.gradients.check import by_sketches, check_start
 from congrad.gradients.index import INDEX, GradientIndex, read_plan
 from congrad.models.compute import settle_dtype
@@ -98,10 +98,12 @@ def _make_index(
     if started := dry_run or not is_finished(directory, INDEX):
         listener.on_stage(f"checking {model.name}")
         usable = [position for position, reason in enumerate(pairs.reasons) if not reason]
-        settings = check_start(policy, triples(pairs, usable), settings, on_note)
+        with out_of_memory(policy, settings):
+            settings = check_start(policy, triples(pairs, usable), settings, on_note)
         if rank.number == 0:
             listener.on_stage("measuring a few pairs")
-            listener.on_note(estimate(policy, pairs, settings, rank.world_size, config.consensus))
+            with out_of_memory(policy, settings):
+                listener.on_note(estimate(policy, pairs, settings, rank.world_size, config.consensus))
     if dry_run:
         return None
     listener.on_stage(f"checking {model.name} on long pairs")

@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,11 @@ from congrad.gradients.packing import IntArray, Triple, num_packed_tokens
 from congrad.gradients.passes import Compute, pass_scorer, pass_sketcher
 from congrad.gradients.space import Space
 from congrad.models.load import give_memory_back
+from congrad.models.memory import enough_memory
 from congrad.models.ranks import Rank
 from congrad.preferences.tokenise import TokenisedPairs
 from congrad.progress import Progress
-from congrad.settings.index import PassSettings
+from congrad.settings.index import PassSettings, default_token_budget
 from congrad.stage import check_same, is_finished, make, sweep
 
 MIN_SHARD_PAIRS = 32  # on a CPU about a minute's work: what a kill may cost
@@ -182,16 +183,13 @@ def as_begun(settings: PassSettings, directory: Path) -> PassSettings:
     return replace(settings, route=route) if route == "general" or is_finished(directory, INDEX) else settings
 
 
-@contextmanager
-def out_of_memory(model: PreTrainedModel, settings: PassSettings) -> Iterator[None]:
+def out_of_memory(model: PreTrainedModel, settings: PassSettings) -> AbstractContextManager[None]:
     """Says in one line what to do when the device is out of memory."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        fix = f"lower index.token_budget ({settings.token_budget}) or input.max_length"
-        if settings.route == "general":  # which takes one pair at a time
-            fix = "lower input.max_length"
-        raise UserError(f"out of memory on {model.device}", fix) from error
+    budget = settings.token_budget or default_token_budget(model.device)
+    fix = f"lower index.token_budget ({budget}) or input.max_length"
+    if settings.route == "general":  # which takes one pair at a time
+        fix = "lower input.max_length"
+    return enough_memory(f"out of memory on {model.device}", fix)
 
 
 def build_index(

@@ -31,6 +31,7 @@ from congrad.gradients.sketch import packed, packed_logps, sketcher
 from congrad.gradients.space import Space
 from congrad.models.device import CHOSEN, PROMPT, REJECTED, Computed
 from congrad.models.load import quiet
+from congrad.models.memory import ran_out
 from congrad.settings.index import PassSettings
 from congrad.words import one_line
 
@@ -72,12 +73,14 @@ def own_logps(
     ids_1T = as_ids(model, prompt, response)
     try:
         logits_NV = own_logits(model, ids_1T.repeat(copies, 1), len(response) + 1)[0, :-1].float()
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # whatever it has to say
+        if ran_out(error):
+            raise
         reason = one_line(str(error), 100) or type(error).__name__
         problem = f"its own forward fails on {ids_1T.shape[1]} tokens ({reason})"
+        is_short = ids_1T.shape[1] <= PROMPT_TOKENS + RESPONSE_TOKENS
         fix = "lower input.max_length if these are too many for it"
+        fix = "a language model that reads text alone is needed" if is_short else fix
         raise UserError(f"model {model.config.name_or_path!r}: {problem}", fix) from error
     targets_N1 = ids_1T[0, len(prompt) :, None]
     return logits_NV.log_softmax(-1).gather(1, targets_N1)[:, 0], logits_NV.gather(1, targets_N1)[:, 0]
@@ -97,9 +100,9 @@ def tried(compute: Callable[[], T]) -> tuple[T | None, str | None]:
     try:
         with quiet():
             return compute(), None
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # whatever a forward that knows nothing of packs has to say
+        if ran_out(error):
+            raise
         return None, f"packing fails in it ({one_line(str(error), 100) or type(error).__name__})"
 
 
@@ -306,7 +309,8 @@ def left_out(model: PreTrainedModel, settings: PassSettings) -> str | None:
 
 def check_vocabulary(model: PreTrainedModel, pairs: Sequence[Triple]) -> None:
     head = model.get_output_embeddings()
-    num_rows = model.config.get_text_config().vocab_size if head is None else len(head.weight)
+    unknown = getattr(model.config.get_text_config(), "vocab_size", math.inf)
+    num_rows = unknown if head is None else len(head.weight)
     if (largest := max(int(ids.max()) for triple in pairs for ids in triple)) >= num_rows:
         problem = f"has {num_rows:,} tokens, and the pairs hold token {largest:,}"
         fix = "name a model with the tokenizer of model.name"

@@ -19,11 +19,11 @@ import torch
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from congrad.errors import UserError
 from congrad.gradients.build import packs_of
 from congrad.gradients.check import check_start, check_whole
 from congrad.gradients.packing import Triple, num_packed_tokens
 from congrad.gradients.passes import pass_scorer
+from congrad.models.memory import enough_memory
 from congrad.settings.index import PassSettings, default_token_budget
 from congrad.stage import LogRow, RowLog
 
@@ -87,12 +87,10 @@ def batch_logps(
     missing = [batch for batch in batches if done is None or not all(done[position] for position in batch)]
     if not missing:
         return
-    try:
+    problem = f"out of memory on {model.device} with {budget} tokens at a time"
+    with enough_memory(problem, "lower the token budget or the length limit"):
         settings = check_start(model, triples, PassSettings(), logger.warning, sketches=False)
         settings = check_whole(model, triples, settings, logger.warning, sketches=False)
         with pass_scorer(model, settings.route) as score:
             for batch in missing:
                 yield batch, score([triples[position] for position in batch]).logps_B2
-    except torch.OutOfMemoryError as error:
-        problem = f"out of memory on {model.device} with {budget} tokens at a time"
-        raise UserError(problem, "lower the token budget or the length limit") from error

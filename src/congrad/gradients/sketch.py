@@ -152,13 +152,14 @@ def packed(model: PreTrainedModel) -> Iterator[None]:
     assert not model.training
     if model.device.type == "cpu":
         keep_freed_memory()
-    before = model.config._attn_implementation
-    model.set_attn_implementation(IMPLEMENTATION)
+    decoder = model.get_decoder()  # a tower may have an attention that cannot be set
+    before = decoder.config._attn_implementation
+    decoder.set_attn_implementation(IMPLEMENTATION)
     try:
         with faster_norms(model):
             yield
     finally:
-        model.set_attn_implementation(before)
+        decoder.set_attn_implementation(before)
 
 
 @torch.no_grad()

@@ -3,7 +3,8 @@
 These are the linear layers in the decoder blocks (`nn.Linear`, GPT-2's `Conv1D`), the experts of mixtures, and what is
 a matrix without being either (fused projections, experts of another kind, Mamba's A), which only the general pass can
 see; with a LoRA adapter, its two matrices per adapted layer and nothing else. Embeddings, the LM head, whatever shares
-its weight with these, routers, norms, convolutions and biases stay out.
+its weight with these, routers, norms, convolutions and biases stay out, and so do towers for images and sound with what
+leads from them to the text.
 """
 
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from congrad.errors import UserError
 from congrad.gradients.experts import Experts, is_experts
 from congrad.gradients.projection import CountSketch, count_sketch
+from congrad.models.towers import text_part, tower_modules
 from congrad.settings.index import PassSettings, layer_slice
 
 NO_MATRICES = ("bias", "norm", "scale")  # in names of parameters: vectors, one for every head or expert
@@ -95,8 +97,9 @@ def decoder_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     """The qualified name and the list of the decoder blocks: `config.num_hidden_layers` of them, in the decoder."""
     num_blocks = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     lists = [(name, each) for name, each in model.named_modules() if isinstance(each, nn.ModuleList)]
-    found = [(name, each) for name, each in lists if len(each) == num_blocks]
-    in_decoder = {id(module) for module in model.get_decoder().modules()}  # a vision tower may be as deep
+    aside = tower_modules(model)  # which may be as deep
+    found = [(name, each) for name, each in lists if len(each) == num_blocks and id(each) not in aside]
+    in_decoder = {id(module) for module in model.get_decoder().modules()}
     for name, module in sorted(found, key=lambda each: id(each[1]) not in in_decoder):
         return name, module
     raise UserError(
@@ -106,13 +109,13 @@ def decoder_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
 
 
 def _selected(model: PreTrainedModel, layers: str | None) -> Iterator[tuple[int, str, nn.Module]]:
-    """Number, name and module of the decoder blocks that count; the whole model where it has no list of them."""
+    """Number, name and module of the decoder blocks that count; all of the decoder where it has no list of them."""
     try:
         prefix, blocks = decoder_blocks(model)
     except UserError:
         if layers is not None:
             raise
-        yield 0, "", model
+        yield 0, *text_part(model)
         return
     for number in parse_layers(layers, len(blocks)):
         yield number, f"{prefix}.{number}.", blocks[number]
@@ -230,9 +233,9 @@ def count_weights(model: PreTrainedModel, space: list[SpaceLayer], experts: list
     outside = embedded(model)
     matrices = [
         parameter
-        for number, prefix, block in _selected(model, None)
+        for number, _, block in _selected(model, None)
         if number in selected
         for parameter in block.parameters()
-        if parameter.ndim > 1 and (prefix or id(parameter) not in outside)
+        if parameter.ndim > 1 and not (isinstance(block, PreTrainedModel) and id(parameter) in outside)
     ]
     return num_inside, sum(parameter.numel() for parameter in matrices) - num_inside

@@ -17,14 +17,25 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 from transformers.utils import logging
 
 from congrad.errors import UserError
 from congrad.models.device import pick_device
 from congrad.models.packaged import PACKAGES, resolve
 from congrad.models.precision import choose
+from congrad.models.template import read_plain_text
 from congrad.settings.model import DTYPES, Model
 from congrad.words import one_line, quote
 
@@ -78,7 +89,7 @@ def load_model(
                 choice = choose("auto", device, skeleton, num_weights=skeleton.num_parameters())
                 log.log(python_logging.WARNING if choice.is_slow else python_logging.INFO, "%s: %s", name, choice.words)
                 torch_dtype = parse_dtype(choice.dtype)
-            model, info = AutoModelForCausalLM.from_pretrained(
+            model, info = auto_class(config).from_pretrained(
                 path,
                 config=config,
                 dtype=torch_dtype,
@@ -167,9 +178,19 @@ def read_config(name: str, *, revision: str | None, trust_remote_code: bool) -> 
     if trust_remote_code and getattr(config, "auto_map", None):
         return path, config  # its classes are its own
     # transformers would load it as a causal model though it was trained as something else
-    if config.architectures and not set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()) & set(config.architectures):
+    known = {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values(), *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values()}
+    reads_source = auto_class(config) is AutoModelForImageTextToText and config.is_encoder_decoder
+    if config.architectures and (reads_source or not known & set(config.architectures)):
         raise UserError(f"model {name} is a {config.architectures[0]}: a causal language model is needed")
     return path, config
+
+
+def auto_class(config: Any) -> Any:
+    """What loads a model as the class that it was saved as: one that also takes images keeps its names of weights."""
+    as_text = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
+    with_images = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type)
+    saved_as = config.architectures or [as_text]
+    return AutoModelForImageTextToText if with_images in saved_as and as_text not in saved_as else AutoModelForCausalLM
 
 
 def check_kernels(name: str, config: Any) -> None:
@@ -193,7 +214,7 @@ def check_weight_map(name: str, directory: Path) -> None:
 
 def make_skeleton(config: Any, trust_remote_code: bool) -> PreTrainedModel:
     with torch.device("meta"):
-        skeleton: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        skeleton: PreTrainedModel = auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
     return skeleton
 
 
@@ -213,6 +234,7 @@ def load_tokenizer(
         raise UserError(f"tokenizer of {name} has no end token", "set eos_token in its tokenizer_config.json")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    read_plain_text(tokenizer)
     return tokenizer
 
 

@@ -1,12 +1,32 @@
 """How much memory there is, and how much this process has used, on any system."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import torch
 
+from congrad.errors import UserError
+
 CGROUP = Path("/sys/fs/cgroup")  # of a container, as its own processes see it
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that there is too little memory: of a GPU, or of this machine."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+@contextmanager
+def enough_memory(problem: str, fix: str) -> Iterator[None]:
+    """Says in one line what to do when memory runs out."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if ran_out(error):
+            raise UserError(problem, fix) from error
+        raise
 
 
 def free_memory(device: torch.device) -> int:
