@@ -11,6 +11,7 @@ from congrad.gradients import attention
 from congrad.gradients.attention import (
     AttentionSettings,
     PackedAttention,
+    attention_within,
     fused_attention,
     packed_attention,
     query_blocks,
@@ -58,11 +59,11 @@ def dense(query_HTD, key_GTD, value_GTD, settings):
     return (weights @ value_GTD.repeat_interleave(repeat, 0)).transpose(0, 1)
 
 
-def inputs(heads=4, groups=2, width=3):
+def inputs(heads=4, groups=2, width=3, value_width=None):
     generator = torch.Generator().manual_seed(0)
     return tuple(
-        torch.randn(count, LENGTH, width, generator=generator, dtype=torch.float64).requires_grad_()
-        for count in (heads, groups, groups)
+        torch.randn(count, LENGTH, size, generator=generator, dtype=torch.float64).requires_grad_()
+        for count, size in ((heads, width), (groups, width), (groups, value_width or width))
     )
 
 
@@ -94,6 +95,15 @@ def test_any_grouping_of_heads(heads, groups):
         assert_equal_with_gradients(function, SETTINGS["window"], inputs(heads, groups))
 
 
+@pytest.mark.parametrize("value_width", [2, 5])
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_values_may_have_another_width(kind, value_width):
+    tensors = inputs(value_width=value_width)
+    assert_equal_with_gradients(PackedAttention.apply, SETTINGS[kind], tensors)
+    if SETTINGS[kind].softcap is None:
+        assert_equal_with_gradients(fused_attention, SETTINGS[kind], tensors)
+
+
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_gradient_equals_finite_differences(kind, monkeypatch):
     monkeypatch.setattr(attention, "QUERY_BLOCK", 4)
@@ -122,21 +132,32 @@ def test_blocks_cover_every_query_once(monkeypatch):
 
 def test_interface_takes_and_gives_what_transformers_expects():
     query, key, value = (x.detach()[None] for x in inputs())
-    out, weights = packed_attention(nn.Module(), query, key, value, None, segments=SEGMENTS, scaling=0.3)
+    with attention_within(SEGMENTS):
+        out, weights = packed_attention(nn.Module(), query, key, value, None, scaling=0.3)
+        by_width, _ = packed_attention(nn.Module(), query, key, value, None)
     assert weights is None
     torch.testing.assert_close(out[0], dense(query[0], key[0], value[0], SETTINGS["causal"]))
-    by_width, _ = packed_attention(nn.Module(), query, key, value, None, segments=SEGMENTS)
     torch.testing.assert_close(by_width[0], dense(query[0], key[0], value[0], AttentionSettings(3**-0.5, None, None)))
+
+
+def test_a_window_that_the_call_leaves_out_is_the_module_s():
+    query, key, value = (x.detach()[None] for x in inputs())
+    module = SimpleNamespace(sliding_window=3)
+    with attention_within(SEGMENTS):
+        found, _ = packed_attention(module, query, key, value, None, scaling=0.3)
+        whole, _ = packed_attention(module, query, key, value, None, scaling=0.3, sliding_window=None)
+    torch.testing.assert_close(found[0], dense(query[0], key[0], value[0], SETTINGS["window"]))
+    torch.testing.assert_close(whole[0], dense(query[0], key[0], value[0], SETTINGS["causal"]))
 
 
 @pytest.mark.parametrize("name", ["s_aux", "position_bias", "cache"])
 def test_unknown_kinds_of_attention_are_refused(name):
     query, key, value = (x.detach()[None] for x in inputs())
     with pytest.raises(UserError, match=f"attention of the kind '{name}' is not supported"):
-        packed_attention(nn.Module(), query, key, value, None, segments=SEGMENTS, **{name: torch.ones(1)})
+        packed_attention(nn.Module(), query, key, value, None, **{name: torch.ones(1)})
 
 
 def test_attention_that_looks_ahead_is_refused():
     query, key, value = (x.detach()[None] for x in inputs())
     with pytest.raises(UserError, match="'bidirectional' is not supported"):
-        packed_attention(SimpleNamespace(is_causal=False), query, key, value, None, segments=SEGMENTS)
+        packed_attention(SimpleNamespace(is_causal=False), query, key, value, None)

@@ -1,11 +1,14 @@
 """The check before the pass: which pass a model gets, and what is refused whatever the route."""
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import transformers as tf
+from torch import nn
 
 from congrad.errors import UserError
 from congrad.gradients import check
@@ -25,8 +28,6 @@ SHAPE = {
     "pad_token_id": 0,
 }
 AT_ONCE = {
-    "logits divided by a constant": lambda: tf.GraniteForCausalLM(tf.GraniteConfig(**SHAPE, logits_scaling=4.0)),
-    "logits times a constant": lambda: tf.CohereForCausalLM(tf.CohereConfig(**SHAPE, logit_scale=0.25)),
     "attention of its own": lambda: tf.GPTJForCausalLM(
         tf.GPTJConfig(vocab_size=61, n_embd=32, n_layer=3, n_head=4, rotary_dim=8, bos_token_id=1, eos_token_id=2)
     ),
@@ -48,7 +49,6 @@ AT_ONCE = {
             eos_token_id=2,
         )
     ),
-    "a keyword that is not handed on": lambda: tf.StableLmForCausalLM(tf.StableLmConfig(**SHAPE)),
     "no attention at all": lambda: tf.MambaForCausalLM(
         tf.MambaConfig(vocab_size=61, hidden_size=32, num_hidden_layers=2, state_size=4)
     ),
@@ -79,18 +79,8 @@ ON_LONG_PAIRS = {
             rope_parameters={"rope_type": "dynamic", "factor": 8.0, "rope_theta": 10000.0},
         )
     ),
-    "a window applied by the mask alone": lambda: tf.Qwen2MoeForCausalLM(
-        tf.Qwen2MoeConfig(
-            **SHAPE,
-            num_experts=4,
-            num_experts_per_tok=2,
-            moe_intermediate_size=16,
-            shared_expert_intermediate_size=16,
-            use_sliding_window=True,
-            sliding_window=30,
-            max_window_layers=3,
-            layer_types=["sliding_attention"] * 3,
-        )
+    "a window applied by the mask alone": lambda: tf.PhimoeForCausalLM(
+        tf.PhimoeConfig(**SHAPE, num_local_experts=4, num_experts_per_tok=2, sliding_window=30)
     ),
 }
 ENCODERS = {
@@ -187,12 +177,68 @@ def test_a_wrong_gradient_behind_right_log_probabilities_is_found(tiny_model, pa
     assert "the packed gradient of a pair differs from its own by" in notes[0]
 
 
-def test_a_linear_layer_that_is_called_twice_takes_the_general_pass(tiny_model, pairs):
-    """Its log-probabilities are right in the packed pass, and its gradient is not."""
+class Tripled(nn.Linear):
+    """Its gradient is not that of a linear layer."""
+
+    def forward(self, x):
+        return super().forward(3 * x)
+
+
+class Both(nn.Linear):
+    def forward(self, x):
+        y = super().forward(x)
+        return y, y
+
+
+def with_own_linear(kind, mlp):
+    mlp.up_proj.__class__ = kind
+    if kind is Both:
+        real = mlp.up_proj.forward
+        mlp.forward = lambda x: mlp.down_proj(mlp.act_fn(mlp.gate_proj(x)) * real(x)[0])
+
+
+def reading_a_weight(mlp):
+    mlp.forward = lambda x: mlp.down_proj(mlp.act_fn(mlp.gate_proj(x)) * F.linear(x, mlp.up_proj.weight))
+
+
+UNSEEN = {
+    "the forward of another layer": lambda mlp: setattr(mlp.up_proj, "forward", mlp.gate_proj.forward),
+    "a linear layer of another kind": lambda mlp: with_own_linear(Tripled, mlp),
+    "a linear layer that returns a tuple": lambda mlp: with_own_linear(Both, mlp),
+    "a weight that is read without a call": reading_a_weight,
+}
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+@pytest.mark.parametrize("kind", UNSEEN)
+def test_layers_that_packing_does_not_see_take_the_general_pass_at_once(tiny_model, kind, dtype, pairs):
+    """Their log-probabilities are right in the packed pass, and their gradients are not."""
+    model = tiny_model().to(dtype)
+    UNSEEN[kind](model.model.layers[1].mlp)
+    found, notes = route(model, pairs, whole=False)
+    assert found == "general"
+    assert "packing fails in it" in notes[0]
+    assert "model.layers.1.mlp.up_proj" in notes[0]
+    assert route(model, pairs)[0] == "general"
+
+
+def test_logits_that_are_changed_in_another_way_take_the_general_pass(tiny_model, pairs):
     model = tiny_model()
-    layer = model.model.layers[1].mlp.gate_proj
-    model.model.layers[1].mlp.up_proj.forward = lambda x: layer(x)
-    found, notes = route(model, pairs)
+    model.lm_head.register_forward_hook(lambda module, args, logits: logits.sinh())
+    found, notes = route(model, pairs, whole=False)
+    assert found == "general"
+    assert "changes its hidden states or logits in ways that packing does not know" in notes[0]
+
+
+def test_an_adapter_of_experts_takes_the_general_pass(tiny_model, pairs):
+    peft = pytest.importorskip("peft")
+    settings = peft.LoraConfig(
+        r=2, target_modules=["q_proj"], target_parameters=["mlp.experts.gate_up_proj"], init_lora_weights=False
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = peft.get_peft_model(tiny_model("mixtral"), settings).get_base_model().requires_grad_(False).eval()
+    found, notes = route(model, pairs, whole=False)
     assert found == "general"
     assert "packing fails in it" in notes[0]
 

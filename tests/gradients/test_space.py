@@ -6,7 +6,14 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from congrad.errors import UserError
-from congrad.gradients.space import count_weights, decoder_blocks, expert_space, gradient_space, parse_layers
+from congrad.gradients.space import (
+    count_weights,
+    decoder_blocks,
+    expert_space,
+    gradient_space,
+    matrix_space,
+    parse_layers,
+)
 
 
 def test_space_is_every_linear_layer_of_the_blocks_and_no_other(tiny_model, family):
@@ -22,6 +29,24 @@ def test_space_is_every_linear_layer_of_the_blocks_and_no_other(tiny_model, fami
     assert len(blocks) == 3
     assert len(found) == 3 * (4 if family in ("gpt2", "gpt2-untied", "qwen3-moe", "mixtral") else 7)
     assert model.get_output_embeddings() not in found.values()
+
+
+def test_a_linear_layer_whose_class_is_a_router_is_none(tiny_model):
+    class TopKRouter(nn.Linear):
+        def forward(self, x):
+            y = super().forward(x)
+            return y, y.topk(1)
+
+    class Inner(nn.Linear):
+        pass
+
+    model = tiny_model()
+    whole = len(gradient_space(model))
+    model.model.layers[0].mlp.router = TopKRouter(32, 4, bias=False)
+    model.model.layers[0].mlp.inner = Inner(32, 4, bias=False)
+    assert [layer.name for layer in gradient_space(model)][7:8] == ["model.layers.0.mlp.inner"]
+    assert len(gradient_space(model)) == whole + 1
+    assert not any("router" in matrix.name for matrix in matrix_space(model))
 
 
 def test_shapes_are_outputs_by_inputs_for_both_kinds_of_layer(tiny_model):

@@ -5,10 +5,13 @@ rejected against trunk and rejected) in blocks of queries that skip what causali
 out by hand: at these lengths that is several times faster than the fused CPU kernel's. Elsewhere the two sides are
 gathered into rows for the fused causal kernel, which needs no mask for padding on the right.
 
-Shapes: H query heads, G key heads, R = H / G query heads per key head, T tokens, D head width, Q queries and K keys of
-one block.
+Shapes: H query heads, G key heads, R = H / G query heads per key head, T tokens, D width of query and key heads (values
+may have another, which is the output's), Q queries and K keys of one block.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +25,18 @@ from congrad.gradients.memory import shape_multiple
 from congrad.gradients.packing import Segment
 
 IMPLEMENTATION = "congrad_packed"
+SEGMENTS: ContextVar[tuple[Segment, ...]] = ContextVar("SEGMENTS")  # not every family hands keyword arguments on
 QUERY_BLOCK = 128  # at 250 tokens a side, a quarter of the products fall away; 64 is slower, for its many small calls
+
+
+@contextmanager
+def attention_within(segments: tuple[Segment, ...]) -> Iterator[None]:
+    """While open, attention of this thread is that of a pack of these segments."""
+    token = SEGMENTS.set(segments)
+    try:
+        yield
+    finally:
+        SEGMENTS.reset(token)
 
 
 @dataclass(frozen=True)
@@ -115,11 +129,11 @@ class PackedAttention(torch.autograd.Function):
         segments: tuple[Segment, ...],
         settings: AttentionSettings,
     ) -> torch.Tensor:
-        heads, length, width = query_HTD.shape
+        heads, length, _ = query_HTD.shape
         groups, multiple = key_GTD.shape[0], shape_multiple(key_GTD)
         repeat = heads // groups
         key_GTD, value_GTD = key_GTD.contiguous(), value_GTD.contiguous()
-        out_TGRD = query_HTD.new_zeros(length, groups, repeat, width)
+        out_TGRD = query_HTD.new_zeros(length, groups, repeat, value_GTD.shape[2])
         query_GRTD = query_HTD.unflatten(0, (groups, repeat))
         saved = []
         for block in query_blocks(segments):
@@ -201,19 +215,22 @@ def packed_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    segments: tuple[Segment, ...],
     scaling: float | None = None,
-    sliding_window: int | None = None,
     softcap: float | None = None,
     dropout: float = 0.0,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface: (1, heads, T, D) in, (1, T, heads, D) out; `segments` come with the call."""
+    """transformers' attention interface: (1, heads, T, D) in, (1, T, heads, D) out, within segments.
+
+    A family that leaves its window to the mask names it in the module.
+    """
     unknown = [name for name in ("s_aux", "position_bias", "cache") if others.get(name) is not None]
     if unknown or not getattr(module, "is_causal", True):
         kind = unknown[0] if unknown else "bidirectional"
         raise UserError(f"{type(module).__name__}: attention of the kind {kind!r} is not supported")
-    settings = AttentionSettings(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
+    window = others["sliding_window"] if "sliding_window" in others else getattr(module, "sliding_window", None)
+    settings = AttentionSettings(query.shape[-1] ** -0.5 if scaling is None else scaling, window, softcap)
+    segments = SEGMENTS.get()
     if query.device.type != "cpu" and softcap is None:
         out_THD = fused_attention(query[0], key[0], value[0], segments, settings)
     else:

@@ -37,6 +37,7 @@ from congrad.words import one_line
 
 T = TypeVar("T")
 PROMPT_TOKENS, RESPONSE_TOKENS = 16, 8
+START_SIZE = 16  # of a sketch that is not looked at
 MAX_CHECKED = 8  # pairs tried until the model gives one a finite log-probability
 TIMES_ROUNDING = 4
 FLIPS = 1 / 32  # of the tokens, in a mixture of experts in half precision
@@ -89,8 +90,8 @@ def own_logps(
 def packed_by_side(model: PreTrainedModel, pairs: Sequence[Triple]) -> list[torch.Tensor]:
     """log p of every token of all responses, in one pack."""
     together = pack(pairs, "mean").to(model.device)
-    with packed(model):
-        logp_N = packed_logps(model, together)
+    with packed(model) as head:
+        logp_N = packed_logps(model, head, together)
     of_side_N2 = together.sides_N2 > 0
     return [logp_N[(together.pairs_N == i) & of_side_N2[:, side]] for i in range(len(pairs)) for side in (0, 1)]
 
@@ -219,6 +220,8 @@ def check_start(
         return settings
     fault = left_out(model, settings) if sketches else None
     fault = fault or packing_fault(model, [[starts[0], starts[-1]]])
+    if sketches and fault is None:
+        _, fault = tried(partial(packed_sketch, model, starts[0], replace(settings, projection_size=START_SIZE)))
     return without_packing(model, settings, fault, on_note)
 
 
@@ -272,17 +275,18 @@ def sketch_fault(model: PreTrainedModel, triple: Triple, settings: PassSettings)
     if settings.route == "general":
         return None
 
-    def by_packing() -> torch.Tensor:
-        with pass_sketcher(model, settings) as sketch:
-            return sketch([triple]).sketches_BD[0]
-
-    found_D, fault = tried(by_packing)
+    found_D, fault = tried(partial(packed_sketch, model, triple, settings))
     if found_D is None:
         return fault
     distance = float((found_D - own_D).norm() / own_D.norm().clamp_min(torch.finfo(own_D.dtype).tiny))
     if distance <= LIMITS[model.dtype].sketch:
         return None
     return f"the packed gradient of a pair differs from its own by {distance:.0%}"
+
+
+def packed_sketch(model: PreTrainedModel, triple: Triple, settings: PassSettings) -> torch.Tensor:
+    with pass_sketcher(model, settings) as sketch:
+        return sketch([triple]).sketches_BD[0]
 
 
 def without_packing(

@@ -24,7 +24,7 @@ from torch import nn
 from congrad.gradients.projection import CountSketch, count_sketch
 
 CONTRACT = ("has_gate", "has_bias", "is_transposed", "has_post_expert_norm", "_apply_gate", "num_experts", "down_proj")
-OnRead = Callable[[torch.Tensor, torch.Tensor, Callable[[torch.Tensor], torch.Tensor]], None]
+OnRead = Callable[[torch.Tensor, torch.Tensor, Callable[[torch.Tensor], torch.Tensor]], torch.Tensor]
 
 
 def is_experts(module: nn.Module) -> bool:
@@ -105,7 +105,7 @@ class ExpertsForward:
 
     Args:
         on_read: takes the sketched inputs (T x p), the output whose gradient belongs to them, and how that gradient is
-            sketched (T x p); has the output require a gradient where it does not.
+            sketched (T x p); gives the output to go on with, which requires a gradient.
     """
 
     def __init__(self, experts: Experts, size: int, seed: int, device: Any, on_read: OnRead) -> None:
@@ -126,15 +126,16 @@ class ExpertsForward:
 
         up_SN = self.linear(self.experts.up, hidden_TN[slot_S // num_slots], ends)
         right_Tp = self.sketches.right_of_up(hidden_TN.detach())
-        self.on_read(right_Tp, up_SN, lambda gradient_SN: by_token(self.sketches.left_of_up(gradient_SN, expert_S)))
+        up_SN = self.on_read(
+            right_Tp, up_SN, lambda gradient_SN: by_token(self.sketches.left_of_up(gradient_SN, expert_S))
+        )
         inner_SN = module._apply_gate(up_SN) if module.has_gate else module.act_fn(up_SN)
         down_SN = self.linear("down_proj", inner_SN, ends)
         output_TN = by_token(down_SN * weight_S[:, None]).to(hidden_TN.dtype)
         right_Tp = by_token(
             self.sketches.right_of_down(inner_SN.detach(), expert_S) * weight_S.detach()[:, None].float()
         )
-        self.on_read(right_Tp, output_TN, self.sketches.left_of_down)
-        return output_TN
+        return self.on_read(right_Tp, output_TN, self.sketches.left_of_down)
 
     def linear(self, parameter: str, rows_SN: torch.Tensor, ends: Sequence[int]) -> torch.Tensor:
         """Every expert's own product with its slots, S x outputs."""

@@ -139,6 +139,11 @@ def has_adapter(model: PreTrainedModel) -> bool:
     return any(".lora_A." in name for name, _ in model.named_modules())
 
 
+def is_router(module: nn.Module) -> bool:
+    """Whether the module chooses experts, as its class says. A plain linear layer that does counts as a layer."""
+    return "Router" in type(module).__name__ or type(module).__name__.endswith("Gate")
+
+
 def embedded(model: PreTrainedModel) -> set[int]:
     """The ids of the weights of embeddings and of the LM head."""
     weights = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
@@ -175,6 +180,8 @@ def _linear_layers(model: PreTrainedModel, layers: str | None) -> tuple[list[Spa
             is_adapter = ".lora_A." in path or ".lora_B." in path
             if not isinstance(module, nn.Linear | Conv1D) or is_adapter != adapted or module is head:
                 continue
+            if is_router(module):
+                continue
             if not module.weight.is_floating_point():  # packed, so that its shape is not the layer's
                 fix = "name the checkpoint that it was made from"
                 raise UserError(f"model {model.config.name_or_path!r} is quantised", fix)
@@ -207,10 +214,9 @@ def matrix_space(model: PreTrainedModel, layers: str | None = None) -> list[Matr
     seen, found = embedded(model), []
     for _, prefix, block in _selected(model, layers):
         for path, module in block.named_modules():
-            kind = type(module).__name__
             if isinstance(module, nn.Linear | Conv1D | nn.Embedding | _ConvNd) or is_experts(module):
                 continue
-            if "Norm" in kind or "Router" in kind or kind.endswith("Gate"):
+            if "Norm" in type(module).__name__ or is_router(module):
                 continue
             for name, parameter in module.named_parameters(recurse=False):
                 is_matrix = sum(size > 1 for size in parameter.shape) > 1 and parameter.is_floating_point()
