@@ -42,7 +42,8 @@ def check_quantised(name: str, config: Any, quantise: Bits | None, device: torch
         config.quantization_config = content | {"dequantize": True}
         method = None
     if method is not None and method not in TESTED:
-        fix = f"name the checkpoint that it was made from, or one that {' or '.join(TESTED)} made"
+        *others, last = TESTED
+        fix = f"name the checkpoint that it was made from, or one that {', '.join(others)} or {last} made"
         raise UserError(f"model {name} is quantised with {quote(method)}, which is not supported", fix)
     if quantise is not None and content:
         problem = f"model {name} is quantised already, with {content['quant_method']}"
@@ -105,7 +106,8 @@ def as_float32(skeleton: PreTrainedModel, quantise: Bits | None) -> int:
     content = stored(skeleton.config)
     if (quantise is None and not content) or content.get("quant_method") in DEQUANTISED:
         return int(skeleton.num_parameters())
-    bits = BITS[quantise or ("4bit" if content.get("load_in_4bit") else "8bit")]
+    has_4_bits = content.get("load_in_4bit") or content.get("bits") == 4
+    bits = BITS[quantise or ("4bit" if has_4_bits else "8bit")]
     head = skeleton.get_output_embeddings()
     layers = [each for each in skeleton.modules() if isinstance(each, torch.nn.Linear | Conv1D) and each is not head]
     quantised = sum(each.weight.numel() for each in layers)
