@@ -112,8 +112,15 @@ def test_all_but_the_routers_is_inside(tiny_model, family):
 
 
 def test_quantised_weights_are_refused(tiny_model):
-    model = tiny_model("llama")
+    """As they are in memory, and where they look like others (`is_quantized` is transformers')."""
+    model, other = tiny_model("llama"), tiny_model("llama")
     layer = gradient_space(model)[0].module
     layer.weight = nn.Parameter(torch.zeros(512, 1, dtype=torch.uint8), requires_grad=False)
-    with pytest.raises(UserError, match="is quantised"):
-        gradient_space(model)
+    other.is_quantized = True
+    for quantised in (model, other):
+        with pytest.raises(UserError) as raised:
+            gradient_space(quantised)
+        assert str(raised.value) == (
+            "model '' is quantised, and such weights have no gradient; "
+            "set model.adapter or model.lora, or name the checkpoint that it was made from"
+        )

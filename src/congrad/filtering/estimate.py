@@ -179,12 +179,13 @@ def seconds_of_products(model: "PreTrainedModel") -> Callable[[int, int], float]
     Each goes through every weight twice: forward, and for the gradient of the input.
     """
     from congrad.gradients.space import embedded
+    from congrad.models.quantised import num_weights
 
     out = model.get_output_embeddings()
     head = 0 if out is None else out.weight.numel()  # an unknown architecture's is among the others
     outside = embedded(model)
     weights = text_part(model)[1].parameters()
-    blocks = sum(each.numel() for each in weights if each.ndim > 1 and id(each) not in outside)
+    blocks = sum(num_weights(each) for each in weights if each.ndim > 1 and id(each) not in outside)
     shape = layer_shape(model).smaller(PRODUCTS)
     dtype = str(model.dtype).removeprefix("torch.")
     num_threads = torch.get_num_threads()

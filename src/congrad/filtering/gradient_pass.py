@@ -119,6 +119,7 @@ def _make_index(
         directory,
         settings,
         model_fingerprint=model_fingerprint,
+        made_on_load=model.made_on_load,
         reference=None if reference is None else load_reference,
         reference_fingerprint=next(iter(reference_fingerprint), None),
         started=started,

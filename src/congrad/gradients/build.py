@@ -78,11 +78,13 @@ def make_plan(
     *,
     model_fingerprint: str,
     reference: str | None,
+    made_on_load: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What plan.json holds. Two plans are equal exactly when their indexes may be shared.
 
     Args:
         settings: with the route that is taken; `auto` counts as packed.
+        made_on_load: as of `build_index`.
     """
     num_pairs = sum(not reason for reason in pairs.reasons)
     settings = settings.resolved(num_pairs, model.device)
@@ -105,6 +107,7 @@ def make_plan(
         "tied": space.tied,
         "dims": settings.projection_size**2,
         "shard_pairs": max(MIN_SHARD_PAIRS, -(-num_pairs // NUM_SHARDS)),
+        **(made_on_load or {}),
     }
 
 
@@ -113,6 +116,8 @@ def decided(plan: Mapping[str, Any]) -> dict[str, Any]:
     the precision before the model, whose fingerprint depends on it."""
     return {
         "model.dtype": plan.get("dtype"),
+        "model.quantise": plan.get("quantise"),
+        "model.lora": plan.get("lora"),
         "the model (model.name, model.adapter)": plan.get("model"),
         "the reference model (model.reference)": plan.get("reference"),
         "the tokenised pairs (the section input)": plan.get("data"),
@@ -199,6 +204,7 @@ def build_index(
     settings: PassSettings | None = None,
     *,
     model_fingerprint: str | None = None,
+    made_on_load: Mapping[str, Any] | None = None,
     reference: Callable[[], PreTrainedModel] | None = None,
     reference_fingerprint: str | None = None,
     started: bool = False,
@@ -218,6 +224,7 @@ def build_index(
         directory: of the index; made where it is missing.
         settings: what decides the content of the index; None for the defaults.
         model_fingerprint: `congrad.models.identity` of the model; None for the fingerprint of what is in memory.
+        made_on_load: what decides the index besides the fingerprint, by name (`congrad.settings.model.Model`).
         reference: loads the reference model, where the policy is not its own reference.
         reference_fingerprint: the reference's; required with `reference`.
         started: whether the policy went through `check_start` with these settings.
@@ -238,6 +245,7 @@ def build_index(
     model_fingerprint = model_fingerprint or fingerprint(model)
     settings = as_begun(settings, directory).resolved(len(usable), model.device)
     as_model: Any = {"model_fingerprint": model_fingerprint, "reference": reference_fingerprint}
+    as_model |= {"made_on_load": made_on_load}
     if (found := read_plan(directory)) is not None:  # other settings are refused before any work
         route = found["settings"]["route"] if settings.route == "auto" else settings.route
         asked = make_plan(pairs, model, replace(settings, route=route), **as_model)

@@ -32,6 +32,7 @@ from congrad.gradients.space import Space
 from congrad.models.device import CHOSEN, PROMPT, REJECTED, Computed
 from congrad.models.load import quiet
 from congrad.models.memory import ran_out
+from congrad.models.quantised import token_by_token
 from congrad.settings.index import PassSettings
 from congrad.words import one_line
 
@@ -183,7 +184,9 @@ def reads_ahead(model: PreTrainedModel, prompt: IntArray, response: IntArray) ->
     last, num_tokens = ids_1T[0, -1], ids_1T.shape[1]
     changed_1T = ids_1T.clone()
     changed_1T[0, -1] = next(token for token in (*ids_1T[0].tolist(), 0, 1) if token != last)
-    logits = [own_logits(model, ids, num_tokens)[0, :-1].float() for ids in (ids_1T, changed_1T, ids_1T.repeat(2, 1))]
+    with token_by_token(model):
+        again = (ids_1T, changed_1T, ids_1T.repeat(2, 1))
+        logits = [own_logits(model, ids, num_tokens)[0, :-1].float() for ids in again]
     one_TV, other_TV, again_TV = (each.log_softmax(-1) for each in logits)
     least = 2 * torch.finfo(model.dtype).eps * float(logits[0].abs().max())
     rounding = TIMES_ROUNDING * float((again_TV - one_TV).abs().max())

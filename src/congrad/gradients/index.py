@@ -58,6 +58,10 @@ class Sketched(Record):
     route: Literal["packed", "general"] = "packed"  # before there was another one
 
 
+class NewAdapter(Record):
+    r: Positive
+
+
 class AnyPlan(Record):
     """plan.json of any format."""
 
@@ -73,6 +77,7 @@ class Plan(AnyPlan):
     data: str
     dtype: str
     settings: Sketched
+    lora: NewAdapter | None = None
     num_rows: Amount
     num_pairs: Amount
     num_weights: Amount

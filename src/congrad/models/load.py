@@ -33,10 +33,12 @@ from transformers.utils import logging
 
 from congrad.errors import UserError
 from congrad.models.device import pick_device
+from congrad.models.lora import with_new_lora
 from congrad.models.packaged import PACKAGES, resolve
 from congrad.models.precision import choose
+from congrad.models.quantised import as_float32, check_quantised, quantising, settle, stored
 from congrad.models.template import read_plain_text
-from congrad.settings.model import DTYPES, Model
+from congrad.settings.model import DTYPES, Bits, Model, NewLora
 from congrad.words import one_line, quote
 
 log = python_logging.getLogger(__name__)
@@ -56,6 +58,8 @@ def load_model(
     dtype: torch.dtype | str = "auto",
     device: torch.device | str = "auto",
     adapter: str | None = None,
+    lora: NewLora | None = None,
+    quantise: Bits | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
     attn_implementation: str | None = None,
@@ -69,6 +73,8 @@ def load_model(
         device: `"auto"` for the first accelerator that computes what the CPU computes (`congrad.models.device`), else
             the CPU; or a device.
         adapter: a LoRA adapter as PEFT saves it, put into the model unmerged.
+        lora: a new adapter, put into the model in the place of one (`congrad.models.lora`).
+        quantise: quantise the weights with bitsandbytes (`congrad.models.quantised`).
         revision: of a hub id.
         trust_remote_code: run Python that comes with the checkpoint.
         attn_implementation: as transformers names it; `None` for the model's default.
@@ -84,11 +90,15 @@ def load_model(
     with quiet():
         try:
             path, config = read_config(name, **options)
+            check_quantised(name, config, quantise, device)
             if torch_dtype == "auto":
                 skeleton = make_skeleton(config, trust_remote_code)
-                choice = choose("auto", device, skeleton, num_weights=skeleton.num_parameters())
+                choice = choose("auto", device, skeleton, num_weights=as_float32(skeleton, quantise))
                 log.log(python_logging.WARNING if choice.is_slow else python_logging.INFO, "%s: %s", name, choice.words)
                 torch_dtype = parse_dtype(choice.dtype)
+            assert isinstance(torch_dtype, torch.dtype)
+            if quantise is not None or stored(config).get("quant_method") == "bitsandbytes":
+                options["device_map"] = {"": device}  # such weights are packed where they are loaded
             model, info = auto_class(config).from_pretrained(
                 path,
                 config=config,
@@ -96,6 +106,7 @@ def load_model(
                 attn_implementation=attn_implementation,
                 output_loading_info=True,
                 use_safetensors=True,
+                **quantising(quantise, torch_dtype),
                 **options,
             )
         except LOADING_ERRORS as error:
@@ -106,9 +117,12 @@ def load_model(
             )
         if adapter is not None:
             model = with_adapter(model, adapter)
+        if lora is not None:
+            model = with_new_lora(model, lora)
+    settle(model)
     model.config.get_text_config().use_cache = False
-    loaded: PreTrainedModel = model.requires_grad_(False).eval().to(device)
-    return loaded
+    loaded: PreTrainedModel = model.requires_grad_(False).eval()
+    return loaded if "device_map" in options else loaded.to(device)
 
 
 def load(
@@ -117,7 +131,8 @@ def load(
     """`load_model` by settings; `device` is the one that was picked before, if any was."""
     options: dict[str, Any] = {"revision": model.revision, "trust_remote_code": model.runs_code}
     device = pick_device(model.device) if device is None else device
-    options |= {"adapter": model.adapter, "attn_implementation": attn_implementation}
+    options |= {"adapter": model.adapter, "lora": model.lora, "quantise": model.quantise}
+    options |= {"attn_implementation": attn_implementation}
     return load_model(model.name, dtype=model.dtype, device=device, **options)
 
 

@@ -63,7 +63,7 @@ def choose(asked: str, device: torch.device, skeleton: PreTrainedModel, *, num_w
 
     Args:
         skeleton: the model without weights (on the meta device), for the shapes of its layers.
-        num_weights: of all models that are in memory together.
+        num_weights: of all models that are in memory together; quantised ones count for less.
     """
     position, shape = switch(), layer_shape(skeleton)
     if asked != "auto":

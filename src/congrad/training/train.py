@@ -80,6 +80,7 @@ def train(
     if model.reference is not None:
         fix = "set rounds.reference to previous or initial to train against it"
         raise UserError("is for the filter only", fix, key="model.reference")
+    model.check_plain()
     cpu = is_cpu(model.device)
     with processes(cpu):
         lora, evaluates = rounds.lora is not None, eval_path is not None
