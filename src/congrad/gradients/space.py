@@ -97,7 +97,14 @@ def decoder_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     lists = [(name, each) for name, each in model.named_modules() if isinstance(each, nn.ModuleList)]
     found = [(name, each) for name, each in lists if len(each) == num_blocks]
     in_decoder = {id(module) for module in model.get_decoder().modules()}  # a vision tower may be as deep
-    for name, module in sorted(found, key=lambda each: id(each[1]) not in in_decoder):
+    inside = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
+    owner = {id(module): each.config.model_type for each in inside for module in each.modules()}  # the innermost one
+
+    def is_other(found: tuple[str, nn.ModuleList]) -> tuple[bool, bool]:
+        _, module = found
+        return id(module) not in in_decoder, owner[id(module)] != model.config.get_text_config().model_type
+
+    for name, module in sorted(found, key=is_other):
         return name, module
     raise UserError(
         f"model {model.config.name_or_path!r}: no list of {num_blocks} decoder blocks in {type(model).__name__}",
