@@ -80,8 +80,9 @@ def main() -> int:
     if options.markdown:
         print(page(list(rows.values()), facts(rows.values())), end="")
         return 0
+    of = {"commit": commit(), "transformers": version("transformers")}
     for kind in options.only or [kind for kind in (*CAUSAL, *IMAGE_TEXT) if kind not in rows]:
-        rows[kind] = limited(kind) | {"commit": commit(), "transformers": version("transformers")}
+        rows[kind] = limited(kind) | of
         with options.output.open("a", encoding="utf-8") as file:
             file.write(json.dumps(rows[kind]) + "\n")
         print(f"{kind:26s}", *outcome(rows[kind]), flush=True)
