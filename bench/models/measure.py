@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import peft
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 from transformers import PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -223,11 +224,10 @@ def derivative_error(model: PreTrainedModel, triple: Triple) -> float:
 
 def adapted(model: PreTrainedModel) -> PreTrainedModel:
     """With a LoRA adapter of which no matrix is zero; the same in every precision."""
-    targets: str | list[str] = "all-linear"
-    if any("Mamba" in type(module).__name__ for module in model.modules()):  # PEFT takes no out_proj of theirs
-        names = [layer.name for layer in Space.of(model).layers]
-        targets = [name for name in names if not name.endswith(("out_proj", "conv1d"))]
-    settings = peft.LoraConfig(r=3, lora_alpha=6, target_modules=targets)
+    plain = [layer.name for layer in Space.of(model).layers if type(layer.module) in (nn.Linear, Conv1D)]
+    if any("Mamba" in type(module).__name__ for module in model.modules()):
+        plain = [name for name in plain if not name.endswith("out_proj")]  # PEFT refuses theirs
+    settings = peft.LoraConfig(r=3, lora_alpha=6, target_modules=plain)
     inside = peft.get_peft_model(model, settings, autocast_adapter_dtype=False).get_base_model()
     generator = torch.Generator().manual_seed(1)
     for name, parameter in inside.named_parameters():

@@ -40,7 +40,7 @@ Every type in the registry of transformers {transformers}: {num_causal} causal l
 take images and text and are not among them. For each, a random model of four small layers is built with what its
 checkpoints may switch on: grouped heads, windows shorter than the pairs, soft caps, scales, biases, more experts than a
 token takes, random norms. It is saved, loaded as a user's is, and checked. Four pairs are sketched by the route that
-the check chooses and by the general one, in float32 and in bfloat16, with and without a LoRA adapter on all linear
+the check chooses and by the general one, in float32 and in bfloat16, with and without a LoRA adapter on its linear
 layers. It is **exact** where
 
 - in float32, sketches and log-probabilities are within {exact} (relative) of what `torch.autograd.grad` gives on the
