@@ -123,6 +123,19 @@ OTHERS: dict[str, Callable[[], PreTrainedModel]] = {
             activation_sparsity_pattern=[0.0] * 4,
         )
     ),
+    "prophetnet: an embedding that returns a tuple": lambda: tf.ProphetNetForCausalLM(
+        tf.ProphetNetConfig(
+            vocab_size=V,
+            hidden_size=32,
+            num_decoder_layers=2,
+            num_decoder_attention_heads=4,
+            decoder_ffn_dim=48,
+            max_position_embeddings=64,
+            num_buckets=8,
+            relative_max_distance=16,
+            add_cross_attention=False,
+        )
+    ),
     "zamba2: blocks that are shared": lambda: tf.Zamba2ForCausalLM(
         tf.Zamba2Config(
             vocab_size=V,

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers as tf
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -58,6 +59,14 @@ def test_shapes_are_outputs_by_inputs_for_both_kinds_of_layer(tiny_model):
         (layer,) = (layer for layer in gradient_space(model) if layer.name == name)
         assert (layer.num_outputs, layer.num_inputs) == shape
         assert layer.module(torch.zeros(1, layer.num_inputs)).shape == (1, layer.num_outputs)
+
+
+def test_a_tower_inside_the_decoder_is_not_the_decoder():
+    """GIT's decoder holds its image encoder, which may have as many blocks."""
+    tower = {"num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    shape = {"vocab_size": 61, "num_hidden_layers": 2, "hidden_size": 16, "num_attention_heads": 2}
+    prefix, blocks = decoder_blocks(tf.GitForCausalLM(tf.GitConfig(**shape, intermediate_size=16, vision_config=tower)))
+    assert (prefix, len(blocks)) == ("git.encoder.layer", 2)
 
 
 @pytest.mark.parametrize(

@@ -243,9 +243,11 @@ def called_layers(model: PreTrainedModel, space: Space) -> list[SpaceLayer]:
     ]
 
 
-def with_gradient(module: nn.Module, args: tuple[object, ...], output: torch.Tensor) -> torch.Tensor:
-    """A forward hook of embeddings; a copy, since the model may go on in place."""
-    return output.detach().requires_grad_(True).clone() if torch.is_grad_enabled() else output
+def with_gradient(module: nn.Module, args: tuple[object, ...], output: object) -> object:
+    """A forward hook of embeddings; a copy, since the model may go on in place. Some of positions return a tuple."""
+    if isinstance(output, torch.Tensor) and torch.is_grad_enabled():
+        return output.detach().requires_grad_(True).clone()
+    return output
 
 
 def no_gradient(model: PreTrainedModel) -> UserError:
