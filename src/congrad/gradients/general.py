@@ -131,18 +131,8 @@ class GradientTaker:
         self, model: PreTrainedModel, prompt: IntArray, sides: Sequence[tuple[IntArray, float]]
     ) -> list[torch.Tensor]:
         """Adds the sum of weight times the sketch of grad log p(response) over sides; returns each log p."""
-        logits, gradients, logps = [], [], []
-        for response, weight in sides:
-            logits_NV, targets_N = response_logits(model, prompt, response)
-            if not logits_NV.requires_grad:
-                raise no_gradient(model)
-            logp, gradient_NV = logp_and_gradient(logits_NV.detach(), targets_N)
-            logits.append(logits_NV)
-            gradients.append(gradient_NV.mul_(weight / sides[0][1]))  # about 1, as half precision likes it
-            logps.append(logp)
         self.weight = sides[0][1]
-        torch.autograd.backward(logits, gradients)
-        return logps
+        return go_back(model, prompt, sides)
 
     def close(self) -> None:
         for handle in self._handles:
@@ -150,6 +140,22 @@ class GradientTaker:
         for parameter in self._parameters:
             parameter.requires_grad_(False)
             parameter.grad = None  # of a pass that an error ended
+
+
+def go_back(model: PreTrainedModel, prompt: IntArray, sides: Sequence[tuple[IntArray, float]]) -> list[torch.Tensor]:
+    """One backward pass from the sum of weight times log p(response) over sides, over the first weight; returns each
+    log p."""
+    logits, gradients, logps = [], [], []
+    for response, weight in sides:
+        logits_NV, targets_N = response_logits(model, prompt, response)
+        if not logits_NV.requires_grad:
+            raise no_gradient(model)
+        logp, gradient_NV = logp_and_gradient(logits_NV.detach(), targets_N)
+        logits.append(logits_NV)
+        gradients.append(gradient_NV.mul_(weight / sides[0][1]))  # about 1, as half precision likes it
+        logps.append(logp)
+    torch.autograd.backward(logits, gradients)
+    return logps
 
 
 def with_gradient(module: nn.Module, args: tuple[object, ...], output: torch.Tensor) -> torch.Tensor:
