@@ -32,6 +32,7 @@ FLOAT32_BYTES = 4  # of an entry of a bucket's sum, and of a direction
 SECONDS = 20.0  # of measuring, at most
 PRODUCTS = 2**22  # multiply-adds of a single product: 20 ms where bfloat16 is emulated
 BESIDE_PRODUCTS = (0.8, 3.0, 8.0)  # what a pass takes of the time of its products: at least, about, at most
+MEASURING = {"packed": 4.0, "general": 2.0}  # times the time of a pair whose gradient is measured whole
 GENERAL = 1.3  # times the products in the general pass, which computes prompts twice
 FIRST, GROWTH = 18, 4  # tokens of the first piece, where packs are not padded; how much longer the next one is
 NOISE = 0.1  # of a time on a shared machine, at least
@@ -69,7 +70,7 @@ class Estimate:
 
     Attributes:
         seconds: as far as is known; between `low` and `high`.
-        memory_bytes: most in use so far.
+        memory_bytes: most in use so far, and the largest gradient of one parameter.
         measured_tokens: of the longest piece that was measured; 0 where single products were.
         whole: that was the longest pack of all, so that no other needs more memory.
         comparison: of the languages, where there are many.
@@ -108,6 +109,7 @@ def estimate(
 ) -> Estimate:
     """Measures a few packs and scales their times by tokens."""
     from congrad.gradients.build import packed_lengths, triples
+    from congrad.gradients.outside import few, trained
     from congrad.gradients.passes import pass_sketcher
 
     lengths = packed_lengths(pairs)
@@ -138,15 +140,19 @@ def estimate(
     low, seconds, high = floor, guess, ceiling
     if points:
         seconds, low, high = scaled(points, num_tokens, settings.token_budget, floor, whole=whole)
+    few_tokens = tokens_of(few(triples(pairs, order.tolist())))[0]
+    extra = few_tokens / num_tokens * MEASURING["general" if settings.route == "general" else "packed"]
+    share = 1 / world_size + extra  # which the first process measures
+    largest = max(parameter.numel() * parameter.element_size() for _, _, parameter in trained(model))
     num_languages, num_dims = len(set(pairs.languages)), settings.projection_size**2
     many = num_languages > MANY_LANGUAGES
     return Estimate(
         num_pairs=num_pairs,
         num_tokens=num_tokens,
-        seconds=seconds / world_size,
-        low=low / world_size,
-        high=high / world_size,
-        memory_bytes=peak_memory(model.device),
+        seconds=seconds * share,
+        low=low * share,
+        high=high * share,
+        memory_bytes=peak_memory(model.device) + largest,
         disk_bytes=num_pairs * (num_dims * FLOAT16_BYTES + ROW_BYTES),
         measured_tokens=max((tokens for tokens, _ in points), default=0),
         whole=whole,

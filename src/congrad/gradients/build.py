@@ -24,27 +24,33 @@ from congrad.files import whole_file, write_json
 from congrad.gradients.check import check_start, check_whole
 from congrad.gradients.index import (
     COLUMNS,
+    FEW_PERCENT,
     FORMAT,
     INDEX,
+    MUCH_OUTSIDE,
     PAIRS,
     GradientIndex,
     Shard,
     encode,
+    in_words,
     open_index,
     read_plan,
     shards_of,
+    share_of_weights,
     write_tensors,
 )
+from congrad.gradients.outside import measure_outside
 from congrad.gradients.packing import IntArray, Triple, num_packed_tokens
 from congrad.gradients.passes import Compute, pass_scorer, pass_sketcher
 from congrad.gradients.space import Space
-from congrad.models.load import give_memory_back
-from congrad.models.memory import enough_memory
+from congrad.models.load import give_memory_back, quiet
+from congrad.models.memory import enough_memory, ran_out
 from congrad.models.ranks import Rank
 from congrad.preferences.tokenise import TokenisedPairs
 from congrad.progress import Progress
 from congrad.settings.index import PassSettings, default_token_budget
 from congrad.stage import check_same, is_finished, make, sweep
+from congrad.words import one_line
 
 MIN_SHARD_PAIRS = 32  # on a CPU about a minute's work: what a kill may cost
 NUM_SHARDS = 256
@@ -105,6 +111,7 @@ def make_plan(
         "num_weights": num_weights,
         "num_weights_outside": num_outside,
         "tied": space.tied,
+        "outside": None,
         "dims": settings.projection_size**2,
         "shard_pairs": max(MIN_SHARD_PAIRS, -(-num_pairs // NUM_SHARDS)),
         **(made_on_load or {}),
@@ -166,6 +173,7 @@ def begin_index(directory: Path, plan: Mapping[str, Any], pairs: TokenisedPairs,
     found, path = read_plan(directory), directory / PAIRS
     if found is not None:
         check_same(directory, decided(found), decided(plan))
+        plan = {**plan, "outside": found["outside"]}  # was measured, and decides nothing
         check_same(directory, found, plan)  # what depends on that, in a plan that nothing of ours wrote
     if rank.number > 0:
         return
@@ -195,6 +203,22 @@ def out_of_memory(model: PreTrainedModel, settings: PassSettings) -> AbstractCon
     if settings.route == "general":  # which takes one pair at a time
         fix = "lower input.max_length"
     return enough_memory(f"out of memory on {model.device}", fix)
+
+
+def measured(
+    model: PreTrainedModel, pairs: Sequence[Triple], settings: PassSettings, on_note: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """What the space leaves out; None, with a note, where that cannot be measured."""
+    space = Space.of(model, settings.layers, packed=settings.route != "general")
+    try:
+        with quiet():
+            return measure_outside(model, pairs, space, settings.normalise)
+    except Exception as error:  # of a forward in which other parameters cannot have gradients
+        if isinstance(error, UserError) or ran_out(error):
+            raise
+        reason = one_line(str(error), 100) or type(error).__name__
+        on_note(f"what is outside the gradient space could not be measured ({reason})")
+        return None
 
 
 def build_index(
@@ -231,7 +255,7 @@ def build_index(
         rank: this process among those that build the index together, all on one shared file system; None: alone.
         barrier: waits for all ranks.
         on_progress: called after every pack.
-        on_note: hears why the general pass is taken, where it is not asked for.
+        on_note: hears why the general pass is taken, where it is not asked for, and what the space leaves out.
 
     Raises:
         UserError: the model is not causal, or gives nothing finite; the directory holds an index of another model, data
@@ -263,6 +287,11 @@ def build_index(
     if rank.number > 0 and (found := read_plan(directory)) is not None:
         settings = replace(settings, route=found["settings"]["route"])
     plan = make_plan(pairs, model, settings, **as_model)
+    if rank.number == 0 and found is None and len(usable):
+        with out_of_memory(model, settings):
+            plan["outside"] = outside = measured(model, scored, settings, on_note)
+        if outside is not None and outside["share"] >= FEW_PERCENT and share_of_weights(plan) < MUCH_OUTSIDE:
+            on_note(in_words(outside))  # else the run's warning says it
     shards = shards_of(plan)
     begin_index(directory, plan, pairs, rank)
     barrier()

@@ -196,17 +196,8 @@ class GradientTaker:
         self, model: PreTrainedModel, prompt: IntArray, sides: Sequence[tuple[IntArray, float]]
     ) -> list[torch.Tensor]:
         """Adds the sum of weight times the sketch of grad log p(response) over sides; returns each log p."""
-        logits, gradients, logps = [], [], []
-        for response, weight in sides:
-            logits_NV, targets_N = response_logits(model, prompt, response)
-            if not logits_NV.requires_grad:
-                raise no_gradient(model)
-            logp, gradient_NV = logp_and_gradient(logits_NV.detach(), targets_N)
-            logits.append(logits_NV)
-            gradients.append(gradient_NV.mul_(weight / sides[0][1]))  # about 1, as half precision likes it
-            logps.append(logp)
         self.weight, self.num_taken = sides[0][1], 0
-        torch.autograd.backward(logits, gradients)
+        logps = go_back(model, prompt, sides)
         self._read = (torch.empty(0), "", torch.empty(0))
         if self.num_taken == 0:
             raise no_gradient(model)
@@ -241,6 +232,22 @@ def called_layers(model: PreTrainedModel, space: Space) -> list[SpaceLayer]:
         for layer, (one, other) in zip(plain, both, strict=True)
         if float((one - other).norm()) <= SAME * float(other.norm())
     ]
+
+
+def go_back(model: PreTrainedModel, prompt: IntArray, sides: Sequence[tuple[IntArray, float]]) -> list[torch.Tensor]:
+    """One backward pass from the sum of weight times log p(response) over sides, over the first weight; returns each
+    log p."""
+    logits, gradients, logps = [], [], []
+    for response, weight in sides:
+        logits_NV, targets_N = response_logits(model, prompt, response)
+        if not logits_NV.requires_grad:
+            raise no_gradient(model)
+        logp, gradient_NV = logp_and_gradient(logits_NV.detach(), targets_N)
+        logits.append(logits_NV)
+        gradients.append(gradient_NV.mul_(weight / sides[0][1]))  # about 1, as half precision likes it
+        logps.append(logp)
+    torch.autograd.backward(logits, gradients)
+    return logps
 
 
 def with_gradient(module: nn.Module, args: tuple[object, ...], output: object) -> object:

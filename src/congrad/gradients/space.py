@@ -93,6 +93,12 @@ class Space:
             raise _nothing(model, blocks)
         return Space(linear, experts, matrices, tied, blocks)
 
+    def parameters(self) -> set[int]:
+        """The ids of the parameters."""
+        experts = [id(parameter) for each in self.experts for parameter in each.parameters]
+        matrices = [id(matrix.parameter) for matrix in self.matrices]
+        return {*(id(layer.module.weight) for layer in self.layers), *experts, *matrices}
+
     def count(self, model: PreTrainedModel) -> tuple[int, int]:
         """See `count_weights`."""
         inside, outside = count_weights(model, self.layers, self.experts)
