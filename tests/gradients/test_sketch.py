@@ -51,6 +51,16 @@ OTHERS: dict[str, Callable[[], PreTrainedModel]] = {
     "granitemoeshared": lambda: tf.GraniteMoeSharedForCausalLM(
         tf.GraniteMoeSharedConfig(**SHAPE, **FACTORS, **EXPERTS, shared_intermediate_size=24)
     ),
+    "granitemoehybrid: attention in all layers": lambda: tf.GraniteMoeHybridForCausalLM(
+        tf.GraniteMoeHybridConfig(
+            **SHAPE,
+            **FACTORS,
+            num_local_experts=0,
+            shared_intermediate_size=24,
+            layer_types=["attention"] * 3,
+            mamba_n_heads=4,
+        )
+    ),
     "hyperclovax: the same key multiplies": lambda: tf.HyperCLOVAXForCausalLM(tf.HyperCLOVAXConfig(**SHAPE, **FACTORS)),
     "minicpm3: hidden states divided, values of another width": lambda: tf.MiniCPM3ForCausalLM(
         tf.MiniCPM3Config(**LATENT, dim_model_base=8, scale_emb=2.0)

@@ -99,6 +99,8 @@ def tried(compute: Callable[[], T]) -> tuple[T | None, str | None]:
             return compute(), None
     except torch.OutOfMemoryError:
         raise
+    except UserError as error:
+        return None, f"packing fails in it ({one_line(error.problem, 100)})"
     except Exception as error:  # whatever a forward that knows nothing of packs has to say
         return None, f"packing fails in it ({one_line(str(error), 100) or type(error).__name__})"
 

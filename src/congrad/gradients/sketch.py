@@ -130,7 +130,8 @@ class Recorder:
         """Waits for the output's gradient, which `left` sketches (T x p), as one more reader of the record's input.
         Gives the output that the model goes on with."""
         if len(record.right_Tp) != self._num_rows:
-            raise UserError(f"a linear layer reads {len(record.right_Tp)} rows of {self._num_rows} tokens")
+            problem = f"a linear layer reads {len(record.right_Tp)} rows of {self._num_rows} tokens"
+            raise UserError(problem, "set index.route to general")
         record.readers += 1
         model_output = output
         if not output.requires_grad:  # the lowest layers: the backward pass ends at their outputs
@@ -171,7 +172,8 @@ class Recorder:
         self._last = None
         for name, weights in self._not_called.values():
             if any(weight.grad is not None for weight in weights):
-                raise UserError(f"the forward reads the weight of {name} without calling it")
+                problem = f"the forward reads the weight of {name} without calling it"
+                raise UserError(problem, "set index.route to general")
         return self._sums_Bpp.flatten(1)
 
     def close(self) -> None:
