@@ -275,6 +275,19 @@ def test_a_weight_that_is_read_without_a_call_is_noticed(tiny_model, varied_pair
     assert state_of(model) == before
 
 
+def test_a_layer_between_the_decoder_and_the_head_is_noticed(varied_pairs, state_of):
+    """ModernBERT's: where the blocks have no list of the right length, it is in the space."""
+    config = tf.ModernBertDecoderConfig(**SHAPE, sliding_window=WINDOW)
+    with torch.random.fork_rng():
+        model = tf.ModernBertDecoderForCausalLM(config).requires_grad_(False).eval()
+    model.config.num_hidden_layers = 9
+    assert any(layer.name.startswith("lm_head.") for layer in gradient_space(model))
+    before = state_of(model)
+    with pytest.raises(UserError, match="changes its hidden states or logits in ways that packing does not know"):
+        sketch_pairs(model, varied_pairs)
+    assert state_of(model) == before
+
+
 def test_a_layer_that_reads_other_rows_is_noticed(tiny_model, varied_pairs):
     model = tiny_model()
     mlp = model.model.layers[1].mlp

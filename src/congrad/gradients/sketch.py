@@ -261,8 +261,9 @@ def sketcher(
     """
     assert not any(parameter.requires_grad for parameter in model.parameters()), "freeze the model first"
     decoder, device = model.get_decoder(), model.device
-    recorder = Recorder(gradient_space(model, layers), expert_space(model, layers), size, seed, device)
-    with closing(recorder), packed(model) as head:
+    space, experts = gradient_space(model, layers), expert_space(model, layers)
+    # The head is measured before there are hooks.
+    with packed(model) as head, closing(Recorder(space, experts, size, seed, device)) as recorder:
 
         def sketch(pack: Pack) -> PairSketches:
             pack = pack.to(device)
