@@ -188,3 +188,11 @@ def test_a_model_without_a_head_is_refused(tiny_model, monkeypatch):
     monkeypatch.setattr(model, "get_output_embeddings", lambda: None)
     with pytest.raises(UserError, match="has no LM head that is a linear layer"):
         Head.of(model)
+
+
+def test_a_model_that_is_its_own_decoder_is_refused(tiny_model, monkeypatch):
+    """As Llama 4 says of itself."""
+    model = tiny_model()
+    monkeypatch.setattr(model, "get_decoder", lambda: model)
+    with pytest.raises(UserError, match="does not say which of its modules is the decoder"):
+        Head.of(model)

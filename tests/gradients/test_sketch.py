@@ -51,6 +51,16 @@ OTHERS: dict[str, Callable[[], PreTrainedModel]] = {
     "granitemoeshared": lambda: tf.GraniteMoeSharedForCausalLM(
         tf.GraniteMoeSharedConfig(**SHAPE, **FACTORS, **EXPERTS, shared_intermediate_size=24)
     ),
+    "granitemoehybrid: attention in all layers": lambda: tf.GraniteMoeHybridForCausalLM(
+        tf.GraniteMoeHybridConfig(
+            **SHAPE,
+            **FACTORS,
+            num_local_experts=0,
+            shared_intermediate_size=24,
+            layer_types=["attention"] * 3,
+            mamba_n_heads=4,
+        )
+    ),
     "hyperclovax: the same key multiplies": lambda: tf.HyperCLOVAXForCausalLM(tf.HyperCLOVAXConfig(**SHAPE, **FACTORS)),
     "minicpm3: hidden states divided, values of another width": lambda: tf.MiniCPM3ForCausalLM(
         tf.MiniCPM3Config(**LATENT, dim_model_base=8, scale_emb=2.0)
@@ -261,6 +271,19 @@ def test_a_weight_that_is_read_without_a_call_is_noticed(tiny_model, varied_pair
     mlp.forward = lambda x: mlp.down_proj(mlp.act_fn(mlp.gate_proj(x)) * nn.functional.linear(x, mlp.up_proj.weight))
     before = state_of(model)
     with pytest.raises(UserError, match=r"reads the weight of model\.layers\.1\.mlp\.up_proj without calling it"):
+        sketch_pairs(model, varied_pairs)
+    assert state_of(model) == before
+
+
+def test_a_layer_between_the_decoder_and_the_head_is_noticed(varied_pairs, state_of):
+    """ModernBERT's: where the blocks have no list of the right length, it is in the space."""
+    config = tf.ModernBertDecoderConfig(**SHAPE, sliding_window=WINDOW)
+    with torch.random.fork_rng():
+        model = tf.ModernBertDecoderForCausalLM(config).requires_grad_(False).eval()
+    model.config.num_hidden_layers = 9
+    assert any(layer.name.startswith("lm_head.") for layer in gradient_space(model))
+    before = state_of(model)
+    with pytest.raises(UserError, match="changes its hidden states or logits in ways that packing does not know"):
         sketch_pairs(model, varied_pairs)
     assert state_of(model) == before
 

@@ -102,6 +102,8 @@ def tried(compute: Callable[[], T]) -> tuple[T | None, str | None]:
     try:
         with quiet():
             return compute(), None
+    except UserError as error:
+        return None, f"packing fails in it ({one_line(error.problem, 100)})"
     except Exception as error:  # whatever a forward that knows nothing of packs has to say
         if ran_out(error):
             raise

@@ -83,6 +83,8 @@ def factors(model: PreTrainedModel, output: Any) -> tuple[float, float, float | 
         UserError: it does anything else.
     """
     weight_VE, decoder = output.weight, model.get_decoder()
+    if decoder is model:
+        raise UserError(f"{type(model).__name__} does not say which of its modules is the decoder")
     of_token_T1 = torch.tensor([[1.0], [8.0], [2.0]]), torch.tensor([[2.0**-16], [1.0], [2.0**90]])
     hidden_BTE, logits_BTV = (
         (size_T1 * torch.pow(-2.0, torch.arange(count) % 6))[None].to(weight_VE.device)

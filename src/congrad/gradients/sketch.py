@@ -130,7 +130,8 @@ class Recorder:
         """Waits for the output's gradient, which `left` sketches (T x p), as one more reader of the record's input.
         Gives the output that the model goes on with."""
         if len(record.right_Tp) != self._num_rows:
-            raise UserError(f"a linear layer reads {len(record.right_Tp)} rows of {self._num_rows} tokens")
+            problem = f"a linear layer reads {len(record.right_Tp)} rows of {self._num_rows} tokens"
+            raise UserError(problem, "set index.route to general")
         record.readers += 1
         model_output = output
         if not output.requires_grad:  # the lowest layers: the backward pass ends at their outputs
@@ -171,7 +172,8 @@ class Recorder:
         self._last = None
         for name, weights in self._not_called.values():
             if any(weight.grad is not None for weight in weights):
-                raise UserError(f"the forward reads the weight of {name} without calling it")
+                problem = f"the forward reads the weight of {name} without calling it"
+                raise UserError(problem, "set index.route to general")
         return self._sums_Bpp.flatten(1)
 
     def close(self) -> None:
@@ -260,8 +262,9 @@ def sketcher(
     """
     assert not any(parameter.requires_grad for parameter in model.parameters()), "freeze the model first"
     decoder, device = model.get_decoder(), model.device
-    recorder = Recorder(gradient_space(model, layers), expert_space(model, layers), size, seed, device)
-    with closing(recorder), packed(model) as head:
+    space, experts = gradient_space(model, layers), expert_space(model, layers)
+    # The head is measured before there are hooks.
+    with packed(model) as head, closing(Recorder(space, experts, size, seed, device)) as recorder:
 
         def sketch(pack: Pack) -> PairSketches:
             pack = pack.to(device)
