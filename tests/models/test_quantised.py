@@ -17,7 +17,7 @@ from congrad.gradients.space import gradient_space
 from congrad.models import quantised
 from congrad.models.identity import fingerprint, identity
 from congrad.models.load import load_model, load_skeleton
-from congrad.models.quantised import as_float32, check_quantised
+from congrad.models.quantised import as_float32, check_quantised, num_weights
 from congrad.settings.model import Model, NewLora
 
 
@@ -150,6 +150,7 @@ def test_quantised_on_loading(checkpoint: str, bits: Any) -> None:
     ids = torch.arange(6)[None]
     difference = (model(input_ids=ids).logits - plain(input_ids=ids).logits).norm() / plain(input_ids=ids).logits.norm()
     assert 0 < difference < 0.3
+    assert sum(map(num_weights, model.parameters())) == plain.num_parameters()
     with pytest.raises(UserError, match="is quantised, and such weights have no gradient; set model"):
         gradient_space(model)
 
