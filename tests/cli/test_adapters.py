@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+
+from congrad.gradients import open_index
 
 pytest.importorskip("peft")
 FLOAT32 = ("model.dtype=float32", "model.device=cpu")
@@ -86,13 +89,18 @@ def test_the_filter_alone_reads_them(congrad, pairs_file, tiny_directory, tmp_pa
 
 
 @pytest.mark.parametrize("bits", ["4bit", "8bit"])
-def test_quantised_while_it_is_loaded(run, congrad, tmp_path, bits):
+def test_quantised_while_it_is_loaded(run, tiny_directory, tmp_path, bits):
     for package in ("bitsandbytes", "accelerate"):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
     words = (f"model.quantise={bits}", "model.lora={r: 4}", "index.projection_size=8")
-    done = run(*words)
+    done = run(*words, f"model.reference={tiny_directory}")  # which is quantised in the same way, without an adapter
     assert done.code == 0, done.err
+    index = open_index(tmp_path / "run" / "index")
+    assert index.plan["reference"] not in (None, index.plan["model"])
+    assert torch.allclose(index.reference_logps_P2, index.policy_logps_P2, atol=1e-4)
+    shutil.rmtree(tmp_path / "run")
+    assert run(*words).code == 0
     plan = json.loads((tmp_path / "run" / "index" / "plan.json").read_text())
     assert (plan["quantise"], plan["lora"]["r"]) == (bits, 4)
     (tmp_path / "run" / "manifest.json").unlink()

@@ -225,16 +225,18 @@ def test_torchao(saved, adapter_of, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")  # of the package's own files and threads
-def test_gptq(tmp_path):
+@pytest.mark.parametrize("method", ["gptq", "awq"])
+def test_gptqmodel(tmp_path, method):
     needs("gptqmodel")
-    name = save_gptq(tmp_path / "gptq")
+    name = save_random_codes(tmp_path / method, method)
     model = load_model(name, dtype="float32", lora=NewLora(r=4, target_modules=["q_proj", "up_proj", "down_proj"]))
     assert len(Space.of(model).layers) == 3 * 3
+    assert not [name for name, _ in model.named_parameters() if name.endswith("gate_proj.weight")]
     packed_and_general_are_right(model)
 
 
-def save_gptq(path: Path, bits: int = 4, group: int = 32) -> str:
-    """A checkpoint as GPTQ stores it: codes of 4 bits in int32, rows of inputs; zero points less one; scales."""
+def save_random_codes(path: Path, method: str, group: int = 32) -> str:
+    """A checkpoint as GPTQ or AWQ stores it: eight random codes of 4 bits in an int32, zero points and scales."""
     config = LlamaConfig(**{**SHAPE, "hidden_size": 128, "intermediate_size": 256, "head_dim": 32})
     tensors, generator = {}, torch.Generator().manual_seed(0)
     for name, weight in LlamaForCausalLM(config).state_dict().items():
@@ -242,25 +244,19 @@ def save_gptq(path: Path, bits: int = 4, group: int = 32) -> str:
         if not name.endswith("_proj.weight"):
             tensors[name] = noise * 0.2 if weight.ndim > 1 else 1 + noise * 0.1
             continue
-        num_outputs, num_inputs = weight.shape
-        shape = (num_inputs // group, num_outputs)
-        codes_IO = torch.randint(0, 16, (num_inputs, num_outputs), generator=generator)
-        prefix = name.removesuffix("weight")
-        tensors[f"{prefix}qweight"] = packed_codes(codes_IO)
-        tensors[f"{prefix}qzeros"] = packed_codes(torch.full(shape, 7).T).T
-        tensors[f"{prefix}scales"] = (0.02 + 0.02 * torch.rand(shape, generator=generator)).half()
-        tensors[f"{prefix}g_idx"] = torch.arange(num_inputs, dtype=torch.int32) // group
+        (num_outputs, num_inputs), prefix = weight.shape, name.removesuffix("weight")
+        by_inputs = (num_inputs // 8, num_outputs) if method == "gptq" else (num_inputs, num_outputs // 8)
+        tensors[f"{prefix}qweight"] = torch.randint(-(2**31), 2**31, by_inputs, generator=generator).int()
+        zeros = torch.full((num_inputs // group, num_outputs // 8), 0x77777777, dtype=torch.int32)
+        tensors[f"{prefix}qzeros"] = zeros
+        scales = 0.02 + 0.02 * torch.rand(num_inputs // group, num_outputs, generator=generator)
+        tensors[f"{prefix}scales"] = scales.half()
+        if method == "gptq":
+            tensors[f"{prefix}g_idx"] = torch.arange(num_inputs, dtype=torch.int32) // group
     path.mkdir()
-    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    save_file(whole, path / "model.safetensors", {"format": "pt"})
-    how = {"quant_method": "gptq", "bits": bits, "group_size": group, "desc_act": False, "sym": True}
+    save_file(tensors, path / "model.safetensors", {"format": "pt"})
+    how: dict[str, Any] = {"quant_method": method, "bits": 4, "group_size": group}
+    how |= {"desc_act": False, "sym": True} if method == "gptq" else {"zero_point": True, "version": "gemm"}
     content = config.to_dict() | {"architectures": ["LlamaForCausalLM"], "quantization_config": how}
     (path / "config.json").write_text(json.dumps(content))
     return str(path)
-
-
-def packed_codes(codes_NM: torch.Tensor) -> torch.Tensor:
-    """Eight rows in one of int32, the first in the lowest bits."""
-    words = sum(codes_NM[place::8].long() << 4 * place for place in range(8))
-    assert isinstance(words, torch.Tensor)
-    return torch.where(words >= 2**31, words - 2**32, words).to(torch.int32)

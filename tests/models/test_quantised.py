@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
+from tests.models.conftest import TINY
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from congrad.errors import UserError
 from congrad.gradients.space import gradient_space
 from congrad.models import quantised
 from congrad.models.identity import fingerprint, identity
 from congrad.models.load import load_model, load_skeleton
-from congrad.models.quantised import as_float32, check_quantised
+from congrad.models.quantised import as_float32, check_quantised, num_weights
 from congrad.settings.model import Model, NewLora
 
 
@@ -38,13 +41,40 @@ def refusal(name: str, **options: Any) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("method", ["awq", "quanto", "compressed-tensors", "hqq", "aqlm", "none of these", "", 7])
+@pytest.mark.parametrize("method", ["quanto", "compressed-tensors", "hqq", "aqlm", "none of these", "", 7])
 def test_a_method_that_is_not_tested_is_refused_by_name(checkpoint: str, method: Any) -> None:
     said = refusal(claim(checkpoint, quant_method=method), lora=NewLora())
     assert said == (
         f"model {checkpoint} is quantised with '{method}', which is not supported; "
-        "name the checkpoint that it was made from, or one that bitsandbytes, gptq or torchao made"
+        "name the checkpoint that it was made from, or one that bitsandbytes, gptq, awq or torchao made"
     )
+
+
+def test_an_odd_configuration_is_refused(checkpoint: str) -> None:
+    path = Path(checkpoint) / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"quantization_config": ["torchao"]}))
+    assert refusal(checkpoint).startswith(f"model {checkpoint} cannot be loaded: ")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_skeleton(Model(checkpoint))
+
+
+def test_weights_of_8_bits_in_floating_point_become_plain(tmp_path: Path) -> None:
+    """As transformers does on a CPU, and does on a GPU when it is told so: they then have gradients."""
+    config = LlamaConfig(**TINY.to_dict() | {"hidden_size": 128, "intermediate_size": 128, "num_hidden_layers": 1})
+    tensors = LlamaForCausalLM(config).state_dict()
+    for name in [name for name in tensors if name.endswith("_proj.weight")]:
+        tensors[f"{name}_scale_inv"] = torch.full((1, 1), 1 / 16)
+        tensors[name] = (tensors[name] * 16).to(torch.float8_e4m3fn)
+    del tensors["lm_head.weight"]  # tied
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    how = {"quant_method": "fp8", "weight_block_size": [128, 128], "activation_scheme": "dynamic"}
+    content = config.to_dict() | {"architectures": ["LlamaForCausalLM"], "quantization_config": how}
+    (tmp_path / "config.json").write_text(json.dumps(content))
+    model = load_model(str(tmp_path), dtype="float32", device="cpu")
+    space = gradient_space(model)
+    assert len(space) == 7
+    for layer in space:
+        assert torch.equal(layer.module.weight, tensors[f"{layer.name}.weight"].float() / 16)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +83,7 @@ def test_a_method_that_is_not_tested_is_refused_by_name(checkpoint: str, method:
         ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes", "'congrad[quantise]'"),
         ({"load_in_8bit": True}, "bitsandbytes", "'congrad[quantise]'"),
         ({"quant_method": "gptq", "bits": 4}, "gptqmodel", "'congrad[quantise]' gptqmodel"),
+        ({"quant_method": "awq", "bits": 4}, "gptqmodel", "'congrad[quantise]' gptqmodel"),
         ({"quant_method": "torchao"}, "torchao", "'congrad[quantise]' torchao"),
     ],
 )
@@ -119,6 +150,7 @@ def test_quantised_on_loading(checkpoint: str, bits: Any) -> None:
     ids = torch.arange(6)[None]
     difference = (model(input_ids=ids).logits - plain(input_ids=ids).logits).norm() / plain(input_ids=ids).logits.norm()
     assert 0 < difference < 0.3
+    assert sum(map(num_weights, model.parameters())) == plain.num_parameters()
     with pytest.raises(UserError, match="is quantised, and such weights have no gradient; set model"):
         gradient_space(model)
 

@@ -83,7 +83,7 @@ class Space:
         """The space of the general pass, or of the packed one.
 
         Raises:
-            UserError: `layers` is malformed, the weights are quantised, or the selected blocks hold no matrix.
+            UserError: `layers` is malformed, quantised weights have no adapter, or the selected blocks hold no matrix.
         """
         linear, tied = _linear_layers(model, layers)
         experts = expert_space(model, layers)
@@ -168,7 +168,7 @@ def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[Sp
     """The linear layers that gradients are taken over, from the lowest block up, in the model's own order.
 
     Raises:
-        UserError: `layers` is malformed, the weights are quantised, or the selected blocks hold no linear layer.
+        UserError: `layers` is malformed, quantised weights have no adapter, or the selected blocks hold no linear layer.
     """
     space, _ = _linear_layers(model, layers)
     if not space:
@@ -178,7 +178,7 @@ def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[Sp
 
 def _nothing(model: PreTrainedModel, blocks: list[int]) -> UserError:
     problem = f"model {model.config.name_or_path!r}: no linear layer in decoder blocks {blocks}"
-    return UserError(problem, "choose others with index.layers" if len(blocks) else "use another model")
+    return UserError(problem, "choose others with index.layers, or use another model")
 
 
 def _linear_layers(model: PreTrainedModel, layers: str | None) -> tuple[list[SpaceLayer], list[str]]:

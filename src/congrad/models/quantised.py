@@ -18,7 +18,7 @@ from congrad.errors import UserError
 from congrad.settings.model import Bits
 from congrad.words import quote
 
-TESTED = {"bitsandbytes": "bitsandbytes", "gptq": "gptqmodel", "torchao": "torchao"}
+TESTED = {"bitsandbytes": "bitsandbytes", "gptq": "gptqmodel", "awq": "gptqmodel", "torchao": "torchao"}
 """Methods of `quantization_config`, and what is to be installed for each."""
 DEQUANTISED = ("fp8", "mxfp4")  # which transformers turns into plain weights while it loads them
 DEVICES = ("cpu", "cuda", "xpu")  # that bitsandbytes computes on
