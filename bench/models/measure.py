@@ -79,7 +79,7 @@ def reads_ahead(model: PreTrainedModel, triple: Triple) -> bool:
     other = response.copy()
     other[-1] = FIRST + (other[-1] - FIRST + 1) % (PAST - FIRST)
     one, two = (plain_logits(model, prompt, each)[0] for each in (response, other))
-    return not torch.allclose(one, two, rtol=1e-3, atol=1e-3)
+    return not torch.allclose(one, two, rtol=1e-4, atol=1e-4)
 
 
 def weights_of(space: Space) -> list[torch.Tensor]:
