@@ -304,8 +304,7 @@ def cases(
     row: Result = {}
     truth = plain_sketches(single, pairs) if causal else None
     own = cache(partial(in_form, half, pairs))
-    for model in (single, half):
-        precision = str(model.dtype).removeprefix("torch.")
+    for precision, model in (("float32", single), ("bfloat16", half)):
         for asked in ROUTES:
             name = f"{precision} {asked}"
             row[name] = answer(model, pairs, asked)

@@ -290,6 +290,18 @@ def test_a_backward_pass_that_fails_is_refused_in_a_line(tiny_model, pairs):
     handle.remove()
 
 
+def test_logits_of_other_tokens_are_refused_in_a_line(tiny_model, pairs):
+    """Those of a block that a diffusion model would write, whatever it is given."""
+    model = tiny_model()
+    real = model.forward
+    model.forward = lambda input_ids, **options: real(input_ids=input_ids[:, :1].repeat(1, 50), use_cache=False)
+    words = (
+        r"its own forward fails on \d+ tokens \(its logits are of 50 tokens\); a language model that reads text alone"
+    )
+    with pytest.raises(UserError, match=words):
+        route(model, pairs)
+
+
 def test_nothing_finite_is_refused(tiny_model, pairs):
     model = tiny_model()
     model.model.norm.weight.fill_(torch.nan)
