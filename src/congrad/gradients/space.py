@@ -2,9 +2,10 @@
 
 These are the linear layers in the decoder blocks (`nn.Linear`, GPT-2's `Conv1D`), the experts of mixtures, and what is
 a matrix without being either (fused projections, experts of another kind, Mamba's A), which only the general pass can
-see; with a LoRA adapter, its two matrices per adapted layer and nothing else. Embeddings, the LM head, whatever shares
-its weight with these, routers, norms, convolutions and biases stay out, and so do towers for images and sound with what
-leads from them to the text.
+see; with a LoRA adapter, its two matrices per adapted layer and nothing else, and of a new one only B, since the
+gradient of A is zero. Quantised weights have no gradient. Embeddings, the LM head, whatever shares its weight with
+these, routers, norms, convolutions and biases stay out, and so do towers for images and sound with what leads from them
+to the text.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ from transformers.pytorch_utils import Conv1D
 
 from congrad.errors import UserError
 from congrad.gradients.experts import Experts, is_experts
-from congrad.gradients.projection import CountSketch, count_sketch
+from congrad.gradients.projection import CountSketch, count_sketch, half_sketches
+from congrad.models.lora import NEW
+from congrad.models.quantised import is_quantised
 from congrad.models.towers import text_part, tower_modules
 from congrad.settings.index import PassSettings, layer_slice
 
@@ -44,7 +47,11 @@ class SpaceLayer:
         return count_sketch(self.name, "left", self.num_outputs, size, seed, device)
 
     def right(self, size: int, seed: int, device: torch.device) -> CountSketch:
-        return count_sketch(self.right_name, "right", self.num_inputs, size, seed, device)
+        """Of a new adapter's B, one that tells halves of the ranks apart: A is a projection, too, and its error is then
+        estimated from them (`congrad.filtering.fidelity`)."""
+        is_new = self.name.endswith(f".lora_B.{NEW}") and min(self.num_inputs, size) > 1
+        draw = half_sketches if is_new else count_sketch
+        return draw(self.right_name, "right", self.num_inputs, size, seed, device)
 
 
 @dataclass(frozen=True)
@@ -164,27 +171,26 @@ def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[Sp
 
 
 def _nothing(model: PreTrainedModel, blocks: list[int]) -> UserError:
-    return UserError(
-        f"model {model.config.name_or_path!r}: no linear layer in decoder blocks {blocks}",
-        "if it is quantised, name the checkpoint that it was made from",
-    )
+    problem = f"model {model.config.name_or_path!r}: no linear layer in decoder blocks {blocks}"
+    return UserError(problem, "choose others with index.layers" if len(blocks) else "use another model")
 
 
 def _linear_layers(model: PreTrainedModel, layers: str | None) -> tuple[list[SpaceLayer], list[str]]:
     """Every linear layer once, by its first name; and the names of those that share an embedding's weight."""
     adapted, seen = has_adapter(model), embedded(model)
+    if is_quantised(model) and not adapted:
+        problem = f"model {model.config.name_or_path!r} is quantised, and such weights have no gradient"
+        fix = "set model.adapter or model.lora, or name the checkpoint that it was made from"
+        raise UserError(problem, fix)
     tied_to, head = set(seen), model.get_output_embeddings()
     space, tied = [], []
     for block, prefix, blocks in _selected(model, layers):
         for path, module in blocks.named_modules():
-            is_adapter = ".lora_A." in path or ".lora_B." in path
+            is_adapter = (".lora_A." in path and not path.endswith(f".lora_A.{NEW}")) or ".lora_B." in path
             if not isinstance(module, nn.Linear | Conv1D) or is_adapter != adapted or module is head:
                 continue
             if is_router(module):
                 continue
-            if not module.weight.is_floating_point():  # packed, so that its shape is not the layer's
-                fix = "name the checkpoint that it was made from"
-                raise UserError(f"model {model.config.name_or_path!r} is quantised", fix)
             if id(module.weight) in seen:
                 tied += [f"{prefix}{path}"] if id(module.weight) in tied_to else []
                 continue
