@@ -272,6 +272,36 @@ def test_pairs_longer_than_the_model_takes_are_refused_in_a_line(tiny_model, pai
         assert "\n" not in str(raised.value)
 
 
+def test_a_backward_pass_that_fails_is_refused_in_a_line(tiny_model, pairs):
+    """Reformer's does, unless it is training."""
+    model = tiny_model()
+
+    def fail(gradient):
+        raise AssertionError("make sure to\nuse model.train()")
+
+    handle = model.model.layers[1].register_forward_hook(
+        lambda module, args, output: output.register_hook(fail) and None if output.requires_grad else None
+    )
+    with pytest.raises(
+        UserError, match=r"its own backward pass fails \(make sure to use .*; use a model that"
+    ) as raised:
+        route(model, pairs)
+    assert "\n" not in str(raised.value)
+    handle.remove()
+
+
+def test_logits_of_other_tokens_are_refused_in_a_line(tiny_model, pairs):
+    """Those of a block that a diffusion model would write, whatever it is given."""
+    model = tiny_model()
+    real = model.forward
+    model.forward = lambda input_ids, **options: real(input_ids=input_ids[:, :1].repeat(1, 50), use_cache=False)
+    words = (
+        r"its own forward fails on \d+ tokens \(its logits are of 50 tokens\); a language model that reads text alone"
+    )
+    with pytest.raises(UserError, match=words):
+        route(model, pairs)
+
+
 def test_nothing_finite_is_refused(tiny_model, pairs):
     model = tiny_model()
     model.model.norm.weight.fill_(torch.nan)

@@ -272,8 +272,16 @@ def sketch_fault(model: PreTrainedModel, triple: Triple, settings: PassSettings)
     assert settings.projection_size is not None
     options: dict[str, Any] = {"size": settings.projection_size, "seed": settings.seed, "layers": settings.layers}
     options |= {"normalise": settings.normalise, "packed": settings.route == "packed"}
-    with general_sketcher(model, **options, hooks=settings.route == "general") as sketch:
-        own_D = sketch([triple]).sketches_BD[0]
+    try:
+        with general_sketcher(model, **options, hooks=settings.route == "general") as sketch:
+            own_D = sketch([triple]).sketches_BD[0]
+    except UserError:
+        raise
+    except Exception as error:  # whatever it has to say
+        if ran_out(error):
+            raise
+        problem = f"its own backward pass fails ({one_line(str(error), 100) or type(error).__name__})"
+        raise UserError(f"model {model.config.name_or_path!r}: {problem}", "use a model that can be trained") from error
     if not own_D.isfinite().all():
         problem = f"the gradient of a pair of average length is not finite in {dtype_of(model)}"
         raise UserError(f"model {model.config.name_or_path!r}: {problem}", "try another model.dtype")

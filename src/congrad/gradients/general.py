@@ -53,6 +53,8 @@ def own_logits(model: PreTrainedModel, ids_BT: torch.Tensor, num_last: int) -> t
         options["logits_to_keep"] = num_last
     forget_lengths(model)
     logits: torch.Tensor = model(input_ids=ids_BT, **options).logits
+    if logits.shape[1] not in (ids_BT.shape[1], num_last):  # such as a diffusion model's, of what it would write
+        raise ValueError(f"its logits are of {logits.shape[1]} tokens")
     return logits[:, -num_last:]
 
 
