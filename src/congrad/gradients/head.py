@@ -100,11 +100,14 @@ def factors(model: PreTrainedModel, output: Any) -> tuple[float, float, float | 
         output.register_forward_pre_hook(stand_in),
         output.register_forward_hook(lambda module, args, logits: logits_BTV, prepend=True),
     ]
+    own = vars(decoder).get("forward")  # of what wraps a forward in place
     decoder.forward = lambda *args, **options: StandIn(hidden_BTE)
     try:
         found = model(input_ids=torch.tensor([[0, 1, 0]], device=weight_VE.device), use_cache=False).logits
     finally:
         del decoder.forward
+        if own is not None:
+            decoder.forward = own
         for handle in handles:
             handle.remove()
     if [x.shape for x in (*read, found)] == [hidden_BTE.shape, logits_BTV.shape]:
