@@ -154,7 +154,7 @@ def gradient_space(model: PreTrainedModel, layers: str | None = None) -> list[Sp
     """The linear layers that gradients are taken over, from the lowest block up, in the model's own order.
 
     Raises:
-        UserError: `layers` is malformed, quantised weights have no adapter, or the selected blocks hold no linear layer.
+        UserError: `layers` is malformed, quantised weights have no adapter, or the blocks hold no linear layer.
     """
     space, _ = _linear_layers(model, layers)
     if not space:
