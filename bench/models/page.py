@@ -54,7 +54,8 @@ layers. It is **exact** where
 
 {counts}
 
-Commit {commit}, {date}, {processor}; torch {torch}, transformers {transformers}, PEFT {peft}. Written by the program
+Commit {commit} (each line is of one of them), {date}, {processor};
+torch {torch}, transformers {transformers}, PEFT {peft}. Written by the program
 that did it, which goes on where it stopped:
 
 <!-- not run: it takes half an hour -->
