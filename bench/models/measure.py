@@ -222,9 +222,10 @@ def derivative_error(precise: PreTrainedModel, triple: Triple) -> float:
 
 def adapted(model: PreTrainedModel) -> PreTrainedModel:
     """With a LoRA adapter of which no matrix is zero; the same in every precision."""
-    plain = [layer.name for layer in Space.of(model).layers if type(layer.module) in (nn.Linear, Conv1D)]
-    if any("Mamba" in type(module).__name__ for module in model.modules()):
-        plain = [name for name in plain if not name.endswith("out_proj")]  # PEFT refuses theirs
+    layers = Space.of(model).layers
+    plain = [each.name for each in layers if type(each.module) in (nn.Linear, Conv1D)] or [each.name for each in layers]
+    mixers = {f"{name}.out_proj" for name, module in model.named_modules() if hasattr(module, "conv1d")}
+    plain = [name for name in plain if name not in mixers]  # PEFT refuses the last layer of Mamba's
     settings = peft.LoraConfig(r=3, lora_alpha=6, target_modules=plain)
     inside = peft.get_peft_model(model, settings, autocast_adapter_dtype=False).get_base_model()
     generator = torch.Generator().manual_seed(1)

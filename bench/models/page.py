@@ -12,7 +12,8 @@ Result = dict[str, Any]
 HEAD = ("type", "outcome", "route", "float32", "float64", "bfloat16", "LoRA", "general / packed")
 OUTCOMES = {
     "exact": "all that is said above holds.",
-    "wrong": "it does not, and nothing says so.",
+    "detached": "sketches are those of the gradient that training takes, from which the family leaves out a path.",
+    "wrong": "what is said above does not hold, and nothing says so.",
     "traceback": "the program ends in an error of its own, or takes too long.",
     "refused": "one line says why, before anything is written.",
     "not causal": "as it is loaded, the model reads ahead. It is refused in one line.",
@@ -53,7 +54,8 @@ layers. It is **exact** where
 
 {counts}
 
-Commit {commit}, {date}, {processor}; torch {torch}, transformers {transformers}, PEFT {peft}. Written by the program
+Commit {commit} (each line is of one of them), {date}, {processor};
+torch {torch}, transformers {transformers}, PEFT {peft}. Written by the program
 that did it, which goes on where it stopped:
 
 <!-- not run: it takes half an hour -->
@@ -61,6 +63,8 @@ that did it, which goes on where it stopped:
 python -m bench.models
 python -m bench.models --markdown > docs/models.md
 ```
+
+Other versions of transformers 5 are not in this table; the program prints which one it ran with.
 
 ## What is not exact, and why
 
@@ -106,7 +110,7 @@ def outcome(row: Result) -> tuple[str, str]:
     if "no derivative" in row:
         return "wrong", f"no derivative in float64: {row['no derivative']}"
     if row["derivative"] > DIFFERENTIABLE:
-        return "wrong", f"its derivative in float64 is {row['derivative']:.1g} from its gradient's"
+        return "detached", f"its derivative in float64 is {row['derivative']:.1g} from its gradient's"
     return "exact", ""
 
 
