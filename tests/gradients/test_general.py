@@ -71,6 +71,9 @@ OTHERS: dict[str, Callable[[], PreTrainedModel]] = {
     ),
     "stablelm: norms of every head": lambda: tf.StableLmForCausalLM(tf.StableLmConfig(**SHAPE, qk_layernorm=True)),
     "olmo: values are clipped in place": lambda: tf.OlmoForCausalLM(tf.OlmoConfig(**SHAPE, clip_qkv=0.5)),
+    "olmo with biases: outputs that are views are clipped in place": lambda: tf.OlmoForCausalLM(
+        tf.OlmoConfig(**SHAPE, clip_qkv=0.5, attention_bias=True)
+    ),
     "mamba": lambda: tf.MambaForCausalLM(
         tf.MambaConfig(vocab_size=V, hidden_size=32, num_hidden_layers=2, state_size=4)
     ),

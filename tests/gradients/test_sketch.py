@@ -89,6 +89,9 @@ OTHERS: dict[str, Callable[[], PreTrainedModel]] = {
     "nemotron: keyword arguments not handed on": lambda: tf.NemotronForCausalLM(tf.NemotronConfig(**SHAPE)),
     "stablelm: norms of every head": lambda: tf.StableLmForCausalLM(tf.StableLmConfig(**SHAPE, qk_layernorm=True)),
     "olmo: clipped in place": lambda: tf.OlmoForCausalLM(tf.OlmoConfig(**SHAPE, clip_qkv=0.5)),
+    "olmo with biases: outputs that are views are clipped in place": lambda: tf.OlmoForCausalLM(
+        tf.OlmoConfig(**SHAPE, clip_qkv=0.5, attention_bias=True)
+    ),
     "qwen2-moe: windows applied by the mask": lambda: tf.Qwen2MoeForCausalLM(
         tf.Qwen2MoeConfig(
             **SHAPE,

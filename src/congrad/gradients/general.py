@@ -30,7 +30,7 @@ from congrad.errors import UserError
 from congrad.gradients.experts import ExpertSketch, ExpertSketches
 from congrad.gradients.packing import IntArray, Triple, side_weights
 from congrad.gradients.projection import CountSketch, count_sketch
-from congrad.gradients.sketch import PairSketches
+from congrad.gradients.sketch import PairSketches, hooked
 from congrad.gradients.space import Space, SpaceLayer
 from congrad.models.device import CHOSEN, PROMPT, REJECTED
 from congrad.settings.index import Normalise
@@ -173,10 +173,7 @@ class GradientTaker:
             if self._read[0] is not inputs or self._read[1] != layer.right_name:  # query, key and value read the same
                 self._read = (inputs, layer.right_name, right(inputs.detach().flatten(0, -2)))
             right_Tp = self._read[2]
-            if not output.requires_grad:  # the lowest layers; a copy, since the model may go on in place
-                output = output.requires_grad_(True).clone()
-            output.register_hook(lambda gradient: self._take(name, left(gradient.flatten(0, -2)).T @ right_Tp))
-            return output
+            return hooked(output, lambda gradient: self._take(name, left(gradient.flatten(0, -2)).T @ right_Tp))
 
         name = name_of_call(layer)
         return record

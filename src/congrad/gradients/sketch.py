@@ -133,12 +133,7 @@ class Recorder:
             problem = f"a linear layer reads {len(record.right_Tp)} rows of {self._num_rows} tokens"
             raise UserError(problem, "set index.route to general")
         record.readers += 1
-        model_output = output
-        if not output.requires_grad:  # the lowest layers: the backward pass ends at their outputs
-            # A copy, since the model may go on in place.
-            model_output = output.requires_grad_(True).clone()
-        output.register_hook(lambda gradient: self._add(record, left(gradient)))
-        return model_output
+        return hooked(output, lambda gradient: self._add(record, left(gradient)))
 
     def _add(self, record: InputRecord, left_Tp: torch.Tensor) -> None:
         """Takes the gradient of one reader; when the last has come, the input's outer products go to the sums."""
@@ -185,6 +180,19 @@ class Recorder:
             for weight in weights:
                 weight.requires_grad_(False)
                 weight.grad = None
+
+
+def hooked(output: torch.Tensor, take: Callable[[torch.Tensor], None]) -> torch.Tensor:
+    """Has `take` called with the gradient of a layer's output (rows of tokens x outputs), whatever the model does with
+    it, also in place. Gives the output that the model goes on with."""
+    if not output.requires_grad:  # the lowest layers: the backward pass ends at their outputs
+        output.requires_grad_(True).register_hook(take)
+        return output.clone()  # since the model may go on in place
+    # Where the output is a view, a change in place would lose its own hooks.
+    made_by = (output if output._base is None else output._base).grad_fn
+    assert made_by is not None
+    made_by.register_prehook(lambda gradients: take(gradients[0]))
+    return output
 
 
 def padding_of(decoder: nn.Module, pack: Pack) -> int:
