@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from congrad.models.memory import free_memory, left_in_container, peak_memory
+from congrad.models.memory import free_memory, left_in_container
 
 
 @pytest.mark.parametrize(("limit", "left"), [("max", None), ("1000", 1000 - 600 + 50), ("500", 0), ("nonsense", None)])
@@ -29,7 +29,7 @@ GROWTH = """
 import torch
 from congrad.models.memory import peak_memory
 before = peak_memory(torch.device("cpu"))
-held = torch.ones(2**26)
+held = torch.ones(2**28)
 print(before, peak_memory(torch.device("cpu")), held.sum().item())
 """
 
@@ -39,4 +39,4 @@ def test_the_peak_grows_with_what_is_used():
     done = subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True)
     before, after, _ = map(float, done.stdout.split())
     assert before > 2**20
-    assert after - before > 2**27
+    assert after - before > 2**28
