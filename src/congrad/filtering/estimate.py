@@ -70,7 +70,7 @@ class Estimate:
 
     Attributes:
         seconds: as far as is known; between `low` and `high`.
-        memory_bytes: most in use so far, and the largest gradient of one parameter.
+        memory_bytes: most in use so far, and what measuring the gradient outside of the space takes.
         measured_tokens: of the longest piece that was measured; 0 where single products were.
         whole: that was the longest pack of all, so that no other needs more memory.
         comparison: of the languages, where there are many.
@@ -109,7 +109,7 @@ def estimate(
 ) -> Estimate:
     """Measures a few packs and scales their times by tokens."""
     from congrad.gradients.build import packed_lengths, triples
-    from congrad.gradients.outside import few, trained
+    from congrad.gradients.outside import COPIES, few, trained
     from congrad.gradients.passes import pass_sketcher
 
     lengths = packed_lengths(pairs)
@@ -152,7 +152,7 @@ def estimate(
         seconds=seconds * share,
         low=low * share,
         high=high * share,
-        memory_bytes=peak_memory(model.device) + largest,
+        memory_bytes=peak_memory(model.device) + COPIES * largest,
         disk_bytes=num_pairs * (num_dims * FLOAT16_BYTES + ROW_BYTES),
         measured_tokens=max((tokens for tokens, _ in points), default=0),
         whole=whole,

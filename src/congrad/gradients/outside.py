@@ -3,7 +3,7 @@
 The space holds the matrices of the decoder blocks. What else is trained has a gradient, too: embeddings, the LM head,
 norms and biases; of an adapter, its matrices on embeddings and the modules that it saves whole. Here every such
 parameter requires a gradient, and of each only the squared norm is kept as it arrives, so that this takes the memory of
-one gradient, the largest.
+the largest one's: an embedding's, which PyTorch makes anew for every place that it is read at before it adds them up.
 """
 
 import re
@@ -23,6 +23,7 @@ from congrad.gradients.space import Space, embedded, has_adapter
 from congrad.settings.index import Normalise
 
 MOST_PAIRS, MOST_TOKENS = 4, 0.01  # of all packed tokens, but for the first pair
+COPIES = 5  # of the largest gradient at a time; measured 4.4 with Gemma's embedding, which is its head, on both sides
 LONGEST = TOGETHER // 4  # tokens of a prompt or a side: both sequences fit one backward pass
 OF_ADAPTER = re.compile(r"(lora_|modules_to_save\.|token_adapter\.trainable_tokens_)")  # in PEFT's names of parameters
 INSIDE = "inside"
