@@ -11,6 +11,7 @@ Shapes: N response tokens, T tokens, V vocabulary.
 """
 
 import math
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,6 +42,7 @@ PROMPT_TOKENS, RESPONSE_TOKENS = 16, 8
 START_SIZE = 16  # of a sketch that is not looked at
 MAX_CHECKED = 8  # pairs tried until the model gives one a finite log-probability
 TIMES_ROUNDING = 4
+ONE_AT_A_TIME = threading.Lock()  # kernels of attention are chosen for the whole process, and put back afterwards
 FLIPS = 1 / 32  # of the tokens, in a mixture of experts in half precision
 
 
@@ -123,7 +125,7 @@ def packing_fault(model: PreTrainedModel, packs: Iterable[Sequence[Triple]]) -> 
             differences.append((found_N - own_N)[own_N.isfinite()])
             logits.append(logits_N[own_N.isfinite()])
     prompt, *responses = pairs[-1]
-    with sdpa_kernel(SDPBackend.MATH):
+    with ONE_AT_A_TIME, sdpa_kernel(SDPBackend.MATH):
         again = [own_logps(model, prompt, response, copies=2) for response in responses]
     rounding = [(again_N - own_N).nan_to_num(0, 0, 0) for (again_N, _), (own_N, _) in zip(again, own[-2:], strict=True)]
     difference_N, rounding_N, logits_N = (torch.cat(parts).double() for parts in (differences, rounding, logits))
