@@ -213,3 +213,12 @@ def test_what_cannot_be_measured_does_not_stop_the_pass(tmp_path, model, many_pa
     assert index.plan["outside"] is None
     reason = "a leaf Variable that requires grad is being used in an in-place operation."
     assert notes == [f"what is outside the gradient space could not be measured ({reason})"]
+
+
+def test_without_memory_for_it_the_pass_goes_on(tmp_path, model, many_pairs, monkeypatch):
+    monkeypatch.setattr("congrad.gradients.build.free_memory", lambda device: 1000)
+    notes: list[str] = []
+    index = build_index(model, many_pairs(5), tmp_path / "index", SETTINGS, on_note=notes.append)
+    assert index.plan["outside"] is None
+    (note,) = notes
+    assert note.startswith("what is outside the gradient space is not measured (it takes about ")

@@ -109,7 +109,7 @@ def estimate(
 ) -> Estimate:
     """Measures a few packs and scales their times by tokens."""
     from congrad.gradients.build import packed_lengths, triples
-    from congrad.gradients.outside import COPIES, few, trained
+    from congrad.gradients.outside import few, memory_needed
     from congrad.gradients.passes import pass_sketcher
 
     lengths = packed_lengths(pairs)
@@ -143,7 +143,6 @@ def estimate(
     few_tokens = tokens_of(few(triples(pairs, order.tolist())))[0]
     extra = few_tokens / num_tokens * MEASURING["general" if settings.route == "general" else "packed"]
     share = 1 / world_size + extra  # which the first process measures
-    largest = max(parameter.numel() * parameter.element_size() for _, _, parameter in trained(model))
     num_languages, num_dims = len(set(pairs.languages)), settings.projection_size**2
     many = num_languages > MANY_LANGUAGES
     return Estimate(
@@ -152,7 +151,7 @@ def estimate(
         seconds=seconds * share,
         low=low * share,
         high=high * share,
-        memory_bytes=peak_memory(model.device) + COPIES * largest,
+        memory_bytes=peak_memory(model.device) + memory_needed(model),
         disk_bytes=num_pairs * (num_dims * FLOAT16_BYTES + ROW_BYTES),
         measured_tokens=max((tokens for tokens, _ in points), default=0),
         whole=whole,

@@ -39,18 +39,18 @@ from congrad.gradients.index import (
     share_of_weights,
     write_tensors,
 )
-from congrad.gradients.outside import measure_outside
+from congrad.gradients.outside import measure_outside, memory_needed
 from congrad.gradients.packing import IntArray, Triple, num_packed_tokens
 from congrad.gradients.passes import Compute, pass_scorer, pass_sketcher
 from congrad.gradients.space import Space
 from congrad.models.load import give_memory_back, quiet
-from congrad.models.memory import enough_memory, ran_out
+from congrad.models.memory import enough_memory, free_memory, ran_out
 from congrad.models.ranks import Rank
 from congrad.preferences.tokenise import TokenisedPairs
 from congrad.progress import Progress
 from congrad.settings.index import PassSettings, default_token_budget
 from congrad.stage import check_same, is_finished, make, sweep
-from congrad.words import one_line
+from congrad.words import human_bytes, one_line
 
 MIN_SHARD_PAIRS = 32  # on a CPU about a minute's work: what a kill may cost
 NUM_SHARDS = 256
@@ -209,6 +209,10 @@ def measured(
     model: PreTrainedModel, pairs: Sequence[Triple], settings: PassSettings, on_note: Callable[[str], None]
 ) -> dict[str, Any] | None:
     """What the space leaves out; None, with a note, where that cannot be measured."""
+    if (needed := memory_needed(model)) > free_memory(model.device):
+        reason = f"it takes about {human_bytes(needed)} of memory"
+        on_note(f"what is outside the gradient space is not measured ({reason})")
+        return None
     space = Space.of(model, settings.layers, packed=settings.route != "general")
     try:
         with quiet():

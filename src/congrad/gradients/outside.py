@@ -55,6 +55,11 @@ def trained(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module, nn.Paramet
             yield full, module, parameter
 
 
+def memory_needed(model: PreTrainedModel) -> int:
+    """Bytes that measuring takes, about."""
+    return COPIES * max(parameter.numel() * parameter.element_size() for _, _, parameter in trained(model))
+
+
 def groups(model: PreTrainedModel, space: Space) -> dict[str, tuple[str, nn.Parameter]]:
     """Every trained parameter by name, with the group that it counts in."""
     inside, whole, outside = space.parameters(), Space.of(model), embedded(model)
