@@ -1,6 +1,5 @@
 """How much memory there is, and how much this process has used, on any system."""
 
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ import torch
 from congrad.errors import UserError
 
 CGROUP = Path("/sys/fs/cgroup")  # of a container, as its own processes see it
-STATUS, PEAK = Path("/proc/self/status"), re.compile(r"VmHWM:\s*(\d+) kB")  # of Linux
+STATUS = Path("/proc/self/status")  # of Linux
 
 
 def ran_out(error: BaseException) -> bool:
@@ -61,8 +60,10 @@ def peak_memory(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
-    if STATUS.exists() and (found := PEAK.search(STATUS.read_text())):
-        return int(found[1]) * 1024  # what getrusage says on Linux begins at the peak of the process that started this
+    if STATUS.exists():
+        fields = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+        if "VmHWM" in fields:  # in kB; what getrusage says on Linux begins at the peak of the process that started this
+            return int(fields["VmHWM"].split()[0]) * 1024
     import resource  # Unix only
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
