@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --durations=15 --durations-min=1
 DEMO := runs/demo
 
-.PHONY: demo demo-loop test browser lint docs format bench audit install clean
+.PHONY: demo demo-loop test browser quantised lint docs format bench audit install clean
 .DELETE_ON_ERROR:
 
 .venv/base: pyproject.toml constraints.txt
@@ -44,6 +44,14 @@ test: .venv/dev browser ## the whole test suite
 browser: ## Debian's Chromium, which the report's pages are tested in
 	@command -v chromium >/dev/null || (apt-get update -qq && apt-get install -qq -y --no-install-recommends \
 		chromium fonts-dejavu-core) || echo 'NO BROWSER: the tests of the report in Chromium will be skipped'
+
+# torchao prints what it cannot load at every import of PEFT, so that no other test runs with it.
+quantised: .venv/dev ## the tests of quantised weights once more, with torchao
+	$(PYTHON) -m venv .venv/quantised
+	.venv/quantised/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--editable '.[models,quantise,dev]' torchao==0.18.0
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 .venv/quantised/bin/python -m pytest tests/gradients/test_quantised.py \
+		tests/models/test_quantised.py
 
 lint: .venv/dev ## what CI checks beside the tests
 	$(BIN)/ruff check

@@ -54,6 +54,15 @@ LINES = (
     Line("time, bergson, prompt is half", "bergson_build", workload="long-prompt", target=both(0.5)),
     Line("time, explicit autograd", "autograd", target=both(0.25)),
     Line("time, upper half over all blocks", "ours", ours=("--layers", "upper"), target=both(0.8)),
+    Line("time, general pass over packed", "ours", ours=("--route", "general"), target=both(1.3)),
+    Line("the same, prompt is half", "ours", workload="long-prompt", ours=("--route", "general"), target=both(1.8)),
+    Line(
+        "memory beyond the weights, the same",
+        "ours",
+        workload="long-prompt",
+        ours=("--route", "general"),
+        quantity="beyond_weights_bytes",
+    ),
     Line("time, plain forward passes", "forward"),
     Line("time, floor", "floor"),
 )

@@ -1,7 +1,8 @@
 """The gradient pass: `build_index` at its defaults, with the index written to disk.
 
-Timed is the whole call, the drawing of the projections and the files included; only the fingerprint of the weights,
-which a run takes once, is left out. `--layers upper` cuts the gradient space to the upper half of the blocks.
+Timed is the call, the drawing of the projections and the files included; what a run takes once, whatever the number of
+its pairs, is left out: the fingerprint of the weights, and the check before the pass, whose time is told by itself.
+`--layers upper` cuts the gradient space to the upper half of the blocks; `--route general` is the model's own forward.
 """
 
 import argparse
@@ -15,6 +16,8 @@ from transformers import PreTrainedModel
 from bench.measure import Memory, emit, load, parse, timed
 from bench.workload import Workload
 from congrad.gradients import build_index
+from congrad.gradients.build import triples
+from congrad.gradients.check import check_start, check_whole
 from congrad.preferences import TokenisedPairs
 from congrad.settings.index import PassSettings
 
@@ -32,21 +35,30 @@ def sketch(model: PreTrainedModel, workload: Workload, directory: Path, settings
     build_index(model, as_pairs(workload), directory, settings, model_fingerprint="bench")
 
 
+def check(model: PreTrainedModel, workload: Workload, settings: PassSettings) -> None:
+    """What `build_index` does before it writes anything."""
+    pairs = triples(as_pairs(workload), range(len(workload)))
+    settings = settings.resolved(len(pairs), model.device)
+    check_whole(model, pairs, check_start(model, pairs, settings))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", help="decoder blocks that count, as index.layers")
+    parser.add_argument("--route", default="auto", help="as index.route")
     parser.add_argument("--keep", type=Path, help="leave the index in this directory")
     task = parse(parser)
     model = load(task)
-    settings = PassSettings(layers=task.options.layers)
+    settings = PassSettings(layers=task.options.layers, route=task.options.route)
     memory = Memory()
     with tempfile.TemporaryDirectory() as scratch:
         sketch(model, task.workload.head(2), Path(scratch) / "warm-up", settings)
         directory = task.options.keep or Path(scratch) / "index"
-        span = timed(lambda: sketch(model, task.workload, directory, settings))
+        checked = timed(lambda: check(model, task.workload, settings))
+        span = timed(lambda: sketch(model, task.workload, directory, settings)) - checked
         plan = json.loads((directory / "plan.json").read_text(encoding="utf-8"))
         sizes = {key: plan[key] for key in ("settings", "dims", "num_weights")}
-        emit(task, span, model, memory, **sizes)
+        emit(task, span, model, memory, check_seconds=checked.seconds, **sizes)
 
 
 if __name__ == "__main__":

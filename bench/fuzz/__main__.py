@@ -16,7 +16,6 @@ os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NU
 import argparse
 import json
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -26,23 +25,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import congrad
 from bench.fuzz import sandbox
 from bench.fuzz.seeds import make_seeds
 from bench.fuzz.targets import TARGETS, Case, Command
+from bench.where import commit, processor
 
 Result = dict[str, Any]
-
-
-def commit() -> str:
-    """Of the sources that are attacked."""
-    command = ["git", "-C", str(Path(congrad.__file__).parent), "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip() or "unknown"
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "unknown")
 
 
 class Bench:

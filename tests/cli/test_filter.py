@@ -111,7 +111,11 @@ def test_the_manifest_says_all_that_decided_the_run(congrad, pairs_file, tiny_di
     assert config["selection"] == {"keep": 0.3, "min_score": None, "scope": None}
     assert config["loss"]["name"] == "dpo"
     assert manifest["plan"]["dtype"] == "float32"
-    assert manifest["plan"]["settings"] == config["index"] | {"projection_size": 256, "token_budget": 512}
+    assert manifest["plan"]["settings"] == config["index"] | {
+        "projection_size": 256,
+        "token_budget": 512,
+        "route": "packed",
+    }
     assert all(len(manifest[key]) == 64 for key in ("data_fingerprint",))
     assert all(len(manifest["plan"][key]) == 64 for key in ("model", "data"))
     assert {"python", "congrad", "torch", "transformers", "datasets"} <= set(manifest["versions"])

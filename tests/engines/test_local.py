@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from tests.vision import build_vision_model
 from tokenizers import Tokenizer, decoders, models
 from transformers import (
     AutoModelForCausalLM,
@@ -49,6 +50,20 @@ def test_temperature_0_is_greedy_generate(tiny_directory):
         new = out[0, ids["input_ids"].shape[1] :]
         assert found[f"r{i}"].text == tokenizer.decode(new, skip_special_tokens=True).rstrip("\ufffd")
         assert found[f"r{i}"].num_tokens == len(new)
+
+
+@pytest.mark.parametrize("kind", ["qwen2-vl", "gemma3", "llama4"])
+def test_models_that_also_take_images_answer_as_generate_does(kind, tiny_directory, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_directory)
+    model = build_vision_model(kind, len(tokenizer))
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    found = replies(tmp_path, requests(temperature=0.0), batch_size=3)
+    for i, prompt in enumerate(PROMPTS):
+        ids = tokenizer(prompt, return_tensors="pt")
+        out = model.generate(**ids, do_sample=False, max_new_tokens=16, pad_token_id=1)
+        new = out[0, ids["input_ids"].shape[1] :]
+        assert found[f"r{i}"].text == tokenizer.decode(new, skip_special_tokens=True).rstrip("\ufffd")
 
 
 @torch.no_grad()

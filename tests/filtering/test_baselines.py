@@ -15,7 +15,7 @@ from congrad.filtering import filter_preferences
 from congrad.filtering.baselines import Baseline, LogProbabilities, filter_baseline, model_scores
 from congrad.filtering.directory import is_run
 from congrad.gradients import open_index
-from congrad.gradients.check import plain_logps
+from congrad.gradients.check import own_logps
 from congrad.models.load import load_model, load_tokenizer
 from congrad.preferences import load_preferences, tokenise
 from congrad.progress import Listener
@@ -162,7 +162,7 @@ def test_margins_are_those_of_a_plain_forward_pass(source, tiny_directory, model
         if row == 4:
             assert columns["score"][row] is None
             continue
-        sides = [plain_logps(plain, pairs.prompt_ids[row], ids[row]) for ids in (pairs.chosen_ids, pairs.rejected_ids)]
+        sides = [own_logps(plain, pairs.prompt_ids[row], ids[row])[0] for ids in (pairs.chosen_ids, pairs.rejected_ids)]
         reduced = [logp.sum() if method == "loss" else logp.mean() for logp in sides]
         assert columns["score"][row] == pytest.approx(0.1 * float(reduced[0] - reduced[1]), abs=1e-5)
     kept = [score for score, keep in zip(columns["score"], columns["keep"], strict=True) if keep]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from tests.vision import build_vision_model
 
 from congrad.filtering.estimate import (
     SECONDS,
@@ -16,6 +17,9 @@ from congrad.filtering.estimate import (
     tokens_of,
 )
 from congrad.gradients import build_index
+from congrad.gradients.build import triples
+from congrad.gradients.outside import few, memory_needed
+from congrad.gradients.packing import num_packed_tokens
 from congrad.models.load import load_model, load_tokenizer
 from congrad.models.memory import peak_memory
 from congrad.models.precision import layer_shape
@@ -41,7 +45,8 @@ def test_disk_and_tokens(tmp_path, pairs, tiny_directory, size):
     assert told.num_tokens <= sum(len(side[i]) for side in sides for i in range(60) if not pairs.reasons[i])
     assert told.num_tokens > sum(len(side[i]) for side in sides for i in range(60)) / 2
     assert told.seconds > 0
-    assert told.memory_bytes <= peak_memory(torch.device("cpu"))
+    all_triples = list(zip(*sides, strict=True))
+    assert told.memory_bytes <= peak_memory(torch.device("cpu")) + memory_needed(model, all_triples)
     index = build_index(model, pairs, tmp_path / "index", settings)
     on_disk = sum(path.stat().st_size for path in index.directory.iterdir())
     assert told.disk_bytes == pytest.approx(on_disk, rel=0.2)
@@ -51,8 +56,12 @@ def test_more_devices_take_less_time_and_as_much_disk(pairs, tiny_directory, mon
     monkeypatch.setattr("congrad.filtering.estimate.measure", lambda *_: ([(64, 1.0), (64, 1.0)], True))
     model, settings = load_model(str(tiny_directory)), PassSettings(token_budget=64)
     one, four = (estimate(model, pairs, settings, world_size) for world_size in (1, 4))
-    assert one.seconds == pytest.approx(one.num_tokens / 64)
-    assert (one.seconds, one.low, one.high) == pytest.approx((4 * four.seconds, 4 * four.low, 4 * four.high))
+    sketched = one.num_tokens / 64
+    outside = one.seconds - sketched  # is measured by one of them
+    pair = 4 * num_packed_tokens(*few(triples(pairs, [i for i in range(60) if not pairs.reasons[i]]))[0])
+    assert outside == pytest.approx(pair / 64)
+    assert four.seconds == pytest.approx(sketched / 4 + outside)
+    assert four.low / one.low == four.high / one.high == pytest.approx(four.seconds / one.seconds)
     assert one.disk_bytes == four.disk_bytes
 
 
@@ -130,6 +139,17 @@ def test_products_are_those_of_all_weights_twice(tiny_directory, monkeypatch):
     blocks = sum(p.numel() for layer in model.model.layers for p in layer.parameters() if p.ndim > 1)
     head = model.lm_head.weight.numel()
     assert seconds_of_products(model)(100, 30) == pytest.approx(2 * one * (100 * blocks + 30 * head))
+
+
+def test_towers_are_no_part_of_the_products(monkeypatch):
+    model = build_vision_model("llava")
+    monkeypatch.setattr("congrad.filtering.estimate.seconds_of", lambda *_: 2.0)
+    shape = layer_shape(model)
+    assert (shape.inputs, shape.outputs) == (32, 48)
+    shape = shape.smaller(2**22)
+    one = 1 / (shape.tokens * shape.inputs * shape.outputs)
+    blocks = sum(p.numel() for layer in model.model.language_model.layers for p in layer.parameters() if p.ndim > 1)
+    assert seconds_of_products(model)(100, 30) == pytest.approx(2 * one * (100 * blocks + 30 * 61 * 32))
 
 
 ESTIMATE = Estimate(

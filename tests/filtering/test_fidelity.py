@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from congrad.filtering.score import pair_factors
 from congrad.gradients import GradientIndex, open_index
 from congrad.gradients.build import write_pairs
 from congrad.gradients.index import FORMAT, encode, shards_of, write_tensors
+from congrad.gradients.projection import count_sketch, half_sketches
 from congrad.preferences import TokenisedPairs
 from congrad.settings.consensus import Consensus, Loss
 
@@ -33,7 +35,7 @@ def test_spearman_leaves_out_what_has_no_score():
     assert math.isnan(spearman(first[:3], second[:3]))
 
 
-def store(directory: Path, sketches_PD: torch.Tensor, size: int) -> GradientIndex:
+def store(directory: Path, sketches_PD: torch.Tensor, size: int, **plans: Any) -> GradientIndex:
     """An index of these sketches, in three languages; the responses have one token each and equal probabilities."""
     num_pairs, dims = sketches_PD.shape
     directory.mkdir()
@@ -46,7 +48,7 @@ def store(directory: Path, sketches_PD: torch.Tensor, size: int) -> GradientInde
     settings = {"projection_size": size, "normalise": "sum"}
     plan = {"format": FORMAT, "model": "", "reference": None, "data": "", "dtype": "float32", "settings": settings}
     plan |= {"num_rows": num_pairs, "num_pairs": num_pairs, "num_weights": dims, "num_weights_outside": 0}
-    plan |= {"dims": dims, "shard_pairs": num_pairs}
+    plan |= {"dims": dims, "shard_pairs": num_pairs, **plans}
     write_json(directory / "plan.json", plan)
     (shard,) = shards_of(plan)
     unit, scales = encode(sketches_PD)
@@ -87,11 +89,41 @@ def test_the_estimate_is_near_the_truth_and_not_above_it(tmp_path, noise, rank, 
     assert truth - 0.15 < estimate["estimated_spearman"] < truth + 0.03
 
 
+@pytest.mark.parametrize(("noise", "ranks"), [(4.0, 2), (4.0, 4), (8.0, 4)])
+def test_the_ranks_of_a_new_adapter_are_a_compression_that_counts(tmp_path, noise, ranks):
+    """The truth: scores of the gradients of the layers' weights. Halves of the sketch alone would not see A's part."""
+    size, device, generator = 32, torch.device("cpu"), torch.Generator().manual_seed(1)
+    gradients = draw_gradients(300, noise, rank=4)
+    sketches = torch.zeros(300, size, size)
+    for layer in (0, 1):
+        a_RI = torch.rand(ranks, 48, generator=generator) * 2 - 1
+        left = count_sketch(f"{layer}", "left", 48, size, 0, device).matrix()
+        right = half_sketches(f"{layer}", "right", ranks, size, 0, device).matrix()
+        sketches += left.T @ gradients[:, layer] @ a_RI.T @ right
+    consensus = Consensus(num_resamples=1)
+    index = store(tmp_path / "index", sketches.flatten(1), size, lora={"r": ranks})
+    common = {"scale_P": torch.ones(300), "weight_P": pair_factors(index, Loss()), "language_P": torch.arange(300) % 3}
+    common |= {"num_languages": 3, "group_P": torch.arange(300), "consensus": consensus}
+    exact = score_pairs(gradients.flatten(1), **common).score_P
+    truth = spearman(score_pairs(sketches.flatten(1), **common).score_P, exact)
+    estimate = estimate_fidelity(index, Loss(), consensus)["estimated_spearman"]
+    plain = store(tmp_path / "plain", sketches.flatten(1), size)
+    without = estimate_fidelity(plain, Loss(), consensus)["estimated_spearman"]
+    assert truth - 0.15 < estimate < truth + 0.03
+    assert without > truth + 0.02
+
+
 @pytest.mark.parametrize(("num_pairs", "size"), [(60, 3), (60, 1), (7, 4)])
 def test_nothing_is_said_where_there_is_nothing_to_compare(tmp_path, num_pairs, size):
     sketches = torch.randn(num_pairs, size**2, generator=torch.Generator().manual_seed(0))
     estimate = estimate_fidelity(store(tmp_path / "index", sketches, size), Loss(), Consensus())
     assert estimate == {"pairs": 0, "half_size_spearman": None, "estimated_spearman": None}
+
+
+def test_a_new_adapter_of_rank_1_has_no_halves(tmp_path):
+    sketches = torch.randn(60, 16, generator=torch.Generator().manual_seed(0))
+    index = store(tmp_path / "index", sketches, 4, lora={"r": 1})
+    assert estimate_fidelity(index, Loss(), Consensus())["estimated_spearman"] is None
 
 
 def test_unrelated_quarters_give_no_trust(tmp_path):

@@ -11,7 +11,9 @@ from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 import congrad
 from congrad import FilterConfig, Input, Model, PassSettings, Selection, UserError, filter_preferences, refilter
+from congrad.filtering.conclude import outside_the_space
 from congrad.filtering.estimate import Estimate
+from congrad.gradients.index import in_words
 from congrad.models.ranks import ranks
 from congrad.progress import Listener
 
@@ -35,7 +37,9 @@ def test_one_call_is_the_three(config, source, tiny_directory, tmp_path):
     assert result is not None
     assert stages[0] == "reading the pairs"
     assert [told.num_pairs for told in notes if isinstance(told, Estimate)] == [30]
-    assert [str(told)[:9] for told in notes if not isinstance(told, Estimate)] == ["computing"]
+    computing, outside = [str(told) for told in notes if not isinstance(told, Estimate)]
+    assert computing.startswith("computing in ")
+    assert outside == in_words(result.manifest["plan"]["outside"])
     assert {told.stage for told in progress} == {"reading the pairs", "tokenising", "sketching", "scoring"}
     for name in ("reading the pairs", "tokenising", "sketching", "scoring"):
         assert [(told.done, told.total) for told in progress if told.stage == name][-1] == (30, 30)
@@ -75,18 +79,33 @@ def test_a_model_that_is_mostly_outside_the_space_is_named(config, tmp_path, tin
     experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "head_dim": 8}
     Qwen3MoeForCausalLM(Qwen3MoeConfig(vocab_size=len(tokenizer), **shape, **experts)).save_pretrained(tmp_path / "moe")
     tokenizer.save_pretrained(tmp_path / "moe")
-    result = filter_preferences(replace(config, model=Model(str(tmp_path / "moe"))), tmp_path / "run")
+    config = replace(config, model=Model(str(tmp_path / "moe")))
+    packed = replace(config, index=replace(config.index, route="packed"))
+    result = filter_preferences(packed, tmp_path / "run")
     # A block: 4 experts of 3 x 32 x 24 and a router of 4 x 32, beside attention of 2 x 32 x 32 and 2 x 32 x 16
     assert result is not None
     assert [warning for warning in result.warnings if "outside the gradient space" in warning] == [
         "75% of the weights in the decoder blocks are outside the gradient space, because they are in neither linear "
-        "layers nor experts that congrad knows; the scores use the other weights only"
+        "layers nor experts that congrad knows; the scores use the other weights only; "
+        + in_words(result.manifest["plan"]["outside"])
     ]
+    assert {"routers", "other matrices"} <= result.manifest["plan"]["outside"]["groups"].keys()
+    general = filter_preferences(config, tmp_path / "general")  # to which all experts are matrices
+    assert general is not None
+    assert not any("outside" in warning for warning in general.warnings)
+    assert general.manifest["plan"]["settings"]["route"] == "general"
     monkeypatch.undo()  # experts that congrad knows
-    known = filter_preferences(replace(config, model=Model(str(tmp_path / "moe"))), tmp_path / "known")
+    known = filter_preferences(config, tmp_path / "known")
     assert known is not None
     assert not any("outside" in warning for warning in known.warnings)
     assert not torch.equal(known.scored.score_N, result.scored.score_N)
+
+
+def test_a_weight_that_is_an_embedding_too_is_named():
+    plan = {"num_weights": 90, "num_weights_outside": 0, "outside": None, "tied": ["layers.0.up", "layers.1.up"]}
+    (warning,) = outside_the_space(plan)
+    assert "its weight is also an embedding or the LM head: layers.0.up and 1 more" in warning
+    assert outside_the_space(plan | {"tied": []}) == []
 
 
 def test_scores_are_of_the_rows_that_are_left(make_rows, tiny_directory, tmp_path):

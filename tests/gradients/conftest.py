@@ -1,5 +1,6 @@
 """Tiny random models of every supported family, random pairs, and the gradients of plain autograd to compare with."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from transformers.pytorch_utils import Conv1D
 from congrad.gradients.experts import Experts
 from congrad.gradients.projection import CountSketch, count_sketch
 from congrad.gradients.space import SpaceLayer, expert_space, gradient_space
+from congrad.models.load import load_model
 from congrad.preferences.tokenise import TokenisedPairs
 
 VOCABULARY = 61
@@ -325,3 +327,49 @@ def contents() -> Callable[[Path], dict[str, bytes]]:
         for path in directory.iterdir()
         if path.name != "index.json" and not path.name.startswith(".")
     }
+
+
+@pytest.fixture
+def adapted_model(tmp_path: Path) -> Callable[[str, Any], PreTrainedModel]:
+    """A saved model and adapter, loaded as a user's are; no matrix of the adapter is zero."""
+    peft = pytest.importorskip("peft")
+
+    def load(family: str, targets: Any) -> PreTrainedModel:
+        build_tiny_model(family).save_pretrained(tmp_path / "base")
+        settings = peft.LoraConfig(
+            target_modules=targets,
+            r=3,
+            lora_alpha=6,
+            lora_dropout=0.5,  # off in evaluation
+            init_lora_weights=False,
+            fan_in_fan_out=family == "gpt2",
+        )
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PEFT cannot look up the base model's vocabulary without a hub
+            torch.manual_seed(0)
+            peft.get_peft_model(build_tiny_model(family), settings).save_pretrained(tmp_path / "adapter")
+        return load_model(str(tmp_path / "base"), adapter=str(tmp_path / "adapter"), dtype="float32")
+
+    return load
+
+
+def left_behind(model: PreTrainedModel) -> dict[str, Any]:
+    """All that a pass could leave behind."""
+    return {
+        "attention": {id(m.config): m.config._attn_implementation for m in model.modules() if hasattr(m, "config")},
+        "forward": [name for name, module in model.named_modules() if "forward" in vars(module)],
+        "hooks": [
+            len(hooks)
+            for module in model.modules()
+            for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+        ],
+        "gradients": [(p.requires_grad, p.grad) for p in model.parameters()],
+        "training": [module.training for module in model.modules()],
+        "weights": [p.detach().float().numpy().tobytes() for p in model.parameters()],
+        "generator": torch.get_rng_state().numpy().tobytes(),
+    }
+
+
+@pytest.fixture
+def state_of() -> Callable[[PreTrainedModel], dict[str, Any]]:
+    return left_behind

@@ -11,6 +11,7 @@ from congrad.gradients import attention
 from congrad.gradients.attention import (
     AttentionSettings,
     PackedAttention,
+    attention_within,
     fused_attention,
     packed_attention,
     query_blocks,
@@ -32,7 +33,10 @@ SETTINGS = {
     "window of one": AttentionSettings(0.3, 1, None),
     "softcap": AttentionSettings(0.3, None, 0.7),
     "window and softcap": AttentionSettings(0.3, 4, 0.7),
+    "sinks": AttentionSettings(0.3, None, None, torch.tensor([-2.0, 0.0, 1.0, 3.0])),
+    "sinks, window and softcap": AttentionSettings(0.3, 4, 0.7, torch.tensor([-2.0, 0.0, 1.0, 3.0])),
 }
+ON_A_GPU = ["causal", "window", "window of one"]
 
 
 def visible_TT() -> torch.Tensor:
@@ -54,15 +58,18 @@ def dense(query_HTD, key_GTD, value_GTD, settings):
         scores = (scores / settings.softcap).tanh() * settings.softcap
     distance = visible_TT()
     seen = (distance >= 0) & (distance < (settings.sliding_window or LENGTH))
-    weights = scores.masked_fill(~seen, float("-inf")).softmax(-1)
+    scores = scores.masked_fill(~seen, float("-inf"))
+    if settings.sinks_H is not None:
+        scores = torch.cat([scores, settings.sinks_H.to(scores)[:, None, None].expand(-1, LENGTH, 1)], dim=-1)
+    weights = scores.softmax(-1)[..., :LENGTH]
     return (weights @ value_GTD.repeat_interleave(repeat, 0)).transpose(0, 1)
 
 
-def inputs(heads=4, groups=2, width=3):
+def inputs(heads=4, groups=2, width=3, value_width=None):
     generator = torch.Generator().manual_seed(0)
     return tuple(
-        torch.randn(count, LENGTH, width, generator=generator, dtype=torch.float64).requires_grad_()
-        for count in (heads, groups, groups)
+        torch.randn(count, LENGTH, size, generator=generator, dtype=torch.float64).requires_grad_()
+        for count, size in ((heads, width), (groups, width), (groups, value_width or width))
     )
 
 
@@ -83,7 +90,7 @@ def test_equals_dense_attention(kind, block, monkeypatch):
     assert_equal_with_gradients(PackedAttention.apply, SETTINGS[kind], inputs())
 
 
-@pytest.mark.parametrize("kind", ["causal", "window", "window of one"])
+@pytest.mark.parametrize("kind", ON_A_GPU)
 def test_fused_kernel_equals_dense_attention(kind):
     assert_equal_with_gradients(fused_attention, SETTINGS[kind], inputs())
 
@@ -92,6 +99,15 @@ def test_fused_kernel_equals_dense_attention(kind):
 def test_any_grouping_of_heads(heads, groups):
     for function in (PackedAttention.apply, fused_attention):
         assert_equal_with_gradients(function, SETTINGS["window"], inputs(heads, groups))
+
+
+@pytest.mark.parametrize("value_width", [2, 5])
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_values_may_have_another_width(kind, value_width):
+    tensors = inputs(value_width=value_width)
+    assert_equal_with_gradients(PackedAttention.apply, SETTINGS[kind], tensors)
+    if kind in ON_A_GPU:
+        assert_equal_with_gradients(fused_attention, SETTINGS[kind], tensors)
 
 
 @pytest.mark.parametrize("kind", SETTINGS)
@@ -122,21 +138,40 @@ def test_blocks_cover_every_query_once(monkeypatch):
 
 def test_interface_takes_and_gives_what_transformers_expects():
     query, key, value = (x.detach()[None] for x in inputs())
-    out, weights = packed_attention(nn.Module(), query, key, value, None, segments=SEGMENTS, scaling=0.3)
+    with attention_within(SEGMENTS):
+        out, weights = packed_attention(nn.Module(), query, key, value, None, scaling=0.3)
+        by_width, _ = packed_attention(nn.Module(), query, key, value, None)
     assert weights is None
     torch.testing.assert_close(out[0], dense(query[0], key[0], value[0], SETTINGS["causal"]))
-    by_width, _ = packed_attention(nn.Module(), query, key, value, None, segments=SEGMENTS)
     torch.testing.assert_close(by_width[0], dense(query[0], key[0], value[0], AttentionSettings(3**-0.5, None, None)))
 
 
-@pytest.mark.parametrize("name", ["s_aux", "position_bias", "cache"])
+def test_a_window_that_the_call_leaves_out_is_the_module_s():
+    query, key, value = (x.detach()[None] for x in inputs())
+    module = SimpleNamespace(sliding_window=3)
+    with attention_within(SEGMENTS):
+        found, _ = packed_attention(module, query, key, value, None, scaling=0.3)
+        whole, _ = packed_attention(module, query, key, value, None, scaling=0.3, sliding_window=None)
+    torch.testing.assert_close(found[0], dense(query[0], key[0], value[0], SETTINGS["window"]))
+    torch.testing.assert_close(whole[0], dense(query[0], key[0], value[0], SETTINGS["causal"]))
+
+
+def test_sinks_of_the_call_are_taken():
+    query, key, value = (x.detach()[None] for x in inputs())
+    settings = SETTINGS["sinks"]
+    with attention_within(SEGMENTS):
+        found, _ = packed_attention(nn.Module(), query, key, value, None, scaling=0.3, s_aux=settings.sinks_H)
+    torch.testing.assert_close(found[0], dense(query[0], key[0], value[0], settings))
+
+
+@pytest.mark.parametrize("name", ["position_bias", "cache"])
 def test_unknown_kinds_of_attention_are_refused(name):
     query, key, value = (x.detach()[None] for x in inputs())
     with pytest.raises(UserError, match=f"attention of the kind '{name}' is not supported"):
-        packed_attention(nn.Module(), query, key, value, None, segments=SEGMENTS, **{name: torch.ones(1)})
+        packed_attention(nn.Module(), query, key, value, None, **{name: torch.ones(1)})
 
 
 def test_attention_that_looks_ahead_is_refused():
     query, key, value = (x.detach()[None] for x in inputs())
     with pytest.raises(UserError, match="'bidirectional' is not supported"):
-        packed_attention(SimpleNamespace(is_causal=False), query, key, value, None, segments=SEGMENTS)
+        packed_attention(SimpleNamespace(is_causal=False), query, key, value, None)

@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertLMHeadModel, BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from congrad.errors import UserError
-from congrad.gradients import build_index, open_index
+from congrad.gradients import build_index, check, open_index
 from congrad.gradients.build import make_plan, packed_lengths, packs_of, pairs_fingerprint
+from congrad.gradients.general import general_sketcher
 from congrad.gradients.packing import pack
 from congrad.gradients.sketch import sketcher
 from congrad.models.identity import fingerprint
@@ -24,6 +27,14 @@ from congrad.progress import Progress
 from congrad.settings.index import PassSettings
 
 SETTINGS = PassSettings(projection_size=3, token_budget=64)
+SHAPE = {
+    "vocab_size": 61,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
 NAMES = [f"sketches-{number:05d}.safetensors" for number in range(4)]
 
 
@@ -242,6 +253,114 @@ def test_killed_build_resumes_to_the_byte(tmp_path, saved_case, builder, content
     assert survivors.items() <= contents(directory).items()
 
 
+# The route
+
+
+@pytest.fixture
+def odd_model(tiny_model):
+    """What packing does not fit."""
+    config = BloomConfig(vocab_size=61, hidden_size=32, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=2)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return BloomForCausalLM(config).requires_grad_(False).eval()
+
+
+def test_what_packing_does_not_fit_takes_the_general_pass_and_says_so_once(
+    tmp_path, odd_model, many_pairs, relative_error
+):
+    pairs, notes = many_pairs(40), []
+    index = build_index(odd_model, pairs, tmp_path, SETTINGS, on_note=notes.append)
+    assert index.plan["settings"]["route"] == "general"
+    note, outside = notes
+    assert "of the squared gradient is outside" in outside
+    assert note.startswith("BloomForCausalLM takes the general pass, in 1.1 to 1.7 times the packed one's")
+    triples = list(zip(pairs.prompt_ids, pairs.chosen_ids, pairs.rejected_ids, strict=True))
+    with general_sketcher(odd_model, size=3, seed=0) as sketch:
+        expected = sketch(triples)
+    assert relative_error(index[:].float() * index.scales_P[:, None], expected.sketches_BD) < 1e-3
+    torch.testing.assert_close(index.policy_logps_P2, expected.logps_B2)
+
+
+def test_an_index_goes_on_in_the_pass_that_began_it(tmp_path, odd_model, many_pairs, contents):
+    whole, part, pairs, notes = tmp_path / "whole", tmp_path / "part", many_pairs(100), []
+    build_index(odd_model, pairs, whole, SETTINGS)
+    build_index(odd_model, pairs, part, SETTINGS)
+    for name in ("index.json", NAMES[0], NAMES[2]):
+        (part / name).unlink()
+    build_index(odd_model, pairs, part, SETTINGS, on_note=notes.append)
+    assert contents(part) == contents(whole)
+    assert notes == []
+    message = refusal(odd_model, pairs, part, replace(SETTINGS, route="packed"))
+    assert message == f'{part} was begun with index.route "general", now "packed"; {RESTORE}'
+
+
+def test_the_general_pass_may_be_asked_for(tmp_path, model, many_pairs, relative_error):
+    packed = build_index(model, many_pairs(40), tmp_path / "packed", SETTINGS)
+    general = build_index(model, many_pairs(40), tmp_path / "general", replace(SETTINGS, route="general"))
+    assert (packed.plan["settings"]["route"], general.plan["settings"]["route"]) == ("packed", "general")
+    assert relative_error(general[:].float(), packed[:].float()) < 1e-3  # float16
+    torch.testing.assert_close(general.scales_P, packed.scales_P, rtol=1e-4, atol=0)
+
+
+def test_an_index_from_before_there_was_a_route_goes_on(tmp_path, model, many_pairs, contents):
+    whole, old, pairs = tmp_path / "whole", tmp_path / "old", many_pairs(100)
+    build_index(model, pairs, whole, SETTINGS)
+    build_index(model, pairs, old, SETTINGS)
+    plan = json.loads((old / "plan.json").read_text())
+    del plan["settings"]["route"], plan["tied"]
+    (old / "plan.json").write_text(json.dumps(plan))
+    assert open_index(old).plan == open_index(whole).plan
+    for name in ("index.json", NAMES[1]):
+        (old / name).unlink()
+    build_index(model, pairs, old, SETTINGS)
+    assert contents(old).keys() == contents(whole).keys()
+    assert all(contents(old)[name] == contents(whole)[name] for name in [*NAMES, "pairs.parquet"])
+
+
+def test_an_unfinished_index_from_before_is_not_continued_where_packing_does_not_fit(tmp_path, odd_model, many_pairs):
+    build_index(odd_model, many_pairs(5), tmp_path, SETTINGS)
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    del plan["settings"]["route"]
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    assert len(build_index(odd_model, many_pairs(5), tmp_path, SETTINGS)) == 5, "a finished one is opened"
+    (tmp_path / "index.json").unlink()
+    message = refusal(odd_model, many_pairs(5), tmp_path, SETTINGS)
+    assert message == f'{tmp_path} was begun with index.route "packed", now "general"; {RESTORE}'
+
+
+def test_a_reference_that_packing_does_not_fit_takes_both_through_the_general_pass(
+    tmp_path, model, odd_model, many_pairs, plain_logp
+):
+    pairs, notes = many_pairs(5), []
+    index = build_index(
+        model,
+        pairs,
+        tmp_path,
+        SETTINGS,
+        reference=lambda: odd_model,
+        reference_fingerprint="another",
+        on_note=notes.append,
+    )
+    assert index.plan["settings"]["route"] == "general"
+    assert [note.split()[0] for note in notes if "outside" not in note] == ["BloomForCausalLM"]
+    for side, ids in enumerate((pairs.chosen_ids[3], pairs.rejected_ids[3])):
+        expected = plain_logp(odd_model, pairs.prompt_ids[3], ids).item()
+        assert index.reference_logps_P2[3, side].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_reference_is_checked_before_anything_is_written(tmp_path, model, many_pairs):
+    shape = {"num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = BertLMHeadModel(BertConfig(vocab_size=61, hidden_size=32, initializer_range=0.2, **shape)).eval()
+    small = LlamaForCausalLM(LlamaConfig(**{**SHAPE, "vocab_size": 50})).eval()
+    for reference, words in ((encoder, "reads ahead as it is loaded"), (small, "has 50 tokens, and the pairs hold")):
+        loaded = reference.requires_grad_(False)
+        options = {"reference": lambda loaded=loaded: loaded, "reference_fingerprint": "another"}
+        assert words in refusal(model, many_pairs(20), tmp_path / "index", SETTINGS, **options)
+        assert not (tmp_path / "index").exists()
+
+
 # What is refused
 
 RESTORE = "restore the old setting, or choose another output directory"
@@ -298,6 +417,7 @@ def test_index_of_other_data_is_refused(built, model, many_pairs):
         ({"layers": "upper"}, 'index.layers null, now "upper"'),
         ({"normalise": "mean"}, 'index.normalise "sum", now "mean"'),
         ({"token_budget": 65}, "index.token_budget 64, now 65"),
+        ({"route": "general"}, 'index.route "packed", now "general"'),
     ],
 )
 def test_index_of_other_settings_is_refused(built, model, many_pairs, change, detail):
@@ -312,7 +432,9 @@ def test_index_of_another_reference_is_refused(built, model, many_pairs):
     assert message == (f'{built} was begun with the reference model (model.reference) null, now "another"; {RESTORE}')
 
 
-def test_unfinished_index_is_checked_too(built, tiny_model, many_pairs):
+def test_unfinished_index_is_checked_too(built, tiny_model, many_pairs, monkeypatch):
+    """And before any work."""
+    monkeypatch.setattr("congrad.gradients.build.check_start", lambda *_: pytest.fail("the model was run"))
     (built / "index.json").unlink()
     assert "other content of the model" in refusal(tiny_model(seed=1), many_pairs(5), built, SETTINGS)
 
@@ -370,6 +492,51 @@ def test_out_of_memory_names_the_mend(tmp_path, model, many_pairs, monkeypatch):
     monkeypatch.setattr("congrad.gradients.sketch.Recorder.sketches", run_out)
     message = refusal(model, many_pairs(5), tmp_path / "index", SETTINGS)
     assert message == "out of memory on cpu; lower index.token_budget (64) or input.max_length"
+
+
+FORMS_OF_IT = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+    MemoryError(),
+]
+
+
+@pytest.mark.parametrize("error", FORMS_OF_IT, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["check.own_logits", "check.packed_by_side", "general.GradientTaker.take"])
+def test_out_of_memory_in_the_check_names_the_mend(tmp_path, model, many_pairs, monkeypatch, where, error):
+    def run_out(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(f"congrad.gradients.{where}", run_out)
+    message = refusal(model, many_pairs(5), tmp_path / "index", SETTINGS)
+    assert message == "out of memory on cpu; lower index.token_budget (64) or input.max_length"
+    assert not (tmp_path / "index").exists()
+
+
+def test_out_of_memory_on_a_long_pair_alone_names_the_mend(tmp_path, model, many_pairs, random_pair, monkeypatch):
+    """The first tokens fit, and the longest pair does not: neither in the packed pass nor in the general one."""
+    real, pairs = check.own_logits, many_pairs(5)
+    pairs.prompt_ids[2], pairs.chosen_ids[2], pairs.rejected_ids[2] = random_pair(1, 30, 9, 8)
+
+    def run_out(model, ids_BT, num_last):
+        if ids_BT.shape[1] > 24:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4096 bytes.")
+        return real(model, ids_BT, num_last)
+
+    monkeypatch.setattr(check, "own_logits", run_out)
+    fix = "lower index.token_budget (64) or input.max_length"
+    assert refusal(model, pairs, tmp_path / "index", SETTINGS) == f"out of memory on cpu; {fix}"
+    settings = replace(SETTINGS, route="general")
+    assert refusal(model, pairs, tmp_path / "index", settings) == "out of memory on cpu; lower input.max_length"
+
+
+def test_other_errors_of_the_pass_are_not_taken_for_it(tmp_path, model, many_pairs, monkeypatch):
+    def broken(*arguments):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("congrad.gradients.general.GradientTaker.take", broken)
+    with pytest.raises(UserError, match=r"its own backward pass fails \(a bug\)"):
+        build_index(model, many_pairs(5), tmp_path / "index", SETTINGS)
 
 
 @pytest.mark.parametrize(

@@ -3,17 +3,18 @@
 import pytest
 import torch
 
+from congrad.errors import UserError
 from congrad.gradients import head as head_module
 from congrad.gradients.head import Head, log_probabilities
 
 WIDTH, VOCABULARY, COUNT = 8, 23, 13
 
 
-def make_head(*, bias=False, softcap=None, dtype=torch.float32):
+def make_head(*, bias=False, softcap=None, scale=None, dtype=torch.float32):
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(VOCABULARY, WIDTH, generator=generator)
     bias_V = torch.randn(VOCABULARY, generator=generator) if bias else None
-    return Head(weight.to(dtype), None if bias_V is None else bias_V.to(dtype), softcap)
+    return Head(weight.to(dtype), None if bias_V is None else bias_V.to(dtype), softcap, scale)
 
 
 def make_rows(scale=1.0):
@@ -30,6 +31,8 @@ def expected(head, hidden, targets, coefficients):
     logits = hidden @ head.weight_VE.double().T
     if head.bias_V is not None:
         logits = logits + head.bias_V.double()
+    if head.scale is not None:
+        logits = logits * head.scale
     if head.softcap is not None:
         logits = (logits / head.softcap).tanh() * head.softcap
     logp = logits.log_softmax(-1).gather(1, targets[:, None])[:, 0]
@@ -37,13 +40,14 @@ def expected(head, hidden, targets, coefficients):
     return logp.detach(), gradient
 
 
+@pytest.mark.parametrize("scale", [None, 0.3, 4.0])
 @pytest.mark.parametrize("softcap", [None, 1.5])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("chunk", [1, 4, 9, COUNT, 1000])
-def test_equals_autograd(chunk, bias, softcap, monkeypatch):
+def test_equals_autograd(chunk, bias, softcap, scale, monkeypatch):
     monkeypatch.setattr(head_module, "MIN_CHUNK", 1)
     monkeypatch.setattr(head_module, "CHUNK_ELEMENTS", chunk * VOCABULARY)
-    head, rows = make_head(bias=bias, softcap=softcap), make_rows()
+    head, rows = make_head(bias=bias, softcap=softcap, scale=scale), make_rows()
     assert head.num_chunk_tokens() == chunk
     logp, gradient = log_probabilities(head, *rows)
     expected_logp, expected_gradient = expected(head, *rows)
@@ -116,3 +120,79 @@ def test_head_of_a_model(tiny_model):
         head = Head.of(model)
         assert head.weight_VE.data_ptr() == model.get_output_embeddings().weight.data_ptr()  # no copy
         assert (head.bias_V, head.softcap) == (None, softcap)
+        assert head.scale is None
+
+
+CHANGES = {  # what a model does before its head, after it, and what that is
+    "logits divided": (None, lambda z: z / 6, (1 / 6, None)),
+    "logits multiplied and capped": (None, lambda z: 3 * torch.tanh(0.25 * z / 3), (0.25, 3.0)),
+    "logits in float32, capped": (None, lambda z: 30 * torch.tanh(z.float() / 30), (1, 30.0)),
+    "hidden states divided": (lambda h: h / 4, None, (0.25, None)),
+    "both": (lambda h: h * 8, lambda z: 5 * torch.tanh(z / 5), (8.0, 5.0)),
+}
+UNKNOWN = {
+    "a norm before": (lambda h: h / h.norm(dim=-1, keepdim=True), None),
+    "a factor of every channel": (lambda h: h * torch.arange(h.shape[-1]), None),
+    "capped otherwise": (None, lambda z: z.clamp(-4, 4)),
+    "something added": (None, lambda z: z + 1),
+    "tokens that are hidden": (None, lambda z: z.masked_fill(torch.arange(z.shape[-1]) == 7, -1e9)),
+    "a part of the vocabulary": (None, lambda z: z[..., 1:]),
+}
+
+
+def changed(model, before, after):
+    if before is not None:
+        model.lm_head.register_forward_pre_hook(lambda module, args: (before(args[0]),))
+    if after is not None:
+        real = model.forward
+
+        def forward(*args, **options):
+            output = real(*args, **options)
+            output.logits = after(output.logits)
+            return output
+
+        model.forward = forward
+    return model
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.bfloat16)])
+@pytest.mark.parametrize("kind", CHANGES)
+def test_factors_of_a_model_are_measured(tiny_model, kind, dtype):
+    before, after, (scale, softcap) = CHANGES[kind]
+    head = Head.of(changed(tiny_model().to(dtype), before, after))
+    assert (head.scale or 1, head.softcap) == (pytest.approx(scale, rel=1e-6), softcap)
+
+
+def test_a_bias_belongs_to_the_logits(tiny_model):
+    """s (W (c h) + b) is s c (W h + b / c)."""
+    model = changed(tiny_model(), lambda h: h / 4, lambda z: z * 2)
+    model.lm_head.bias = torch.nn.Parameter(torch.arange(61.0), requires_grad=False)
+    hidden_NE = torch.randn(1, 5, 32, generator=torch.Generator().manual_seed(0))
+    head = Head.of(model)
+    assert head.scale == 0.5
+    expected = 2 * model.lm_head(hidden_NE)  # whose hook divides
+    torch.testing.assert_close(head.scale * (hidden_NE @ head.weight_VE.T + head.bias_V), expected)
+
+
+@pytest.mark.parametrize("kind", UNKNOWN)
+def test_other_changes_are_refused(tiny_model, kind, state_of):
+    model = changed(tiny_model(), *UNKNOWN[kind])
+    before = state_of(model)
+    with pytest.raises(UserError, match="changes its hidden states or logits in ways that packing does not know"):
+        Head.of(model)
+    assert state_of(model) == before
+
+
+def test_a_model_without_a_head_is_refused(tiny_model, monkeypatch):
+    model = tiny_model()
+    monkeypatch.setattr(model, "get_output_embeddings", lambda: None)
+    with pytest.raises(UserError, match="has no LM head that is a linear layer"):
+        Head.of(model)
+
+
+def test_a_model_that_is_its_own_decoder_is_refused(tiny_model, monkeypatch):
+    """As Llama 4 says of itself."""
+    model = tiny_model()
+    monkeypatch.setattr(model, "get_decoder", lambda: model)
+    with pytest.raises(UserError, match="does not say which of its modules is the decoder"):
+        Head.of(model)

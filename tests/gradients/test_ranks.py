@@ -6,6 +6,7 @@ import sys
 import threading
 
 import pytest
+import torch
 
 from congrad.errors import UserError
 from congrad.gradients import build_index
@@ -53,6 +54,7 @@ def test_any_number_of_ranks_takes_every_shard_once(tmp_path, tiny_model, many_p
     assert contents(tmp_path / "many") == contents(whole)
     assert sum(progress[-1].done for progress in work if progress) == 150
     assert sum(not progress for progress in work) == max(0, world_size - 5)
+    assert torch.backends.cuda.flash_sdp_enabled()  # of the whole process: the check takes another kernel for a moment
 
 
 def test_work_of_one_rank_is_resumed_by_two(tmp_path, tiny_model, many_pairs, contents):

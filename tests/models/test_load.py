@@ -1,6 +1,7 @@
 """Loading: what is promised of a loaded model, and what is said when it cannot be."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,19 +9,24 @@ from typing import Any
 import pytest
 import torch
 from tests.models.conftest import TINY
+from tests.vision import VISION, build_vision_model
 from transformers import (
     BertConfig,
     BertForMaskedLM,
+    Llama4ForCausalLM,
     LlamaConfig,
     LlamaForSequenceClassification,
     LlamaModel,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    T5Gemma2Config,
 )
 from transformers.utils import logging
 
 from congrad.errors import UserError
-from congrad.models.load import load_model, load_tokenizer
+from congrad.models.identity import fingerprint, identity
+from congrad.models.load import load_model, load_skeleton, load_tokenizer
+from congrad.settings.model import Model
 
 IDS = torch.arange(6)[None]
 
@@ -149,6 +155,50 @@ def test_a_checkpoint_without_all_weights(tmp_path: Path) -> None:
     assert refusal(str(tmp_path)).endswith("1 weights are missing in the checkpoint, the first is lm_head.weight")
 
 
+@pytest.mark.parametrize("kind", VISION)
+def test_models_that_also_take_images_are_loaded_by_their_own_class(kind: str, tmp_path: Path) -> None:
+    saved = build_vision_model(kind)
+    prints = set()
+    for name in ("one", "other"):
+        saved.save_pretrained(tmp_path / name)
+        model = load_model(str(tmp_path / name), dtype="float32")
+        assert type(model) is type(saved)
+        assert torch.equal(logits(model), logits(saved))
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+        assert model.config.get_text_config().use_cache is False
+        prints.add(fingerprint(model))
+    assert len(prints) == 1, "whatever the path"
+    skeleton = load_skeleton(Model(str(tmp_path / "one")))
+    assert type(skeleton) is type(saved)
+    assert skeleton.num_parameters() == saved.num_parameters(), "all of them are in memory"
+    assert identity(Model(str(tmp_path / "one"))) == identity(Model(str(tmp_path / "other")))
+
+
+def test_the_tokenizer_of_a_model_that_also_takes_images_needs_no_package_for_them(tmp_path: Path) -> None:
+    build_vision_model("qwen2-vl").save_pretrained(tmp_path)
+    save_tokenizer(tmp_path, eos_token="<end>")
+    (tmp_path / "preprocessor_config.json").write_text('{"image_processor_type": "Qwen2VLImageProcessor"}')
+    (tmp_path / "processor_config.json").write_text('{"processor_class": "Qwen2VLProcessor"}')
+    code = f"""
+import sys
+sys.modules["PIL"] = sys.modules["torchvision"] = None
+from congrad.models.load import load_tokenizer
+assert load_tokenizer({str(tmp_path)!r}).eos_token_id == 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_one_of_text_alone_from_the_same_configuration_is_what_it_was_saved_as(tmp_path: Path) -> None:
+    model = build_vision_model("llama4").language_model
+    model.save_pretrained(tmp_path)
+    assert type(load_model(str(tmp_path), dtype="float32")) is type(model) is Llama4ForCausalLM
+
+
+def test_one_that_reads_images_and_writes_by_another_decoder_is_refused(tmp_path: Path) -> None:
+    T5Gemma2Config(architectures=["T5Gemma2ForConditionalGeneration"]).save_pretrained(tmp_path)
+    assert "T5Gemma2ForConditionalGeneration: a causal language model is needed" in refusal(str(tmp_path))
+
+
 def test_other_kinds_of_model(tmp_path: Path) -> None:
     LlamaForSequenceClassification(TINY).save_pretrained(tmp_path / "reward")
     assert "LlamaForSequenceClassification: a causal language model is needed" in refusal(str(tmp_path / "reward"))
@@ -202,6 +252,43 @@ def save_tokenizer(path: Path, **named: str) -> str:
 def test_pad_token_falls_back_to_the_end_token(tmp_path: Path) -> None:
     assert load_tokenizer(save_tokenizer(tmp_path / "one", eos_token="<end>")).pad_token_id == 1
     assert load_tokenizer(save_tokenizer(tmp_path / "two", eos_token="<end>", pad_token="<pad>")).pad_token_id == 2
+
+
+OF_PARTS = (
+    "{% for message in messages %}{{ message['role'] | capitalize }}: {% for line in message['content'] %}"
+    "{% if line['type'] == 'text' %}{{ line['text'] }}{% elif line['type'] == 'image' %}<image>{% endif %}"
+    "{% endfor %}<end>{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+OF_TEXT = "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}<end>{% endfor %}"
+TALK = [{"role": "user", "content": "Wie spät?"}, {"role": "assistant", "content": "Fünf."}]
+
+
+STRICT = "{% if messages[0].content is string %}{{ raise_exception('a list is needed') }}{% endif %}"
+
+
+@pytest.mark.parametrize("strict", ["", STRICT])
+def test_a_template_of_parts_prints_plain_text(tmp_path: Path, strict: str) -> None:
+    """It would print the turns without what they say."""
+    save_tokenizer(tmp_path, eos_token="<end>")
+    (tmp_path / "chat_template.jinja").write_text(strict + OF_PARTS)
+    tokenizer = load_tokenizer(str(tmp_path))
+    expected = "User: Wie spät?<end>Assistant: Fünf.<end>"
+    assert tokenizer.apply_chat_template(TALK, tokenize=False) == expected
+    assert tokenizer.apply_chat_template([TALK, TALK[:1]], tokenize=False, add_generation_prompt=True) == [
+        expected + "Assistant:",
+        "User: Wie spät?<end>Assistant:",
+    ]
+    parts = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Was?"}]}]
+    assert tokenizer.apply_chat_template(parts, tokenize=False) == "User: <image>Was?<end>"
+    tokenizer.save_pretrained(tmp_path / "again")
+    assert load_tokenizer(str(tmp_path / "again")).chat_template == tokenizer.chat_template
+
+
+def test_other_templates_stay_as_they_are(tmp_path: Path) -> None:
+    for template in (OF_TEXT, "{{ raise_exception('a system message is needed') }}", "{{ messages[3].content }}"):
+        save_tokenizer(tmp_path, eos_token="<end>")
+        (tmp_path / "chat_template.jinja").write_text(template)
+        assert load_tokenizer(str(tmp_path)).chat_template == template
 
 
 # The packaged models

@@ -1,6 +1,7 @@
 """The bad-input table: one line that names the file, the row, the column and the mend."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,39 @@ def test_a_bad_field_is_named_by_line_and_column(tmp_path, row, parts):
     assert all(part in message for part in parts), message
 
 
+IMAGES = {
+    "path": {"image": "cat.png"},
+    "list": {"images": ["cat.png"]},
+    "stored": {"image": {"bytes": None, "path": "cat.png"}},
+    "conversation": {**TALK, "images": ["a.png", "b.png"]},
+}
+
+
+@pytest.mark.parametrize("change", IMAGES.values(), ids=IMAGES)
+def test_a_row_with_an_image_is_named(tmp_path, change):
+    """Its text alone would be scored as if it had none."""
+    row, (column,) = {**ROW, **change}, change.keys() & {"image", "images"}
+    nothing = {"image": None if isinstance(row[column], dict) else "", "images": []}[column]
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps({**row, column: value}) + "\n" for value in (nothing, None, row[column])))
+    fix = "remove the row, or the column where the text says all"
+    assert complaint(path) == f"{path}:3: column '{column}' holds an image, and text alone is read; {fix}"
+    path.write_text("".join(json.dumps({**row, column: value}) + "\n" for value in (nothing, None)))
+    assert len(load_preferences(path)) == 2
+
+
+def test_a_stored_image_is_named(tmp_path):
+    rows = datasets.Dataset.from_list([{**ROW, "image": None}, {**ROW, "image": {"bytes": b"png", "path": None}}])
+    rows.to_parquet(tmp_path / "x.parquet")
+    for source in (tmp_path / "x.parquet", rows):
+        assert re.search("row 1.*: column 'image' holds bytes", complaint(source))
+
+
 TALK_TABLE = {
+    "an image among its parts": (
+        {"prompt": [{**USER, "content": [{"type": "image"}, {"type": "text", "text": "Was ist das?"}]}]},
+        ["'prompt' has the content [{", "in message 0", "{'role': 'user', 'content': '...'}"],
+    ),
     "no role": ({"prompt": [{"content": "a"}]}, ["'prompt' has no 'role' in message 0", "{'role': 'user'"]),
     "blank role": ({"prompt": [USER, {**USER, "role": ""}]}, ["'prompt' has the role '' in message 1"]),
     "no content": ({"chosen": [{"role": "assistant"}]}, ["'chosen' has no 'content' in message 0"]),

@@ -66,6 +66,7 @@ TABLE = {
     "null": ({"prompt": None}, ["x.jsonl:2", "'prompt'", "null"]),
     "no language": ({"language": None}, ["x.jsonl:2", "'language'", "null or missing", "fill it"]),
     "blank language": ({"language": ""}, ["x.jsonl:2", "'language'", "empty language", "fill it"]),
+    "image": ({"images": ["cat.png"]}, ["x.jsonl:2", "'images'", "holds an image", "remove the row"]),
 }
 
 

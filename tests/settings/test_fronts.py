@@ -12,7 +12,7 @@ from congrad.settings.engine import Engine
 from congrad.settings.evaluation import Evaluate, Harness, WinRate
 from congrad.settings.index import PassSettings
 from congrad.settings.input import Columns, Input
-from congrad.settings.model import Model
+from congrad.settings.model import Model, NewLora
 from congrad.settings.read import read
 from congrad.settings.selection import Selection
 from congrad.settings.selfreward import Generate, Judge, Pair, PromptColumns, Prompts
@@ -31,6 +31,10 @@ MISTAKES: list[tuple[str, str, Any, str, dict[str, Any]]] = [
     ("model.dtype", "int8", "int8", "must be one of auto, float32", {"name": "x"}),
     ("model.device", "gpu", "gpu", "must be auto, cpu, cuda", {"name": "x"}),
     ("model.adapter", "7", 7, "must be text", {"name": "x"}),
+    ("model.lora.r", "0", 0, "must be 1 or more", {}),
+    ("model.lora.target_modules", "[]", [], "is empty", {}),
+    ("model.lora.seed", "-1", -1, "must be 0 or more", {}),
+    ("model.quantise", "4", 4, "must be 4bit or 8bit", {"name": "x"}),
     ("model.reference", "true", True, "must be text", {"name": "x"}),
     ("model.revision", "1234567", 1234567, "must be text; put it into quotes", {"name": "x"}),
     ("model.trust_remote_code", "1", 1, "must be true or false or a list", {"name": "x"}),
@@ -39,6 +43,7 @@ MISTAKES: list[tuple[str, str, Any, str, dict[str, Any]]] = [
     ("index.layers", "top", "top", "must be upper or a slice", {}),
     ("index.normalise", "max", "max", "must be sum or mean", {}),
     ("index.token_budget", "1e3", 1e3, "must be a whole number, 1 or more", {}),
+    ("index.route", "fast", "fast", "must be one of auto, packed", {}),
     ("loss.name", "dop", "dop", "did you mean dpo?", {}),
     ("loss.beta", "0", 0, "must be above 0", {}),
     ("loss.length_penalty", "0.1", 0.1, "would be ignored by the dpo loss", {}),
@@ -90,6 +95,7 @@ SECTIONS: dict[str, Any] = {
     "input": Input,
     "input.columns": Columns,
     "model": Model,
+    "model.lora": NewLora,
     "index": PassSettings,
     "loss": Loss,
     "consensus": Consensus,

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from tests.files import stored_dtypes
 from tests.listening import counting
+from tests.vision import build_vision_model
 from transformers import AutoTokenizer
 
 from congrad.errors import UserError
@@ -180,6 +181,29 @@ def test_a_first_model_with_an_adapter_goes_on_from_it(tmp_path: Path, pairs: Pa
     train([pairs], merged, merged, Rounds(lora=LORA), TRAIN, tmp_path / "by_model")
     one, other = weights(tmp_path / "by_adapter"), weights(tmp_path / "by_model")
     assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["qwen2-vl", "gemma3", "llama4"])
+def test_text_parts_of_models_that_also_take_images(
+    tmp_path: Path, pairs: Path, tiny_directory: Path, kind: str, lora: Lora | None
+) -> None:
+    """What is trained is the same class again; what TRL does not know is refused in a line."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_directory)
+    before = build_vision_model(kind, len(tokenizer))
+    before.save_pretrained(tmp_path / kind)
+    tokenizer.save_pretrained(tmp_path / kind)
+    model = Model(str(tmp_path / kind), dtype="float32")
+    if kind == "llama4":
+        line = refusal([pairs], model, model, Rounds(lora=lora), TRAIN, tmp_path / "train")
+        assert f"{kind}: TRL cannot train a Llama4ForConditionalGeneration on text (" in line
+        return
+    train([pairs], model, model, Rounds(lora=lora), TRAIN, tmp_path / "train")
+    after = load_model(str(tmp_path / "train" / "model"), dtype="float32")
+    assert type(after) is type(before)
+    changed = {n for n, p in after.named_parameters() if not torch.equal(p, before.get_parameter(n))}
+    assert changed
+    assert not [name for name in changed if "visual" in name or "vision" in name]
 
 
 def test_conversations_are_rendered_by_the_models_template(

@@ -21,13 +21,15 @@ Quiet = Annotated[bool, option("Show nothing but mistakes.", "--quiet", "-q")]
 
 
 def model_of(given: "Given") -> "Model":
-    """The model that the settings name; that they name none is a `UserError`."""
+    """The model that the settings name; that they name none, or what the filter alone reads, is a `UserError`."""
     from congrad.settings.model import Model
 
-    if not given.says("model.name"):
-        with given.spelled():
+    with given.spelled():
+        if not given.says("model.name"):
             raise UserError("is missing", "give --model, or a --config with a section model", key="model.name")
-    return given.section(Model)
+        model = given.section(Model)
+        model.check_plain()
+    return model
 
 
 def warn_if_slow(model: "Model", listener: Listener) -> None:

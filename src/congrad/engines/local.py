@@ -16,6 +16,7 @@ from congrad.engines.draw import draw, uniforms
 from congrad.engines.interface import Reply, Request, RequestRefused
 from congrad.errors import UserError
 from congrad.models.load import loaded, quiet, tokenizer_of
+from congrad.models.memory import enough_memory
 from congrad.preferences.tokenise import TEMPLATE_ERRORS
 from congrad.settings.engine import Engine
 from congrad.settings.model import Model
@@ -68,11 +69,9 @@ class LocalEngine:
         for batch in batches(tokenised, self.batch_size):
             if all(each.request.key in done for each in batch):
                 continue
-            try:
+            fix = "lower max_tokens, or lower engine.batch_size and choose another output directory"
+            with enough_memory(f"out of memory with {len(batch)} requests at a time", fix):
                 yield self.answer(batch)
-            except torch.OutOfMemoryError as error:
-                fix = "lower max_tokens, or lower engine.batch_size and choose another output directory"
-                raise UserError(f"out of memory with {len(batch)} requests at a time", fix) from error
 
     def tokenise(self, request: Request) -> list[int]:
         ids: list[int]

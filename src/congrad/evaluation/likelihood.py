@@ -9,7 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.evaluation.intervals import Examples
 from congrad.evaluation.tasks import Item, continuation, right_choices, windows
-from congrad.gradients.logps import Row, SideRow, Triple, logged_logps
+from congrad.gradients.logps import Row, SideRow, logged_logps
+from congrad.gradients.packing import Triple
 from congrad.settings.evaluation import LocalTask
 from congrad.stage import content_key
 

@@ -13,15 +13,13 @@ import torch
 from congrad.filtering.fidelity import estimate_fidelity
 from congrad.filtering.outputs import languages_content, scores_table, write_run
 from congrad.filtering.score import ScoredRows, score
-from congrad.gradients.index import GradientIndex
+from congrad.gradients.index import MUCH_OUTSIDE, GradientIndex, in_words, share_of_weights
 from congrad.models.memory import peak_memory
 from congrad.preferences.rows import Preferences
 from congrad.progress import Listener, Progress
 from congrad.selection.guards import guards
 from congrad.selection.keep import reasons, select
 from congrad.settings.tree import FilterConfig
-
-MUCH_OUTSIDE = 0.1
 
 
 @dataclass(frozen=True)
@@ -90,11 +88,13 @@ def conclude(
 
 
 def outside_the_space(plan: Mapping[str, Any]) -> list[str]:
-    """A warning where much of the model has no part in the scores."""
-    outside = plan["num_weights_outside"]
-    share = outside / (outside + plan["num_weights"])
+    """Warnings where much of the model has no part in the scores, or a layer of its blocks."""
+    share, measured = share_of_weights(plan), plan["outside"]
     warning = (
         f"{share:.0%} of the weights in the decoder blocks are outside the gradient space, because they are in "
         "neither linear layers nor experts that congrad knows; the scores use the other weights only"
-    )
-    return [warning] if share >= MUCH_OUTSIDE else []
+    ) + ("" if measured is None else f"; {in_words(measured)}")
+    tied = plan["tied"]
+    named = f"{tied[0]} and {len(tied) - 1} more" if len(tied) > 1 else "".join(tied)
+    is_tied = f"outside the gradient space, because its weight is also an embedding or the LM head: {named}"
+    return ([warning] if share >= MUCH_OUTSIDE else []) + ([is_tied] if tied else [])

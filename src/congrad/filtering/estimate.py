@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from congrad.gradients.memory import shape_multiple
-from congrad.gradients.packing import IntArray, num_packed_tokens, pack
+from congrad.gradients.packing import IntArray, Triple, num_packed_tokens
 from congrad.models.memory import peak_memory
 from congrad.models.precision import layer_shape, product_pair, seconds_of
+from congrad.models.towers import text_part
 from congrad.preferences.tokenise import TokenisedPairs
 from congrad.settings.consensus import Consensus
 from congrad.settings.index import PassSettings
@@ -31,13 +32,13 @@ FLOAT32_BYTES = 4  # of an entry of a bucket's sum, and of a direction
 SECONDS = 20.0  # of measuring, at most
 PRODUCTS = 2**22  # multiply-adds of a single product: 20 ms where bfloat16 is emulated
 BESIDE_PRODUCTS = (0.8, 3.0, 8.0)  # what a pass takes of the time of its products: at least, about, at most
+MEASURING = {"packed": 4.0, "general": 2.0}  # times the time of a pair whose gradient is measured whole
+GENERAL = 1.3  # times the products in the general pass, which computes prompts twice
 FIRST, GROWTH = 18, 4  # tokens of the first piece, where packs are not padded; how much longer the next one is
 NOISE = 0.1  # of a time on a shared machine, at least
 MANY_LANGUAGES = 100  # from which on it is said what their comparison costs
 STEP_SECONDS = 8e-9  # of PCGrad, per order, fold and three languages: measured at 50 to 300
 BOOTSTRAP_BYTES = 24  # per resample and two languages; measured at 50 to 300
-
-Triple = tuple[IntArray, IntArray, IntArray]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Estimate:
 
     Attributes:
         seconds: as far as is known; between `low` and `high`.
-        memory_bytes: most in use so far.
+        memory_bytes: most in use so far, and what measuring the gradient outside of the space takes.
         measured_tokens: of the longest piece that was measured; 0 where single products were.
         whole: that was the longest pack of all, so that no other needs more memory.
         comparison: of the languages, where there are many.
@@ -107,7 +108,9 @@ def estimate(
     consensus: Consensus | None = None,
 ) -> Estimate:
     """Measures a few packs and scales their times by tokens."""
-    from congrad.gradients.build import packed_lengths, pass_sketcher, triples
+    from congrad.gradients.build import packed_lengths, triples
+    from congrad.gradients.outside import few, memory_needed
+    from congrad.gradients.passes import pass_sketcher
 
     lengths = packed_lengths(pairs)
     num_pairs, num_tokens = int((lengths > 0).sum()), int(lengths.sum())
@@ -120,7 +123,8 @@ def estimate(
     products = seconds_of_products(model)
     least = max(FIRST, padding(model))
     num_predicted = sum(len(ids[i]) for ids in (pairs.chosen_ids, pairs.rejected_ids) for i in order)
-    floor, guess, ceiling = (share * products(num_tokens, num_predicted) for share in BESIDE_PRODUCTS)
+    all_products = products(num_tokens, num_predicted) * (GENERAL if settings.route == "general" else 1)
+    floor, guess, ceiling = (share * all_products for share in BESIDE_PRODUCTS)
     points: list[tuple[int, float]] = []
     whole = False
     if 2 * BESIDE_PRODUCTS[1] * products(*tokens_of(piece(longest, least))) <= SECONDS:
@@ -129,22 +133,26 @@ def estimate(
             def run(some: Sequence[Triple]) -> tuple[int, float]:
                 """Tokens and seconds."""
                 started = time.perf_counter()
-                sketch(pack(some, settings.normalise))
+                sketch(some)
                 return tokens_of(some)[0], time.perf_counter() - started
 
             points, whole = measure(run, longest, typical, least)
     low, seconds, high = floor, guess, ceiling
     if points:
         seconds, low, high = scaled(points, num_tokens, settings.token_budget, floor, whole=whole)
+    usable = triples(pairs, order.tolist())
+    few_tokens = tokens_of(few(usable))[0]
+    extra = few_tokens / num_tokens * MEASURING["general" if settings.route == "general" else "packed"]
+    share = 1 / world_size + extra  # which the first process measures
     num_languages, num_dims = len(set(pairs.languages)), settings.projection_size**2
     many = num_languages > MANY_LANGUAGES
     return Estimate(
         num_pairs=num_pairs,
         num_tokens=num_tokens,
-        seconds=seconds / world_size,
-        low=low / world_size,
-        high=high / world_size,
-        memory_bytes=peak_memory(model.device),
+        seconds=seconds * share,
+        low=low * share,
+        high=high * share,
+        memory_bytes=peak_memory(model.device) + memory_needed(model, usable),
         disk_bytes=num_pairs * (num_dims * FLOAT16_BYTES + ROW_BYTES),
         measured_tokens=max((tokens for tokens, _ in points), default=0),
         whole=whole,
@@ -176,9 +184,14 @@ def seconds_of_products(model: "PreTrainedModel") -> Callable[[int, int], float]
 
     Each goes through every weight twice: forward, and for the gradient of the input.
     """
-    head = model.get_output_embeddings().weight.numel()
-    embedded = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
-    blocks = sum(each.numel() for each in model.parameters() if each.ndim > 1 and id(each) not in embedded)
+    from congrad.gradients.space import embedded
+    from congrad.models.quantised import num_weights
+
+    out = model.get_output_embeddings()
+    head = 0 if out is None else out.weight.numel()  # an unknown architecture's is among the others
+    outside = embedded(model)
+    weights = text_part(model)[1].parameters()
+    blocks = sum(num_weights(each) for each in weights if each.ndim > 1 and id(each) not in outside)
     shape = layer_shape(model).smaller(PRODUCTS)
     dtype = str(model.dtype).removeprefix("torch.")
     num_threads = torch.get_num_threads()

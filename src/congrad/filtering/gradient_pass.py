@@ -3,14 +3,15 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from congrad.consensus.surgery import check_aggregator
 from congrad.errors import UserError
 from congrad.filtering.estimate import estimate
-from congrad.gradients.build import build_index
-from congrad.gradients.check import by_sketches
+from congrad.gradients.build import as_begun, build_index, out_of_memory, triples
+from congrad.gradients.check import by_sketches, check_start
 from congrad.gradients.index import INDEX, GradientIndex, read_plan
 from congrad.models.compute import settle_dtype
 from congrad.models.device import pick_device
@@ -19,11 +20,15 @@ from congrad.models.load import load, load_skeleton, tokenizer_of
 from congrad.models.packaged import PACKAGES, converted, resolve
 from congrad.models.ranks import Rank, ranks, wait_for_all
 from congrad.preferences.rows import Preferences
-from congrad.preferences.tokenise import tokenise
+from congrad.preferences.tokenise import TokenisedPairs, tokenise
 from congrad.progress import Listener, Progress
 from congrad.settings.model import reference_of
 from congrad.settings.tree import FilterConfig
 from congrad.stage import is_finished
+from congrad.words import quote
+
+TOKENIZER = "tokenizer_config.json"  # without it, transformers makes up an empty one
+COMPARED = 100  # responses that both tokenizers read
 
 
 def make_index(
@@ -56,9 +61,10 @@ def _make_index(
         listener.on_stage(f"converting {model.name} from its package, once")
         resolve(model.name)
     listener.on_stage(f"loading the tokenizer of {model.name}")
+    tokenizer = tokenizer_of(model)
     pairs = tokenise(
         preferences,
-        tokenizer_of(model),
+        tokenizer,
         chat=config.input.chat,
         max_length=config.input.max_length,
         on_progress=lambda rows: listener.on_progress(Progress("tokenising", rows, len(preferences), "pairs")),
@@ -78,17 +84,29 @@ def _make_index(
         )
     reference = reference_of(model)
     if reference is not None:
-        load_skeleton(reference)  # its weights are loaded last: a wrong name shows now
+        load_skeleton(reference)  # its weights are loaded later: a wrong name shows now
+        if Path(reference.name).is_dir() and not (Path(reference.name) / TOKENIZER).is_file():
+            problem = f"{reference.name} has no {TOKENIZER}: whether it reads the same tokens as {model.name}"
+            listener.on_warning(f"{problem} cannot be checked")
+        else:
+            check_same_tokens(tokenizer, tokenizer_of(reference), pairs, reference.name)
     listener.on_stage(f"loading {model.name}")
     with identities(*([model] if reference is None else [model, reference])) as which:
         policy = load(model, device=device)
         model_fingerprint, *reference_fingerprint = [found() for found in which]
-    if rank.number == 0 and (dry_run or not is_finished(directory, INDEX)):
-        listener.on_stage("measuring a few pairs")
-        listener.on_note(estimate(policy, pairs, config.index, rank.world_size, config.consensus))
+    settings, on_note = as_begun(config.index, directory), listener.on_note if rank.number == 0 else nobody
+    if started := dry_run or not is_finished(directory, INDEX):
+        listener.on_stage(f"checking {model.name}")
+        usable = [position for position, reason in enumerate(pairs.reasons) if not reason]
+        with out_of_memory(policy, settings):
+            settings = check_start(policy, triples(pairs, usable), settings, on_note)
+        if rank.number == 0:
+            listener.on_stage("measuring a few pairs")
+            with out_of_memory(policy, settings):
+                listener.on_note(estimate(policy, pairs, settings, rank.world_size, config.consensus))
     if dry_run:
         return None
-    listener.on_stage(f"checking {model.name}")
+    listener.on_stage(f"checking {model.name} on long pairs")
 
     def load_reference() -> PreTrainedModel:
         assert reference is not None
@@ -99,11 +117,38 @@ def _make_index(
         policy,
         pairs,
         directory,
-        config.index,
+        settings,
         model_fingerprint=model_fingerprint,
+        made_on_load=model.made_on_load,
         reference=None if reference is None else load_reference,
         reference_fingerprint=next(iter(reference_fingerprint), None),
+        started=started,
         rank=rank,
         barrier=wait_for_all,
         on_progress=listener.on_progress,
+        on_note=on_note,
     )
+
+
+def check_same_tokens(
+    tokenizer: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase, pairs: TokenisedPairs, reference: str
+) -> None:
+    """Refuses a reference to which the policy's ids mean other text, or that reads the same text as other ids."""
+    usable = [position for position, reason in enumerate(pairs.reasons) if not reason]
+    used = np.unique(np.concatenate([ids for triple in triples(pairs, usable) for ids in triple])).tolist()
+    fix = "name a reference with the same tokenizer"
+    for number in used:
+        tokens = [each.convert_ids_to_tokens(number) if number < len(each) else None for each in (tokenizer, other)]
+        if tokens[0] != tokens[1]:
+            problem = f"token {number:,} is {quote(tokens[1])} to it and {quote(tokens[0])} to the model"
+            raise UserError(problem, fix, key="model.reference", value=reference)
+    for position in usable[:COMPARED]:
+        text = tokenizer.decode(pairs.chosen_ids[position])
+        one, two = (each(text, add_special_tokens=False)["input_ids"] for each in (tokenizer, other))
+        if one != two:
+            problem = f"it reads the chosen response of row {pairs.rows[position]} as other tokens than the model"
+            raise UserError(problem, fix, key="model.reference", value=reference)
+
+
+def nobody(note: object) -> None:
+    """Hears what the first process says."""

@@ -5,10 +5,13 @@ rejected against trunk and rejected) in blocks of queries that skip what causali
 out by hand: at these lengths that is several times faster than the fused CPU kernel's. Elsewhere the two sides are
 gathered into rows for the fused causal kernel, which needs no mask for padding on the right.
 
-Shapes: H query heads, G key heads, R = H / G query heads per key head, T tokens, D head width, Q queries and K keys of
-one block.
+Shapes: H query heads, G key heads, R = H / G query heads per key head, T tokens, D width of query and key heads (values
+may have another, which is the output's), Q queries and K keys of one block.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +25,18 @@ from congrad.gradients.memory import shape_multiple
 from congrad.gradients.packing import Segment
 
 IMPLEMENTATION = "congrad_packed"
+SEGMENTS: ContextVar[tuple[Segment, ...]] = ContextVar("SEGMENTS")  # not every family hands keyword arguments on
 QUERY_BLOCK = 128  # at 250 tokens a side, a quarter of the products fall away; 64 is slower, for its many small calls
+
+
+@contextmanager
+def attention_within(segments: tuple[Segment, ...]) -> Iterator[None]:
+    """While open, attention of this thread is that of a pack of these segments."""
+    token = SEGMENTS.set(segments)
+    try:
+        yield
+    finally:
+        SEGMENTS.reset(token)
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,7 @@ class AttentionSettings:
     scaling: float
     sliding_window: int | None
     softcap: float | None
+    sinks_H: torch.Tensor | None = None  # scores of a key that every query sees, and that has no value
 
 
 @dataclass(frozen=True)
@@ -103,6 +118,16 @@ def hide(scores_GRQK: torch.Tensor, block: Block, window: int | None) -> None:
         scores_GRQK.masked_fill_(ones.tril_(num_keys - num_queries - window), float("-inf"))
 
 
+def softmax_beside(scores_GQK: torch.Tensor, sinks_H: torch.Tensor | None) -> torch.Tensor:
+    """Softmax over keys and the head's sink, without the sink: its gradient by the scores is that of any softmax."""
+    if sinks_H is None:
+        return torch.softmax(scores_GQK, dim=-1)
+    groups, rows, _ = scores_GQK.shape
+    each_head = groups * rows // len(sinks_H)
+    sinks_GQ1 = sinks_H.detach().to(scores_GQK.dtype).repeat_interleave(each_head).view(groups, rows, 1)
+    return torch.softmax(torch.cat([scores_GQK, sinks_GQ1], dim=-1), dim=-1)[..., :-1].contiguous()
+
+
 class PackedAttention(torch.autograd.Function):
     """softmax(scaling * Q K^T) V over a pack, by blocks, with its gradient. Rows of no segment give and get zeros."""
 
@@ -115,11 +140,11 @@ class PackedAttention(torch.autograd.Function):
         segments: tuple[Segment, ...],
         settings: AttentionSettings,
     ) -> torch.Tensor:
-        heads, length, width = query_HTD.shape
+        heads, length, _ = query_HTD.shape
         groups, multiple = key_GTD.shape[0], shape_multiple(key_GTD)
         repeat = heads // groups
         key_GTD, value_GTD = key_GTD.contiguous(), value_GTD.contiguous()
-        out_TGRD = query_HTD.new_zeros(length, groups, repeat, width)
+        out_TGRD = query_HTD.new_zeros(length, groups, repeat, value_GTD.shape[2])
         query_GRTD = query_HTD.unflatten(0, (groups, repeat))
         saved = []
         for block in query_blocks(segments):
@@ -130,7 +155,7 @@ class PackedAttention(torch.autograd.Function):
                 capped = scores.div_(settings.softcap).tanh_()
                 scores = capped * settings.softcap
             hide(scores.unflatten(1, (repeat, -1)), block, settings.sliding_window)
-            weights = torch.softmax(scores, dim=-1)
+            weights = softmax_beside(scores, settings.sinks_H)
             out = torch.bmm(weights, keys_of(block, value_GTD, multiple)).unflatten(1, (repeat, -1))
             out_TGRD[block.start : block.stop] = out[:, :, : block.num_queries].permute(2, 0, 1, 3)
             saved += [query, weights] if settings.softcap is None else [query, weights, capped]
@@ -201,20 +226,24 @@ def packed_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    segments: tuple[Segment, ...],
     scaling: float | None = None,
-    sliding_window: int | None = None,
     softcap: float | None = None,
     dropout: float = 0.0,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface: (1, heads, T, D) in, (1, T, heads, D) out; `segments` come with the call."""
-    unknown = [name for name in ("s_aux", "position_bias", "cache") if others.get(name) is not None]
+    """transformers' attention interface: (1, heads, T, D) in, (1, T, heads, D) out, within segments.
+
+    A family that leaves its window to the mask names it in the module.
+    """
+    unknown = [name for name in ("position_bias", "cache") if others.get(name) is not None]
     if unknown or not getattr(module, "is_causal", True):
         kind = unknown[0] if unknown else "bidirectional"
         raise UserError(f"{type(module).__name__}: attention of the kind {kind!r} is not supported")
-    settings = AttentionSettings(query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window, softcap)
-    if query.device.type != "cpu" and softcap is None:
+    window = others["sliding_window"] if "sliding_window" in others else getattr(module, "sliding_window", None)
+    sinks_H = others.get("s_aux")
+    settings = AttentionSettings(query.shape[-1] ** -0.5 if scaling is None else scaling, window, softcap, sinks_H)
+    segments = SEGMENTS.get()
+    if query.device.type != "cpu" and softcap is None and sinks_H is None:
         out_THD = fused_attention(query[0], key[0], value[0], segments, settings)
     else:
         out_THD = PackedAttention.apply(query[0], key[0], value[0], segments, settings)  # type: ignore[no-untyped-call]

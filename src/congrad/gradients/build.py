@@ -8,8 +8,8 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +21,42 @@ from transformers import PreTrainedModel
 
 from congrad.errors import UserError
 from congrad.files import whole_file, write_json
-from congrad.gradients.check import check_model
+from congrad.gradients.check import check_start, check_whole
 from congrad.gradients.index import (
     COLUMNS,
+    FEW_PERCENT,
     FORMAT,
     INDEX,
+    MUCH_OUTSIDE,
     PAIRS,
     GradientIndex,
     Shard,
     encode,
+    in_words,
     open_index,
     read_plan,
     shards_of,
+    share_of_weights,
     write_tensors,
 )
-from congrad.gradients.packing import IntArray, Pack, num_packed_tokens, pack
-from congrad.gradients.sketch import PairSketches, scorer, sketcher
-from congrad.gradients.space import count_weights, expert_space, gradient_space
+from congrad.gradients.outside import measure_outside, memory_needed
+from congrad.gradients.packing import IntArray, Triple, num_packed_tokens
+from congrad.gradients.passes import Compute, pass_scorer, pass_sketcher
+from congrad.gradients.space import Space
+from congrad.models.load import give_memory_back, quiet
+from congrad.models.memory import enough_memory, free_memory, ran_out
 from congrad.models.ranks import Rank
 from congrad.preferences.tokenise import TokenisedPairs
 from congrad.progress import Progress
-from congrad.settings.index import PassSettings
+from congrad.settings.index import PassSettings, default_token_budget
 from congrad.stage import check_same, is_finished, make, sweep
+from congrad.words import human_bytes, one_line
 
 MIN_SHARD_PAIRS = 32  # on a CPU about a minute's work: what a kill may cost
 NUM_SHARDS = 256
-MAX_CHECKED = 8  # pairs tried until the model gives one a finite log-probability
 
 
-def triples(pairs: TokenisedPairs, positions: Sequence[int]) -> list[tuple[IntArray, IntArray, IntArray]]:
+def triples(pairs: TokenisedPairs, positions: Sequence[int]) -> list[Triple]:
     return [(pairs.prompt_ids[i], pairs.chosen_ids[i], pairs.rejected_ids[i]) for i in positions]
 
 
@@ -70,14 +77,6 @@ def pairs_fingerprint(pairs: TokenisedPairs) -> str:
     return digest.hexdigest()
 
 
-@contextmanager
-def pass_sketcher(model: PreTrainedModel, settings: PassSettings) -> Iterator[Callable[[Pack], PairSketches]]:
-    """`sketcher` with the settings of a pass, which are resolved."""
-    assert settings.projection_size is not None
-    with sketcher(model, size=settings.projection_size, seed=settings.seed, layers=settings.layers) as sketch:
-        yield sketch
-
-
 def make_plan(
     pairs: TokenisedPairs,
     model: PreTrainedModel,
@@ -85,12 +84,19 @@ def make_plan(
     *,
     model_fingerprint: str,
     reference: str | None,
+    made_on_load: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What plan.json holds. Two plans are equal exactly when their indexes may be shared."""
+    """What plan.json holds. Two plans are equal exactly when their indexes may be shared.
+
+    Args:
+        settings: with the route that is taken; `auto` counts as packed.
+        made_on_load: as of `build_index`.
+    """
     num_pairs = sum(not reason for reason in pairs.reasons)
-    space, experts = gradient_space(model, settings.layers), expert_space(model, settings.layers)
-    num_weights, num_outside = count_weights(model, space, experts)
     settings = settings.resolved(num_pairs, model.device)
+    settings = replace(settings, route="packed" if settings.route == "auto" else settings.route)
+    space = Space.of(model, settings.layers, packed=settings.route == "packed")
+    num_weights, num_outside = space.count(model)
     assert settings.projection_size is not None
     return {
         "format": FORMAT,
@@ -101,11 +107,14 @@ def make_plan(
         "settings": asdict(settings),
         "num_rows": len(pairs.rows),
         "num_pairs": num_pairs,
-        "num_layers": len(space) + len(experts),
+        "num_layers": len(space.layers) + len(space.experts) + len(space.matrices),
         "num_weights": num_weights,
         "num_weights_outside": num_outside,
+        "tied": space.tied,
+        "outside": None,
         "dims": settings.projection_size**2,
         "shard_pairs": max(MIN_SHARD_PAIRS, -(-num_pairs // NUM_SHARDS)),
+        **(made_on_load or {}),
     }
 
 
@@ -114,6 +123,8 @@ def decided(plan: Mapping[str, Any]) -> dict[str, Any]:
     the precision before the model, whose fingerprint depends on it."""
     return {
         "model.dtype": plan.get("dtype"),
+        "model.quantise": plan.get("quantise"),
+        "model.lora": plan.get("lora"),
         "the model (model.name, model.adapter)": plan.get("model"),
         "the reference model (model.reference)": plan.get("reference"),
         "the tokenised pairs (the section input)": plan.get("data"),
@@ -162,6 +173,7 @@ def begin_index(directory: Path, plan: Mapping[str, Any], pairs: TokenisedPairs,
     found, path = read_plan(directory), directory / PAIRS
     if found is not None:
         check_same(directory, decided(found), decided(plan))
+        plan = {**plan, "outside": found["outside"]}  # was measured, and decides nothing
         check_same(directory, found, plan)  # what depends on that, in a plan that nothing of ours wrote
     if rank.number > 0:
         return
@@ -173,6 +185,46 @@ def begin_index(directory: Path, plan: Mapping[str, Any], pairs: TokenisedPairs,
         write_pairs(path, pairs)
 
 
+def as_begun(settings: PassSettings, directory: Path) -> PassSettings:
+    """The settings, with the route of an index that was begun in the general pass where they leave it open.
+
+    One begun in the packed pass is checked again: before there was another, no check was made of long pairs.
+    """
+    if settings.route != "auto" or (plan := read_plan(directory)) is None:
+        return settings
+    route = plan["settings"]["route"]
+    return replace(settings, route=route) if route == "general" or is_finished(directory, INDEX) else settings
+
+
+def out_of_memory(model: PreTrainedModel, settings: PassSettings) -> AbstractContextManager[None]:
+    """Says in one line what to do when the device is out of memory."""
+    budget = settings.token_budget or default_token_budget(model.device)
+    fix = f"lower index.token_budget ({budget}) or input.max_length"
+    if settings.route == "general":  # which takes one pair at a time
+        fix = "lower input.max_length"
+    return enough_memory(f"out of memory on {model.device}", fix)
+
+
+def measured(
+    model: PreTrainedModel, pairs: Sequence[Triple], settings: PassSettings, on_note: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """What the space leaves out; None, with a note, where that cannot be measured."""
+    if (needed := memory_needed(model, pairs)) > free_memory(model.device):
+        reason = f"it takes about {human_bytes(needed)} of memory"
+        on_note(f"what is outside the gradient space is not measured ({reason})")
+        return None
+    space = Space.of(model, settings.layers, packed=settings.route != "general")
+    try:
+        with quiet():
+            return measure_outside(model, pairs, space, settings.normalise)
+    except Exception as error:  # of a forward in which other parameters cannot have gradients
+        if isinstance(error, UserError) or ran_out(error):
+            raise
+        reason = one_line(str(error), 100) or type(error).__name__
+        on_note(f"what is outside the gradient space could not be measured ({reason})")
+        return None
+
+
 def build_index(
     model: PreTrainedModel,
     pairs: TokenisedPairs,
@@ -180,11 +232,14 @@ def build_index(
     settings: PassSettings | None = None,
     *,
     model_fingerprint: str | None = None,
+    made_on_load: Mapping[str, Any] | None = None,
     reference: Callable[[], PreTrainedModel] | None = None,
     reference_fingerprint: str | None = None,
+    started: bool = False,
     rank: Rank | None = None,
     barrier: Callable[[], None] = lambda: None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> GradientIndex:
     """Sketches every usable pair's gradient into `directory`; continues where an interrupted call stopped.
 
@@ -197,35 +252,58 @@ def build_index(
         directory: of the index; made where it is missing.
         settings: what decides the content of the index; None for the defaults.
         model_fingerprint: `congrad.models.identity` of the model; None for the fingerprint of what is in memory.
+        made_on_load: what decides the index besides the fingerprint, by name (`congrad.settings.model.Model`).
         reference: loads the reference model, where the policy is not its own reference.
         reference_fingerprint: the reference's; required with `reference`.
+        started: whether the policy went through `check_start` with these settings.
         rank: this process among those that build the index together, all on one shared file system; None: alone.
         barrier: waits for all ranks.
         on_progress: called after every pack.
+        on_note: hears why the general pass is taken, where it is not asked for, and what the space leaves out.
 
     Raises:
-        UserError: the directory holds an index of another model, data or settings; it cannot be written; or the device
-            is out of memory.
+        UserError: the model is not causal, or gives nothing finite; the directory holds an index of another model, data
+            or settings; it cannot be written; or the device is out of memory.
     """
     from congrad.models.identity import fingerprint
 
     directory, settings, rank = Path(directory), settings or PassSettings(), rank or Rank()
     lengths = packed_lengths(pairs)
+    usable = np.flatnonzero(lengths)
     model_fingerprint = model_fingerprint or fingerprint(model)
-    plan = make_plan(pairs, model, settings, model_fingerprint=model_fingerprint, reference=reference_fingerprint)
-    shards, usable = shards_of(plan), np.flatnonzero(lengths)
-    if len(usable) and not is_finished(directory, INDEX):  # before anything is written
-        some = triples(pairs, usable[:MAX_CHECKED].tolist())
-        if not any(check_model(model, *triple) for triple in some):
-            problem = f"no finite log-probability for the first {len(some)} pairs in {plan['dtype']}"
-            fix = "try another model.dtype, or fix the model's weights"
-            raise UserError(f"model {model.config.name_or_path!r}: {problem}", fix)
+    settings = as_begun(settings, directory).resolved(len(usable), model.device)
+    as_model: Any = {"model_fingerprint": model_fingerprint, "reference": reference_fingerprint}
+    as_model |= {"made_on_load": made_on_load}
+    if (found := read_plan(directory)) is not None:  # other settings are refused before any work
+        route = found["settings"]["route"] if settings.route == "auto" else settings.route
+        asked = make_plan(pairs, model, replace(settings, route=route), **as_model)
+        check_same(directory, decided(found), decided(asked))
+    reference_model = None
+    with out_of_memory(model, settings):
+        if len(usable) and not is_finished(directory, INDEX):  # before anything is written
+            scored = triples(pairs, usable.tolist())
+            settings = settings if started else check_start(model, scored, settings, on_note)
+            settings = check_whole(model, scored, settings, on_note)
+            if reference is not None:
+                reference_model = reference()
+                settings = check_start(reference_model, scored, settings, on_note, sketches=False)
+                settings = check_whole(reference_model, scored, settings, on_note, sketches=False)
+    if rank.number > 0 and (found := read_plan(directory)) is not None:
+        settings = replace(settings, route=found["settings"]["route"])
+    plan = make_plan(pairs, model, settings, **as_model)
+    if rank.number == 0 and found is None and len(usable):
+        with out_of_memory(model, settings):
+            plan["outside"] = outside = measured(model, scored, settings, on_note)
+        if outside is not None and outside["share"] >= FEW_PERCENT and share_of_weights(plan) < MUCH_OUTSIDE:
+            on_note(in_words(outside))  # else the run's warning says it
+    shards = shards_of(plan)
     begin_index(directory, plan, pairs, rank)
     barrier()
-    settings, budget = PassSettings(**plan["settings"]), plan["settings"]["token_budget"]
+    settings = PassSettings(**(read_plan(directory) or plan)["settings"])  # all ranks take the first one's route
+    assert settings.token_budget is not None
+    budget, mine = settings.token_budget, shards[rank.number :: rank.world_size]
 
-    def run(stage: str, kind: str, compute: Callable[[Pack], PairSketches]) -> None:
-        mine = shards[rank.number :: rank.world_size]
+    def run(stage: str, kind: str, compute: Compute) -> None:
         missing = [shard for shard in mine if not shard.path(directory, kind).exists()]
         total = int(sum(lengths[usable[shard.start : shard.stop]].sum() for shard in missing))
         num_pairs = sum(shard.stop - shard.start for shard in missing)
@@ -235,7 +313,7 @@ def build_index(
             nonlocal done, num_done
             results, order = [], []
             for positions in packs_of(usable[shard.start : shard.stop], lengths, budget):
-                results.append(compute(pack(triples(pairs, positions), settings.normalise)))
+                results.append(compute(triples(pairs, positions)))
                 order += positions
                 done, num_done = done + int(lengths[positions].sum()), num_done + len(positions)
                 on_progress(Progress(stage, num_done, num_pairs, "pairs", work=(done, total)))
@@ -246,22 +324,20 @@ def build_index(
                 tensors |= {"sketches": unit, "scales": scales}
             return tensors
 
-        try:
+        with out_of_memory(model, settings):
             run_shards(shards, kind, directory, rank, work)
-        except torch.OutOfMemoryError as error:
-            fix = f"lower index.token_budget ({budget}) or input.max_length"
-            raise UserError(f"out of memory on {model.device}", fix) from error
 
-    started = time.monotonic()
+    since = time.monotonic()
+    if reference is not None and not all(shard.path(directory, "reference").exists() for shard in mine):
+        with pass_scorer(reference_model or reference(), settings.route) as score:
+            run("reference model", "reference", score)
+        del reference_model, score
+        give_memory_back()
     with pass_sketcher(model, settings) as sketch:
         run("sketching", "sketches", sketch)
-    if reference is not None:
-        assert reference_fingerprint is not None
-        with scorer(reference()) as score:
-            run("reference model", "reference", score)
     barrier()
     if rank.number == 0:
-        finish_index(directory, shards, seconds=time.monotonic() - started, has_reference=reference is not None)
+        finish_index(directory, shards, seconds=time.monotonic() - since, has_reference=reference is not None)
     barrier()
     return open_index(directory)
 

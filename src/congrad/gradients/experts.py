@@ -24,7 +24,7 @@ from torch import nn
 from congrad.gradients.projection import CountSketch, count_sketch
 
 CONTRACT = ("has_gate", "has_bias", "is_transposed", "has_post_expert_norm", "_apply_gate", "num_experts", "down_proj")
-OnRead = Callable[[torch.Tensor, torch.Tensor, Callable[[torch.Tensor], torch.Tensor]], None]
+OnRead = Callable[[torch.Tensor, torch.Tensor, Callable[[torch.Tensor], torch.Tensor]], torch.Tensor]
 
 
 def is_experts(module: nn.Module) -> bool:
@@ -45,7 +45,7 @@ class Experts:
         return "gate_up_proj" if self.module.has_gate else "up_proj"
 
     @property
-    def parameters(self) -> list[torch.Tensor]:
+    def parameters(self) -> list[nn.Parameter]:
         return [getattr(self.module, self.up), self.module.down_proj]
 
     def shape(self, parameter: str) -> tuple[int, int]:
@@ -63,17 +63,41 @@ class ExpertSketch:
 
     @classmethod
     def draw(
-        cls, experts: Experts, parameter: str, side: str, num_coordinates: int, size: int, seed: int, device: Any
+        cls, name: str, num_experts: int, side: str, num_coordinates: int, size: int, seed: int, device: Any
     ) -> "ExpertSketch":
         drawn = [
-            count_sketch(f"{experts.name}.{parameter}.{expert}", side, num_coordinates, size, seed, device)
-            for expert in range(experts.module.num_experts)
+            count_sketch(f"{name}.{expert}", side, num_coordinates, size, seed, device) for expert in range(num_experts)
         ]
         return cls(drawn[0], torch.stack([each.sign_N for each in drawn]))
+
+    def of(self, expert: int) -> CountSketch:
+        return replace(self.sketch, sign_N=self.sign_EN[expert])
 
     def __call__(self, values_SN: torch.Tensor, expert_S: torch.Tensor) -> torch.Tensor:
         """The sketch of every slot's row by its expert, S x p in float32."""
         return replace(self.sketch, sign_N=self.sign_EN[expert_S])(values_SN)
+
+
+@dataclass(frozen=True)
+class ExpertSketches:
+    """The projections of both sides of V_e (up) and of W_e (down)."""
+
+    left_of_up: ExpertSketch
+    right_of_up: CountSketch
+    left_of_down: CountSketch
+    right_of_down: ExpertSketch
+
+    @classmethod
+    def draw(cls, experts: Experts, size: int, seed: int, device: Any) -> "ExpertSketches":
+        name, num_experts, own = experts.name, experts.module.num_experts, (size, seed, device)
+        num_up, num_hidden = experts.shape(experts.up)
+        num_output, num_inner = experts.shape("down_proj")
+        return cls(
+            left_of_up=ExpertSketch.draw(f"{name}.{experts.up}", num_experts, "left", num_up, *own),
+            right_of_up=count_sketch(f"{name}/{num_hidden}", "right", num_hidden, *own),
+            left_of_down=count_sketch(f"{name}.down_proj", "left", num_output, *own),
+            right_of_down=ExpertSketch.draw(f"{name}.down_proj", num_experts, "right", num_inner, *own),
+        )
 
 
 class ExpertsForward:
@@ -81,17 +105,12 @@ class ExpertsForward:
 
     Args:
         on_read: takes the sketched inputs (T x p), the output whose gradient belongs to them, and how that gradient is
-            sketched (T x p); has the output require a gradient where it does not.
+            sketched (T x p); gives the output to go on with, which requires a gradient.
     """
 
     def __init__(self, experts: Experts, size: int, seed: int, device: Any, on_read: OnRead) -> None:
         self.experts, self.on_read = experts, on_read
-        num_up, num_hidden = experts.shape(experts.up)
-        self.right_of_up = count_sketch(f"{experts.name}/{num_hidden}", "right", num_hidden, size, seed, device)
-        self.left_of_up = ExpertSketch.draw(experts, experts.up, "left", num_up, size, seed, device)
-        num_hidden, num_inner = experts.shape("down_proj")
-        self.right_of_down = ExpertSketch.draw(experts, "down_proj", "right", num_inner, size, seed, device)
-        self.left_of_down = count_sketch(f"{experts.name}.down_proj", "left", num_hidden, size, seed, device)
+        self.sketches = ExpertSketches.draw(experts, size, seed, device)
         experts.module.forward = self
 
     def __call__(self, hidden_TN: torch.Tensor, index_TK: torch.Tensor, weight_TK: torch.Tensor) -> torch.Tensor:
@@ -106,14 +125,17 @@ class ExpertsForward:
             return sum_TN
 
         up_SN = self.linear(self.experts.up, hidden_TN[slot_S // num_slots], ends)
-        right_Tp = self.right_of_up(hidden_TN.detach())
-        self.on_read(right_Tp, up_SN, lambda gradient_SN: by_token(self.left_of_up(gradient_SN, expert_S)))
+        right_Tp = self.sketches.right_of_up(hidden_TN.detach())
+        up_SN = self.on_read(
+            right_Tp, up_SN, lambda gradient_SN: by_token(self.sketches.left_of_up(gradient_SN, expert_S))
+        )
         inner_SN = module._apply_gate(up_SN) if module.has_gate else module.act_fn(up_SN)
         down_SN = self.linear("down_proj", inner_SN, ends)
         output_TN = by_token(down_SN * weight_S[:, None]).to(hidden_TN.dtype)
-        right_Tp = by_token(self.right_of_down(inner_SN.detach(), expert_S) * weight_S.detach()[:, None].float())
-        self.on_read(right_Tp, output_TN, self.left_of_down)
-        return output_TN
+        right_Tp = by_token(
+            self.sketches.right_of_down(inner_SN.detach(), expert_S) * weight_S.detach()[:, None].float()
+        )
+        return self.on_read(right_Tp, output_TN, self.sketches.left_of_down)
 
     def linear(self, parameter: str, rows_SN: torch.Tensor, ends: Sequence[int]) -> torch.Tensor:
         """Every expert's own product with its slots, S x outputs."""

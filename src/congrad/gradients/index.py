@@ -17,14 +17,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from annotated_types import Ge
-from pydantic import model_validator
+from annotated_types import Ge, Le
+from pydantic import Field, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -49,12 +49,20 @@ COLUMNS = pa.schema(
     }
 )
 """Of pairs.parquet."""
+NAMED = 5  # groups, of which the first are the largest
+FEW_PERCENT = 0.05  # of the squared gradient: from here on it is said
+MUCH_OUTSIDE = 0.1  # of the decoder blocks' weights: from here on a run warns of it
 Positive = Annotated[Amount, Ge(1)]
 
 
 class Sketched(Record):
     projection_size: Positive
     normalise: Normalise
+    route: Literal["packed", "general"] = "packed"  # before there was another one
+
+
+class NewAdapter(Record):
+    r: Positive
 
 
 class AnyPlan(Record):
@@ -62,6 +70,17 @@ class AnyPlan(Record):
 
     fix = BUILD_AGAIN
     format: int
+
+
+Share = Annotated[float, Ge(0), Le(1)]
+
+
+class Outside(Record):
+    """What is outside the space, as `congrad.gradients.outside` measured it."""
+
+    pairs: Amount
+    share: Share
+    groups: dict[str, Share]
 
 
 class Plan(AnyPlan):
@@ -72,10 +91,13 @@ class Plan(AnyPlan):
     data: str
     dtype: str
     settings: Sketched
+    lora: NewAdapter | None = None
     num_rows: Amount
     num_pairs: Amount
     num_weights: Amount
     num_weights_outside: Amount
+    tied: list[str] = Field([])
+    outside: Outside | None = None
     dims: Amount
     shard_pairs: Positive
 
@@ -180,7 +202,22 @@ def read_plan(directory: Path, formats: tuple[int, ...] = (FORMAT,)) -> dict[str
         problem = f"the index has format {plan['format']}, and this version reads format {FORMAT}"
         raise UserError(problem, BUILD_AGAIN, at=path)
     check_record(path, plan, Plan)
-    return plan
+    plan["settings"] = {"route": "packed"} | plan["settings"]
+    return {"tied": [], "outside": None} | plan
+
+
+def share_of_weights(plan: Mapping[str, Any]) -> float:
+    """How much of the weights in the decoder blocks is outside."""
+    inside, outside = int(plan["num_weights"]), int(plan["num_weights_outside"])
+    return outside / (inside + outside)
+
+
+def in_words(outside: Mapping[str, Any]) -> str:
+    """What a plan says is outside the space, in a line."""
+    parts = [f"{share:.0%} {name}" for name, share in outside["groups"].items() if share >= FEW_PERCENT / 10][:NAMED]
+    measured = f"measured on {outside['pairs']} pair{'s' if outside['pairs'] > 1 else ''}"
+    share = f"{outside['share']:.0%} of the squared gradient"
+    return f"{share} is outside the gradient space ({measured}): {', '.join(parts)}"
 
 
 def shards_of(plan: Mapping[str, Any]) -> tuple[Shard, ...]:

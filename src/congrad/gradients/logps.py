@@ -1,12 +1,14 @@
 """Log-probabilities of pairs under a model, forward only: what baselines, implicit rewards and evaluation ask of it.
 
-The pass is the filter's (`congrad.gradients.sketch.scorer`): prompts computed once for both sides, the head on response
-tokens alone. Batches are cut from the whole list, before what is done is taken out, so that a resumed pass computes
-the same tokens together, and on a CPU the same bytes. Results go to a log of rows as they come.
+The pass is the filter's (`congrad.gradients.passes`), after the same check: packed, with prompts computed once for both
+sides and the head on response tokens alone, where that fits the model. Batches are cut from the whole list, before what
+is done is taken out, so that a resumed pass computes the same tokens together, and on a CPU the same bytes. Results go
+to a log of rows as they come.
 
 Shapes: B pairs of a batch.
 """
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,17 +19,16 @@ import torch
 from pydantic import Field
 from transformers import PreTrainedModel
 
-from congrad.errors import UserError
-from congrad.gradients.build import MAX_CHECKED, packs_of
-from congrad.gradients.check import check_model
-from congrad.gradients.packing import IntArray, num_packed_tokens, pack
-from congrad.gradients.sketch import scorer
-from congrad.settings.index import default_token_budget
+from congrad.gradients.build import packs_of
+from congrad.gradients.check import check_start, check_whole
+from congrad.gradients.packing import Triple, num_packed_tokens
+from congrad.gradients.passes import pass_scorer
+from congrad.models.memory import enough_memory
+from congrad.settings.index import PassSettings, default_token_budget
 from congrad.stage import LogRow, RowLog
 
-Triple = tuple[IntArray, IntArray, IntArray]
-"""Token ids of a prompt and of two responses to it, none of them empty."""
 Row = dict[str, Any]
+logger = logging.getLogger(__name__)
 
 
 class PairRow(LogRow):
@@ -86,12 +87,10 @@ def batch_logps(
     missing = [batch for batch in batches if done is None or not all(done[position] for position in batch)]
     if not missing:
         return
-    any(check_model(model, *triple) for triple in triples[:MAX_CHECKED])  # until one is finite
-    with scorer(model) as score:
-        for batch in missing:
-            try:
-                logps_B2 = score(pack([triples[position] for position in batch], "sum")).logps_B2
-            except torch.OutOfMemoryError as error:
-                problem = f"out of memory on {model.device} with {budget} tokens at a time"
-                raise UserError(problem, "lower the token budget or the length limit") from error
-            yield batch, logps_B2
+    problem = f"out of memory on {model.device} with {budget} tokens at a time"
+    with enough_memory(problem, "lower the token budget or the length limit"):
+        settings = check_start(model, triples, PassSettings(), logger.warning, sketches=False)
+        settings = check_whole(model, triples, settings, logger.warning, sketches=False)
+        with pass_scorer(model, settings.route) as score:
+            for batch in missing:
+                yield batch, score([triples[position] for position in batch]).logps_B2

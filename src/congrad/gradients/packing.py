@@ -18,6 +18,8 @@ import torch
 from congrad.settings.index import Normalise
 
 IntArray = npt.NDArray[Any]
+Triple = tuple[IntArray, IntArray, IntArray]
+"""Token ids of a prompt and of two responses to it, none of them empty."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,12 @@ def num_packed_tokens(prompt: IntArray, chosen: IntArray, rejected: IntArray) ->
     return 2 * len(prompt) + len(chosen) + len(rejected) - 2 - trunk_length(prompt, chosen, rejected)
 
 
-def pack(pairs: Sequence[tuple[IntArray, IntArray, IntArray]], normalise: Normalise) -> Pack:
+def side_weights(chosen: IntArray, rejected: IntArray, normalise: Normalise) -> tuple[float, float]:
+    """The weights of the two sides' summed log-probabilities in the difference that is differentiated."""
+    return (1.0, -1.0) if normalise == "sum" else (1.0 / len(chosen), -1.0 / len(rejected))
+
+
+def pack(pairs: Sequence[Triple], normalise: Normalise) -> Pack:
     """Packs pairs of (prompt, chosen, rejected) token ids; every array holds at least one token.
 
     `normalise` is `sum` (the difference of summed log-probabilities) or `mean` (of per-token means).
@@ -91,7 +98,7 @@ def pack(pairs: Sequence[tuple[IntArray, IntArray, IntArray]], normalise: Normal
         segments.append(Segment(start, fork, turn, end))
         tokens += [prompt, chosen[:-1], rejected[shared:-1]]
         position_ids += [np.arange(turn - start), np.arange(trunk, trunk + end - turn)]
-        weights = (1.0, -1.0) if normalise == "sum" else (1.0 / len(chosen), -1.0 / len(rejected))
+        weights = side_weights(chosen, rejected, normalise)
         for first, targets, sides in (
             (start + len(prompt) - 1, chosen[:shared], (1, 1)),
             (fork, chosen[shared:], (1, 0)),

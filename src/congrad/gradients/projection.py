@@ -13,12 +13,13 @@ matters where all layers read a residual stream with the same few large coordina
 Shapes: T tokens, N coordinates, p = size.
 """
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+from congrad.models.philox import stream
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,19 @@ class CountSketch:
         sign_N: +1 or -1 per coordinate (float32), on the device of what will be sketched.
         shifts: how far each run of p coordinates is rotated.
         size: p.
+        parts: sketches of runs of the coordinates, whose buckets stand side by side; none where it is one sketch.
     """
 
     sign_N: torch.Tensor
     shifts: list[int]
     size: int
+    parts: "tuple[CountSketch, ...]" = ()
 
     def __call__(self, values_TN: torch.Tensor) -> torch.Tensor:
         """The sketch of every row, T x p in float32."""
+        if self.parts:
+            runs = values_TN.split([len(part.sign_N) for part in self.parts], dim=1)
+            return torch.cat([part(run_TR) for part, run_TR in zip(self.parts, runs, strict=True)], dim=1)
         return (self.by_gathering if values_TN.is_cuda else self.by_adding)(values_TN)
 
     def by_adding(self, values_TN: torch.Tensor) -> torch.Tensor:
@@ -60,22 +66,28 @@ class CountSketch:
 
     def matrix(self) -> torch.Tensor:
         """The matrix P^T that the sketch multiplies by, N x p: for tests and for a look at it."""
-        return self.by_adding(torch.eye(len(self.sign_N), device=self.sign_N.device))
+        return self(torch.eye(len(self.sign_N), device=self.sign_N.device))
 
 
 def count_sketch(name: str, side: str, num_coordinates: int, size: int, seed: int, device: torch.device) -> CountSketch:
-    """The sketch of one side of a layer; it depends on nothing but the arguments.
-
-    The bits are the raw stream of Philox (Salmon et al. 2011), which numpy keeps stable; the key is a hash of the name.
-    """
-    digest = hashlib.sha256(f"{seed}/{side}/{name}".encode()).digest()
-    generator = np.random.Philox(key=np.frombuffer(digest[:16], dtype="<u8"))
+    """The sketch of one side of a layer; it depends on nothing but the arguments."""
+    generator = stream(f"{seed}/{side}/{name}")
     words = generator.random_raw((num_coordinates + 63) // 64).astype("<u8")
     bits = np.unpackbits(words.view(np.uint8), count=num_coordinates)
     num_runs = -(-num_coordinates // size)
     shifts = [int(word % size) for word in generator.random_raw(num_runs).astype("<u8")]
     sign_N = torch.from_numpy(bits.astype(np.int8) * 2 - 1).to(device=device, dtype=torch.float32)
     return CountSketch(sign_N, shifts, size)
+
+
+def half_sketches(
+    name: str, side: str, num_coordinates: int, size: int, seed: int, device: torch.device
+) -> CountSketch:
+    """The same with the first half of the coordinates in the lower half of the buckets, and the others in the upper."""
+    low, half = num_coordinates // 2, size // 2
+    cuts = {"low": (low, half), "high": (num_coordinates - low, size - half)}
+    parts = tuple(count_sketch(f"{name}/{part}", side, *cut, seed, device) for part, cut in cuts.items())
+    return CountSketch(torch.cat([part.sign_N for part in parts]), [], size, parts)
 
 
 def halved(sketch_pp: torch.Tensor, left: int, right: int) -> torch.Tensor:
@@ -87,3 +99,13 @@ def halved(sketch_pp: torch.Tensor, left: int, right: int) -> torch.Tensor:
     half = sketch_pp.shape[-1] // 2
     folded_hp = sketch_pp[..., :half, :] + left * sketch_pp[..., half:, :]
     return folded_hp[..., :half] + right * folded_hp[..., half:]
+
+
+def split(sketch_pp: torch.Tensor, left: int, part: int) -> torch.Tensor:
+    """Sketches of half the size from those of `half_sketches` on the right: of one half of the coordinates each.
+
+    The left side is folded as by `halved`. With 1, 0 and -1, 1 what both sides add as errors is opposite.
+    """
+    half = sketch_pp.shape[-1] // 2
+    folded_hp = sketch_pp[..., :half, :] + left * sketch_pp[..., half:, :]
+    return folded_hp[..., part * half : (part + 1) * half]

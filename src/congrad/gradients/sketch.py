@@ -16,15 +16,19 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
-from congrad.gradients.attention import IMPLEMENTATION
+from congrad.errors import UserError
+from congrad.gradients.attention import IMPLEMENTATION, attention_within
 from congrad.gradients.experts import Experts, ExpertsForward
 from congrad.gradients.head import Head, log_probabilities
 from congrad.gradients.memory import keep_freed_memory, shape_multiple
 from congrad.gradients.norm import faster_norms
 from congrad.gradients.packing import Pack
-from congrad.gradients.projection import CountSketch, count_sketch
+from congrad.gradients.projection import CountSketch
 from congrad.gradients.space import SpaceLayer, expert_space, gradient_space
+
+PLAIN = (nn.Linear.forward, Conv1D.forward)
 
 
 @dataclass(frozen=True)
@@ -50,28 +54,44 @@ class Recorder:
 
     The projections of two layers are independent, so the sum of the layers' sketches is a sketch of the whole gradient.
     Keeping them apart would take many times the memory and hardly rank better: p decides (docs/performance.md).
+
+    A layer may be called several times, or not at all. The weight of one that has not been called yet requires a
+    gradient, so that a forward that reads it without a call is noticed.
+
+    Raises:
+        UserError: a layer of the space is not a plain linear layer.
     """
 
     def __init__(
         self, space: list[SpaceLayer], experts: list[Experts], size: int, seed: int, device: torch.device
     ) -> None:
-        self.size, self._num_readings = size, len(space) + 2 * len(experts)
+        for layer in space:
+            if "forward" in vars(layer.module) or type(layer.module).forward not in PLAIN:
+                raise UserError(f"{layer.name} ({type(layer.module).__name__}) has a forward of its own")
+        self.size = size
         self._last: tuple[torch.Tensor, CountSketch, InputRecord] | None = None
         self._handles: list[RemovableHandle] = []
-        rights: dict[tuple[str, int], CountSketch] = {}
+        rights: dict[str, CountSketch] = {}
         for layer in space:
-            left = count_sketch(layer.name, "left", layer.num_outputs, size, seed, device)
-            # Layers that may read the same input (query, key and value; gate and up) share its sketch.
-            parent = layer.name.rpartition(".")[0]
-            key = (parent, layer.num_inputs)
-            if key not in rights:
-                rights[key] = count_sketch(f"{parent}/{key[1]}", "right", layer.num_inputs, size, seed, device)
-            self._handles.append(layer.module.register_forward_hook(self._hook(left, rights[key])))
+            left = layer.left(size, seed, device)
+            if layer.right_name not in rights:
+                rights[layer.right_name] = layer.right(size, seed, device)
+            hook = self._hook(left, rights[layer.right_name])
+            self._handles.append(layer.module.register_forward_pre_hook(self._called))
+            self._handles.append(layer.module.register_forward_hook(hook))
+        for each in experts:
+            self._handles.append(each.module.register_forward_pre_hook(self._called))
         self._experts = [ExpertsForward(each, size, seed, device, self._read) for each in experts]
+        self._not_called = {layer.module: (layer.name, [layer.module.get_parameter("weight")]) for layer in space}
+        self._not_called |= {each.module: (each.name, each.parameters) for each in experts}
 
-    def begin(self, pack: Pack) -> None:
-        """Sets the sums to zero; hooks add to them until the backward pass has gone through every layer."""
-        device, self._num_tokens = pack.tokens_T.device, len(pack.tokens_T)
+    def begin(self, pack: Pack, num_rows: int) -> None:
+        """Sets the sums to zero; hooks add to them until the backward pass has gone through every layer.
+
+        Args:
+            num_rows: that a layer reads at a time: the pack's tokens, and rows of no meaning after them.
+        """
+        device, self._num_tokens, self._num_rows = pack.tokens_T.device, len(pack.tokens_T), num_rows
         starts_B = torch.tensor([segment.start for segment in pack.segments], device=device)
         ends_B = torch.tensor([segment.end for segment in pack.segments], device=device)
         longest = max(segment.end - segment.start for segment in pack.segments)
@@ -79,37 +99,55 @@ class Recorder:
         # Row T is zeros: packs hold pairs of like length, so there is little of it.
         self._row_BL = torch.where(row_BL < ends_B[:, None], row_BL, self._num_tokens)
         self._sums_Bpp = torch.zeros(pack.num_pairs, self.size, self.size, device=device)
-        self._missing = self._num_readings
+        self._waiting: dict[int, InputRecord] = {}
+        for _, weights in self._not_called.values():
+            for weight in weights:
+                weight.requires_grad_(True)
+
+    def _called(self, module: nn.Module, args: tuple[object, ...]) -> None:
+        _, weights = self._not_called.pop(module, ("", []))
+        for weight in weights:
+            weight.requires_grad_(False)
 
     def _hook(self, left: CountSketch, right: CountSketch) -> Callable[..., torch.Tensor]:
         def record_input(module: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
             (inputs,) = args
             if self._last is None or self._last[0] is not inputs or self._last[1] is not right:
                 self._last = (inputs, right, InputRecord(right(inputs.detach().flatten(0, -2))))
-            self._listen(self._last[2], output, lambda gradient: left(gradient.flatten(0, -2)))
-            return output
+            return self._listen(self._last[2], output, lambda gradient: left(gradient.flatten(0, -2)))
 
         return record_input
 
-    def _read(self, right_Tp: torch.Tensor, output: torch.Tensor, left: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    def _read(
+        self, right_Tp: torch.Tensor, output: torch.Tensor, left: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
         """For experts: an input that nothing else reads, and the output that its gradient comes from."""
-        self._listen(InputRecord(right_Tp), output, left)
+        return self._listen(InputRecord(right_Tp), output, left)
 
-    def _listen(self, record: InputRecord, output: torch.Tensor, left: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        """Waits for the output's gradient, which `left` sketches (T x p), as one more reader of the record's input."""
+    def _listen(
+        self, record: InputRecord, output: torch.Tensor, left: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        """Waits for the output's gradient, which `left` sketches (T x p), as one more reader of the record's input.
+        Gives the output that the model goes on with."""
+        if len(record.right_Tp) != self._num_rows:
+            problem = f"a linear layer reads {len(record.right_Tp)} rows of {self._num_rows} tokens"
+            raise UserError(problem, "set index.route to general")
         record.readers += 1
-        if not output.requires_grad:  # the lowest layers: the backward pass ends at their outputs
-            output.requires_grad_(True)
-        output.register_hook(lambda gradient: self._add(record, left(gradient)))
+        return hooked(output, lambda gradient: self._add(record, left(gradient)))
 
     def _add(self, record: InputRecord, left_Tp: torch.Tensor) -> None:
         """Takes the gradient of one reader; when the last has come, the input's outer products go to the sums."""
-        self._missing -= 1
         record.readers -= 1
         record.left_Tp = left_Tp if record.left_Tp is None else record.left_Tp.add_(left_Tp)
+        self._waiting[id(record)] = record
         if record.readers == 0:
-            self._sums_Bpp.baddbmm_(self._by_pair(record.left_Tp).transpose(1, 2), self._by_pair(record.right_Tp))
-            record.left_Tp = None
+            self._sum(record)
+
+    def _sum(self, record: InputRecord) -> None:
+        assert record.left_Tp is not None
+        self._sums_Bpp.baddbmm_(self._by_pair(record.left_Tp).transpose(1, 2), self._by_pair(record.right_Tp))
+        record.left_Tp = None
+        del self._waiting[id(record)]
 
     def _by_pair(self, rows_Tp: torch.Tensor) -> torch.Tensor:
         """The rows of every pair, B x L x p, zeros after the shorter ones' ends."""
@@ -119,9 +157,18 @@ class Recorder:
         return F.pad(rows_Tp, (0, 0, 0, 1))[self._row_BL]
 
     def sketches(self) -> torch.Tensor:
-        """The sketch of every pair of the pack (B x D, float32 throughout)."""
-        assert self._missing == 0, "a layer of the space took no part in the pass"
+        """The sketch of every pair of the pack (B x D, float32 throughout).
+
+        Raises:
+            UserError: a layer's weight is read without a call, so that the sketches are not whole.
+        """
+        for record in list(self._waiting.values()):  # no gradient comes from their other readers
+            self._sum(record)
         self._last = None
+        for name, weights in self._not_called.values():
+            if any(weight.grad is not None for weight in weights):
+                problem = f"the forward reads the weight of {name} without calling it"
+                raise UserError(problem, "set index.route to general")
         return self._sums_Bpp.flatten(1)
 
     def close(self) -> None:
@@ -129,17 +176,39 @@ class Recorder:
             handle.remove()
         for each in self._experts:
             each.close()
+        for _, weights in self._not_called.values():
+            for weight in weights:
+                weight.requires_grad_(False)
+                weight.grad = None
+
+
+def hooked(output: torch.Tensor, take: Callable[[torch.Tensor], None]) -> torch.Tensor:
+    """Has `take` called with the gradient of a layer's output (rows of tokens x outputs), whatever the model does with
+    it, also in place. Gives the output that the model goes on with."""
+    if not output.requires_grad:  # the lowest layers: the backward pass ends at their outputs
+        output.requires_grad_(True).register_hook(take)
+        return output.clone()  # since the model may go on in place
+    # Where the output is a view, a change in place would lose its own hooks.
+    made_by = (output if output._base is None else output._base).grad_fn
+    assert made_by is not None
+    made_by.register_prehook(lambda gradients: take(gradients[0]))
+    return output
+
+
+def padding_of(decoder: nn.Module, pack: Pack) -> int:
+    """Rows of no meaning that a decoder reads after a pack's tokens, up to a multiple."""
+    return -len(pack.tokens_T) % shape_multiple(next(decoder.parameters()))
 
 
 def final_hidden_states(decoder: nn.Module, pack: Pack) -> torch.Tensor:
-    """The decoder's output for a pack, T x width, with rows of no meaning after it up to a multiple."""
-    extra = -len(pack.tokens_T) % shape_multiple(next(decoder.parameters()))
-    output = decoder(
-        input_ids=F.pad(pack.tokens_T, (0, extra))[None],
-        position_ids=F.pad(pack.position_ids_T, (0, extra))[None],
-        use_cache=False,
-        segments=pack.segments,
-    )
+    """The decoder's output for a pack, T x width, with those of the padding after it."""
+    extra = padding_of(decoder, pack)
+    with attention_within(pack.segments):
+        output = decoder(
+            input_ids=F.pad(pack.tokens_T, (0, extra))[None],
+            position_ids=F.pad(pack.position_ids_T, (0, extra))[None],
+            use_cache=False,
+        )
     hidden: torch.Tensor = output.last_hidden_state[0]
     return hidden
 
@@ -150,33 +219,40 @@ def sum_by_side(pack: Pack, logp_N: torch.Tensor) -> torch.Tensor:
 
 
 @contextmanager
-def packed(model: PreTrainedModel) -> Iterator[None]:
-    """While open, the model reads packs and its norms run fast; it is as it was afterwards."""
+def packed(model: PreTrainedModel) -> Iterator[Head]:
+    """While open, the model reads packs and its norms run fast; it is as it was afterwards. Yields its head."""
     assert not model.training
+    head = Head.of(model)
     if model.device.type == "cpu":
         keep_freed_memory()
-    before = model.config._attn_implementation
-    model.set_attn_implementation(IMPLEMENTATION)
+    decoder = model.get_decoder()  # a tower may have an attention that cannot be set
+    before = decoder.config._attn_implementation
+    decoder.set_attn_implementation(IMPLEMENTATION)
     try:
         with faster_norms(model):
-            yield
+            yield head
     finally:
-        model.set_attn_implementation(before)
+        decoder.set_attn_implementation(before)
+
+
+@torch.no_grad()
+def packed_logps(model: PreTrainedModel, head: Head, pack: Pack) -> torch.Tensor:
+    """log p of every predicted token (N, float32) of a model that is `packed`, which gave its head."""
+    hidden_TE = final_hidden_states(model.get_decoder(), pack)
+    nothing_N = torch.zeros_like(pack.coefficients_N)
+    logp_N, _ = log_probabilities(head, hidden_TE[pack.positions_N], pack.targets_N, nothing_N)
+    return logp_N
 
 
 @contextmanager
 def scorer(model: PreTrainedModel) -> Iterator[Callable[[Pack], PairSketches]]:
     """While open, a function from a pack to its log-probabilities alone (its sketches are empty)."""
-    head, decoder = Head.of(model), model.get_decoder()
-    with packed(model):
+    with packed(model) as head:
 
-        @torch.no_grad()
         def score(pack: Pack) -> PairSketches:
             pack = pack.to(model.device)
-            hidden_TE = final_hidden_states(decoder, pack)
-            nothing_N = torch.zeros_like(pack.coefficients_N)
-            logp_N, _ = log_probabilities(head, hidden_TE[pack.positions_N], pack.targets_N, nothing_N)
-            return PairSketches(torch.empty(pack.num_pairs, 0), sum_by_side(pack, logp_N).cpu())
+            logps_B2 = sum_by_side(pack, packed_logps(model, head, pack))
+            return PairSketches(torch.empty(pack.num_pairs, 0), logps_B2.cpu())
 
         yield score
 
@@ -193,13 +269,14 @@ def sketcher(
         layers: see `space.parse_layers`.
     """
     assert not any(parameter.requires_grad for parameter in model.parameters()), "freeze the model first"
-    head, decoder, device = Head.of(model), model.get_decoder(), model.device
-    recorder = Recorder(gradient_space(model, layers), expert_space(model, layers), size, seed, device)
-    with closing(recorder), packed(model):
+    decoder, device = model.get_decoder(), model.device
+    space, experts = gradient_space(model, layers), expert_space(model, layers)
+    # The head is measured before there are hooks.
+    with packed(model) as head, closing(Recorder(space, experts, size, seed, device)) as recorder:
 
         def sketch(pack: Pack) -> PairSketches:
             pack = pack.to(device)
-            recorder.begin(pack)
+            recorder.begin(pack, len(pack.tokens_T) + padding_of(decoder, pack))
             hidden_TE = final_hidden_states(decoder, pack)
             with torch.no_grad():
                 logp_N, dhidden_NE = log_probabilities(

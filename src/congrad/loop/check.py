@@ -18,6 +18,7 @@ def check(config: RunConfig) -> None:
     if config.model.reference is not None:
         fix = "leave it out: a run's reference is rounds.reference, previous or initial"
         raise UserError("is not read by a loop", fix, key="model.reference")
+    config.model.check_plain()
     if config.prompts.source is None and config.rounds.count > 1:
         raise UserError(
             "must be 1 without prompts.source, because later rounds answer its prompts",

@@ -95,8 +95,12 @@ def _choice(
     from congrad.models.device import pick_device
     from congrad.models.load import load_skeleton
     from congrad.models.precision import choose
+    from congrad.models.quantised import as_float32
+
+    def size_of(other: Model) -> int:
+        return as_float32(load_skeleton(other), other.quantise)
 
     skeleton = load_skeleton(model)
-    num_weights = skeleton.num_parameters() + sum(load_skeleton(each).num_parameters() for each in together)
-    num_weights = max([num_weights, *(load_skeleton(each).num_parameters() for each in at_other_times)])
+    num_weights = as_float32(skeleton, model.quantise) + sum(map(size_of, together))
+    num_weights = max([num_weights, *map(size_of, at_other_times)])
     return choose(model.dtype, device or pick_device(model.device), skeleton, num_weights=num_weights)

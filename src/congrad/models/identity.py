@@ -63,7 +63,7 @@ def identities(*models: Model, in_process: bool = True) -> Iterator[list[Callabl
 
 
 def _begun(pool: ThreadPoolExecutor, model: Model, in_process: bool) -> Callable[[], str]:
-    content: dict[str, Any] = {"adapter": None}
+    content: dict[str, Any] = {"adapter": None} | model.made_on_load
     files: dict[str, list[Path]] = {}
     if model.name in PACKAGES:
         content["model"] = {"package": PACKAGES[model.name].sha256, "converter": CONVERTER}
@@ -140,6 +140,10 @@ def fingerprint(model: "PreTrainedModel") -> str:
 
 def tensor_digest(key: str, tensor: "torch.Tensor") -> tuple[str, list[int], str, str]:
     import torch
+    from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
+    if is_traceable_wrapper_subclass(tensor):  # torchao's, which are made of several
+        parts = [tensor_digest(name, getattr(tensor, name)) for name in tensor.__tensor_flatten__()[0]]
+        return key, list(tensor.shape), str(tensor.dtype), hashlib.sha256(json.dumps(parts).encode()).hexdigest()
     content = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
     return key, list(tensor.shape), str(tensor.dtype), hashlib.sha256(content.data).hexdigest()

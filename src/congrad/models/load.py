@@ -17,15 +17,28 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 from transformers.utils import logging
 
 from congrad.errors import UserError
 from congrad.models.device import pick_device
+from congrad.models.lora import with_new_lora
 from congrad.models.packaged import PACKAGES, resolve
 from congrad.models.precision import choose
-from congrad.settings.model import DTYPES, Model
+from congrad.models.quantised import as_float32, check_quantised, quantising, settle, stored
+from congrad.models.template import read_plain_text
+from congrad.settings.model import DTYPES, Bits, Model, NewLora
 from congrad.words import one_line, quote
 
 log = python_logging.getLogger(__name__)
@@ -45,6 +58,8 @@ def load_model(
     dtype: torch.dtype | str = "auto",
     device: torch.device | str = "auto",
     adapter: str | None = None,
+    lora: NewLora | None = None,
+    quantise: Bits | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
     attn_implementation: str | None = None,
@@ -58,6 +73,8 @@ def load_model(
         device: `"auto"` for the first accelerator that computes what the CPU computes (`congrad.models.device`), else
             the CPU; or a device.
         adapter: a LoRA adapter as PEFT saves it, put into the model unmerged.
+        lora: a new adapter, put into the model in the place of one (`congrad.models.lora`).
+        quantise: quantise the weights with bitsandbytes (`congrad.models.quantised`).
         revision: of a hub id.
         trust_remote_code: run Python that comes with the checkpoint.
         attn_implementation: as transformers names it; `None` for the model's default.
@@ -73,18 +90,23 @@ def load_model(
     with quiet():
         try:
             path, config = read_config(name, **options)
+            check_quantised(name, config, quantise, device)
             if torch_dtype == "auto":
                 skeleton = make_skeleton(config, trust_remote_code)
-                choice = choose("auto", device, skeleton, num_weights=skeleton.num_parameters())
+                choice = choose("auto", device, skeleton, num_weights=as_float32(skeleton, quantise))
                 log.log(python_logging.WARNING if choice.is_slow else python_logging.INFO, "%s: %s", name, choice.words)
                 torch_dtype = parse_dtype(choice.dtype)
-            model, info = AutoModelForCausalLM.from_pretrained(
+            assert isinstance(torch_dtype, torch.dtype)
+            if quantise is not None or stored(config).get("quant_method") == "bitsandbytes":
+                options["device_map"] = {"": device}  # such weights are packed where they are loaded
+            model, info = auto_class(config).from_pretrained(
                 path,
                 config=config,
                 dtype=torch_dtype,
                 attn_implementation=attn_implementation,
                 output_loading_info=True,
                 use_safetensors=True,
+                **quantising(quantise, torch_dtype),
                 **options,
             )
         except LOADING_ERRORS as error:
@@ -95,9 +117,12 @@ def load_model(
             )
         if adapter is not None:
             model = with_adapter(model, adapter)
+        if lora is not None:
+            model = with_new_lora(model, lora)
+    settle(model)
     model.config.get_text_config().use_cache = False
-    loaded: PreTrainedModel = model.requires_grad_(False).eval().to(device)
-    return loaded
+    loaded: PreTrainedModel = model.requires_grad_(False).eval()
+    return loaded if "device_map" in options else loaded.to(device)
 
 
 def load(
@@ -106,7 +131,8 @@ def load(
     """`load_model` by settings; `device` is the one that was picked before, if any was."""
     options: dict[str, Any] = {"revision": model.revision, "trust_remote_code": model.runs_code}
     device = pick_device(model.device) if device is None else device
-    options |= {"adapter": model.adapter, "attn_implementation": attn_implementation}
+    options |= {"adapter": model.adapter, "lora": model.lora, "quantise": model.quantise}
+    options |= {"attn_implementation": attn_implementation}
     return load_model(model.name, dtype=model.dtype, device=device, **options)
 
 
@@ -167,9 +193,19 @@ def read_config(name: str, *, revision: str | None, trust_remote_code: bool) -> 
     if trust_remote_code and getattr(config, "auto_map", None):
         return path, config  # its classes are its own
     # transformers would load it as a causal model though it was trained as something else
-    if config.architectures and not set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()) & set(config.architectures):
+    known = {*MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values(), *MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values()}
+    reads_source = auto_class(config) is AutoModelForImageTextToText and config.is_encoder_decoder
+    if config.architectures and (reads_source or not known & set(config.architectures)):
         raise UserError(f"model {name} is a {config.architectures[0]}: a causal language model is needed")
     return path, config
+
+
+def auto_class(config: Any) -> Any:
+    """What loads a model as the class that it was saved as: one that also takes images keeps its names of weights."""
+    as_text = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type)
+    with_images = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(config.model_type)
+    saved_as = config.architectures or [as_text]
+    return AutoModelForImageTextToText if with_images in saved_as and as_text not in saved_as else AutoModelForCausalLM
 
 
 def check_kernels(name: str, config: Any) -> None:
@@ -193,7 +229,7 @@ def check_weight_map(name: str, directory: Path) -> None:
 
 def make_skeleton(config: Any, trust_remote_code: bool) -> PreTrainedModel:
     with torch.device("meta"):
-        skeleton: PreTrainedModel = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        skeleton: PreTrainedModel = auto_class(config).from_config(config, trust_remote_code=trust_remote_code)
     return skeleton
 
 
@@ -213,6 +249,7 @@ def load_tokenizer(
         raise UserError(f"tokenizer of {name} has no end token", "set eos_token in its tokenizer_config.json")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    read_plain_text(tokenizer)
     return tokenizer
 
 

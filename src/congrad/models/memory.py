@@ -1,12 +1,33 @@
 """How much memory there is, and how much this process has used, on any system."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import torch
 
+from congrad.errors import UserError
+
 CGROUP = Path("/sys/fs/cgroup")  # of a container, as its own processes see it
+STATUS = Path("/proc/self/status")  # of Linux
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an error says that there is too little memory: of a GPU, or of this machine."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+@contextmanager
+def enough_memory(problem: str, fix: str) -> Iterator[None]:
+    """Says in one line what to do when memory runs out."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if ran_out(error):
+            raise UserError(problem, fix) from error
+        raise
 
 
 def free_memory(device: torch.device) -> int:
@@ -39,6 +60,10 @@ def peak_memory(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     if sys.platform == "win32":
         return int(psutil.Process().memory_info().peak_wset)
+    if STATUS.exists():
+        fields = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+        if "VmHWM" in fields:  # in kB; what getrusage says on Linux begins at the peak of the process that started this
+            return int(fields["VmHWM"].split()[0]) * 1024
     import resource  # Unix only
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

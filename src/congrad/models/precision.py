@@ -20,6 +20,7 @@ import torch
 from transformers import PreTrainedModel
 
 from congrad.models.memory import free_memory
+from congrad.models.towers import text_part
 from congrad.settings.model import SWITCH, switch
 from congrad.words import human_bytes
 
@@ -62,7 +63,7 @@ def choose(asked: str, device: torch.device, skeleton: PreTrainedModel, *, num_w
 
     Args:
         skeleton: the model without weights (on the meta device), for the shapes of its layers.
-        num_weights: of all models that are in memory together.
+        num_weights: of all models that are in memory together; quantised ones count for less.
     """
     position, shape = switch(), layer_shape(skeleton)
     if asked != "auto":
@@ -117,10 +118,10 @@ def speed_of(dtype: str, device: torch.device, shape: Shape, position: str) -> S
 
 
 def layer_shape(skeleton: PreTrainedModel) -> Shape:
-    """Inputs and outputs of the kind of linear layer that most weights of the model are in; the LM head is none."""
+    """Inputs and outputs of the kind of linear layer that most weights are in, without the LM head and towers."""
     head = skeleton.get_output_embeddings()
     counts: Counter[tuple[int, int]] = Counter()
-    for module in skeleton.modules():
+    for module in text_part(skeleton)[1].modules():
         if isinstance(module, torch.nn.Linear) and module is not head:
             counts[module.in_features, module.out_features] += module.weight.numel()
     if not counts:  # GPT-2's layers are of another class, a mixture's experts of none

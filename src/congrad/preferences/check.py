@@ -23,6 +23,7 @@ from congrad.preferences.rows import TEXT_COLUMNS, Source, iterate
 from congrad.words import quote
 
 Where = Callable[[int], Spot]
+IMAGE_COLUMNS = ("image", "images")  # as trainers read them
 
 
 def check_pairs(dataset: datasets.Dataset, source: Source, language_column: str | None) -> list[str] | None:
@@ -40,7 +41,7 @@ def check_pairs(dataset: datasets.Dataset, source: Source, language_column: str 
     Raises:
         UserError: A column is missing or misspelt, or text and conversations are mixed; a field is null, of the wrong
             type or not UTF-8; a prompt or a language is empty; a message lacks its role or its content; chosen and
-            rejected share no prompt in rows without one.
+            rejected share no prompt in rows without one; a row holds an image.
     """
     check_names(dataset.column_names, source.name, language_column)
     kinds = {column: _kind(dataset, column) for column in TEXT_COLUMNS if column in dataset.column_names}
@@ -67,6 +68,7 @@ def check_pairs(dataset: datasets.Dataset, source: Source, language_column: str 
                 raise UserError(
                     problem, "put the prompt in a column 'prompt', or at the start of both", at=where(number)
                 )
+    _check_images(dataset, where)
     return languages
 
 
@@ -80,6 +82,7 @@ def check_prompts(
     languages = None if language_column is None else _languages(dataset, language_column, where)
     if _kind(dataset, prompt_column) != "conversation":
         _check_text(dataset, prompt_column, where, EMPTY_PROMPT)
+        _check_images(dataset, where)
         return languages
     for number, row in enumerate(iterate(dataset, [prompt_column])):
         messages = row[prompt_column]
@@ -89,7 +92,22 @@ def check_prompts(
         if messages[-1]["role"] == "assistant":
             fix = "remove its last message"
             raise UserError("ends with an answer", fix, at=where(number), column=prompt_column)
+    _check_images(dataset, where)
     return languages
+
+
+def _check_images(dataset: datasets.Dataset, where: Where) -> None:
+    """Refuses a row that holds an image: its text would be taken for all that the answers are about."""
+    for column in (name for name in IMAGE_COLUMNS if name in dataset.column_names):
+        for start, values in _batches(dataset, column):
+            held = pc.is_valid(values)
+            if pa.types.is_list(values.type) or pa.types.is_large_list(values.type):
+                held = pc.greater(pc.list_value_length(values), 0)
+            elif pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+                held = pc.greater(pc.binary_length(values), 0)
+            if (found := _first(held)) is not None:
+                fix = "remove the row, or the column where the text says all"
+                raise UserError("holds an image, and text alone is read", fix, at=where(start + found), column=column)
 
 
 def _kind(dataset: datasets.Dataset, column: str) -> str:

@@ -15,7 +15,8 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from congrad.errors import UserError
-from congrad.gradients.logps import Row, SideRow, Triple, logged_logps
+from congrad.gradients.logps import Row, SideRow, logged_logps
+from congrad.gradients.packing import Triple
 from congrad.models.compute import in_dtype_of, settle_stage
 from congrad.models.identity import as_loaded
 from congrad.models.load import loaded, tokenizer_of

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
 Normalise = Literal["sum", "mean"]
+Route = Literal["auto", "packed", "general"]
 MANY_PAIRS = 20_000  # from here on a pair takes 32 KB instead of 128: 100,000 of them 3.3 GB
 SLICE = re.compile(r"((?:-?\d+)?):((?:-?\d+)?)")
 
@@ -30,6 +31,9 @@ class PassSettings:
     """sum for losses on summed log-probabilities; mean for the length-normalised ones, ipo and simpo."""
     token_budget: Count | None = None
     """Tokens in one pass; null for 512 on a CPU, 16384 on a GPU."""
+    route: Route = "auto"
+    """packed: pairs share one row of tokens, which is fast; general: the model's own forward, one pair at a time, for
+    any causal model; auto: packed where a check finds that it computes what the model computes, else general."""
 
     def __post_init__(self) -> None:
         if self.layers not in (None, "upper") and not SLICE.fullmatch(self.layers):

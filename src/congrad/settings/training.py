@@ -7,9 +7,10 @@ Round t (from 0) trains M_t into M_{t+1} with the loss of arXiv 2403.19159, eq. 
 
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Lt
+from annotated_types import Ge, Lt
 
-from congrad.settings.section import Count, refused, section
+from congrad.settings.model import Alpha, TargetModules, check_target_modules
+from congrad.settings.section import Count, section
 
 
 @section("rounds.lora")
@@ -24,18 +25,17 @@ class Lora:
 
     r: Count = 16
     """Rank of the adapter."""
-    alpha: Annotated[float, Gt(0)] = 32.0
+    alpha: Alpha = 32.0
     """The update is scaled by alpha / r (alpha / sqrt(r) with rslora)."""
     dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
     """Dropout on the adapter's input. TRL switches all dropout off unless `train.disable_dropout` is false."""
-    target_modules: str | tuple[str, ...] = "all-linear"
+    target_modules: TargetModules = "all-linear"
     """Names of layers as PEFT takes them; all-linear is every linear layer but the LM head."""
     rslora: bool = False
     """Rank-stabilised scaling (arXiv 2312.03732)."""
 
     def __post_init__(self) -> None:
-        if not self.target_modules:
-            raise refused("target_modules", "is empty", "name layers, or leave it out for all-linear")
+        check_target_modules(self.target_modules)
 
 
 @section("rounds")

@@ -60,7 +60,9 @@ class FilterConfig:
     selection: Selection = field(default_factory=Selection)
 
     def check(self) -> None:
-        """Refuses, before anything is loaded, a loss that does not fit the normalisation of the pass."""
+        """Refuses, before anything is loaded, a loss that does not fit the normalisation of the pass, and a model whose
+        weights have no gradient."""
+        self.model.check_for_filter()
         self.loss.check_index(per_token=self.index.normalise == "mean")
 
 

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
@@ -26,6 +26,7 @@ import torch.distributed as dist
 from congrad.errors import UserError
 from congrad.models.compute import in_dtype_of, settle_stage
 from congrad.models.identity import as_loaded
+from congrad.models.memory import enough_memory, ran_out
 from congrad.models.ranks import Rank
 from congrad.progress import SILENT, Listener
 from congrad.settings.model import Model
@@ -34,6 +35,7 @@ from congrad.settings.training import Rounds
 from congrad.stage import begin, finish, forget, is_finished, write_rows
 from congrad.training.config import REFUSALS, defaults, is_cpu, make_dpo_config, quiet, refused
 from congrad.training.pairs import by_language, check_lengths, check_template, fingerprint_pairs, load, read_pairs
+from congrad.words import one_line
 
 CHECKPOINTS, LOG, TRAINED = "checkpoints", "log.jsonl", ".trained"
 MUCH_ROUNDING = 0.3
@@ -78,6 +80,7 @@ def train(
     if model.reference is not None:
         fix = "set rounds.reference to previous or initial to train against it"
         raise UserError("is for the filter only", fix, key="model.reference")
+    model.check_plain()
     cpu = is_cpu(model.device)
     with processes(cpu):
         lora, evaluates = rounds.lora is not None, eval_path is not None
@@ -128,6 +131,7 @@ def run(
     from transformers.trainer_callback import PrinterCallback
 
     from congrad.models.load import give_memory_back, tokenizer_of
+    from congrad.models.towers import tower_modules
     from congrad.training.lp_dpo import LPDPOTrainer
     from congrad.training.progress import StageCallback
     from congrad.training.weights import lora_config, save_next, trainable
@@ -169,6 +173,11 @@ def run(
         except (UnpicklingError, EOFError) as error:  # PyTorch reads tensors alone, and nothing that would be run
             problem = "cannot be resumed: a file of it is damaged, or holds other things than tensors"
             raise UserError(problem, "remove it and run the same command again", at=checkpoint) from error
+        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            if trainer.state.global_step or not tower_modules(policy) or ran_out(error):
+                raise
+            problem = f"model {model.name}: TRL cannot train a {type(policy).__name__} on text ({one_line(error, 100)})"
+            raise UserError(problem, "train it with a library that can, or train another model") from error
         if trainer.is_fsdp_enabled:  # each process would write its own part
             trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
         trainer.save_model(str(output / TRAINED))
@@ -266,17 +275,11 @@ def last_checkpoint(directory: Path) -> str | None:
     return None
 
 
-@contextmanager
-def explained_memory(args: Any) -> Iterator[None]:
+def explained_memory(args: Any) -> AbstractContextManager[None]:
     """Too little memory, in one line with what to do."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
-            raise
-        raise UserError(
-            "out of memory",
-            f"lower train.per_device_train_batch_size ({args.per_device_train_batch_size}) and raise "
-            f"train.gradient_accumulation_steps ({args.gradient_accumulation_steps}) by the same factor, lower "
-            f"train.max_length ({args.max_length}), set train.precompute_ref_log_probs, or use rounds.lora",
-        ) from error
+    return enough_memory(
+        "out of memory",
+        f"lower train.per_device_train_batch_size ({args.per_device_train_batch_size}) and raise "
+        f"train.gradient_accumulation_steps ({args.gradient_accumulation_steps}) by the same factor, lower "
+        f"train.max_length ({args.max_length}), set train.precompute_ref_log_probs, or use rounds.lora",
+    )

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from congrad.errors import UserError
 from congrad.files import cannot_write
 from congrad.models.load import LOADING_ERRORS, check_adapter, explained, load, parse_dtype
+from congrad.models.lora import peft_config
 from congrad.settings.model import Model
 from congrad.settings.training import Lora
 from congrad.training.config import quiet
@@ -55,17 +56,9 @@ def trainable(model: Model, dtype: str | None, attn_implementation: str | None, 
 def lora_config(lora: Lora) -> Any:
     """PEFT's configuration of the round's adapter."""
     try:
-        from peft import LoraConfig
+        return peft_config(lora, lora_dropout=lora.dropout, use_rslora=lora.rslora)
     except ImportError as error:
         raise UserError("needs PEFT", "pip install 'congrad[loop]'", key="rounds.lora") from error
-    return LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules),
-        use_rslora=lora.rslora,
-        task_type="CAUSAL_LM",
-    )
 
 
 def merge(model: PreTrainedModel, adapter: str | Path) -> PreTrainedModel:
