@@ -98,15 +98,14 @@ def judge(advice: Advice, groups: Groups | None = None) -> Verdict:
     if gain.low > 0 and shown <= WORTH_IT * gain.value:
         sentence = "Filtering makes no difference that this data can show: keep all pairs."
         return Verdict("no-difference", 1.0, f"{sentence} {said}", basis, notes)
-    needed_pairs = None
-    sentence = "There are too few pairs to tell whether filtering helps, so keep all"
-    if gain.value > 0:
-        error = max(shown / WORTH_IT, 0 if gain.low > 0 else CLEARLY * (gain.high - gain.low) / (2 * NORMAL))
-        needed_pairs = rounded_up(advice.total_pairs * (error / gain.value) ** 2)
-        sentence += f": about {needed_pairs:,} would be needed to see a difference of {WORTH_IT:.0%}"
-    else:
-        sentence += ": what pairs of one part teach does not even help those of the others"
-    return Verdict("too-few", 1.0, f"{sentence}.", basis, notes, needed_pairs)
+    sentence = "There are too few pairs to tell whether filtering helps: keep all pairs."
+    if gain.value <= 0:
+        said = "What one part of them teaches does not even help the others."
+        return Verdict("too-few", 1.0, f"{sentence} {said}", basis, notes)
+    error = max(shown / WORTH_IT, 0 if gain.low > 0 else CLEARLY * (gain.high - gain.low) / (2 * NORMAL))
+    needed = rounded_up(advice.total_pairs * (error / gain.value) ** 2)
+    enough = f"About {needed:,} pairs would be enough to see a difference of {WORTH_IT:.0%}."
+    return Verdict("too-few", 1.0, f"{sentence} {said} {enough}", basis, notes, needed)
 
 
 def _notes(advice: Advice, share: float) -> tuple[str, ...]:
