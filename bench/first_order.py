@@ -24,7 +24,7 @@ from congrad.gradients import build_index
 from congrad.gradients.build import triples
 from congrad.models.load import load_model, load_tokenizer
 from congrad.models.packaged import resolve
-from congrad.preferences import load_preferences, tokenise
+from congrad.preferences import load_preferences, sample, tokenise
 from congrad.selection.keep import select
 from congrad.settings.advice import Advice as Settings
 from congrad.settings.consensus import Consensus, Loss
@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--step", type=float, default=0.003)
     options = parser.parse_args()
     path = resolve(options.model)
-    pairs = tokenise(load_preferences(options.data, limit=options.pairs), load_tokenizer(path))
+    pairs = tokenise(sample(load_preferences(options.data), limit=options.pairs), load_tokenizer(path))
     model = load_model(path, dtype="float32")
     settings = Settings(num_folds=4, num_resamples=10)
     with tempfile.TemporaryDirectory() as scratch:
