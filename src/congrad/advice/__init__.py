@@ -1,0 +1,1 @@
+"""Advice: what filtering, grouping and weighing languages will do to held-out pairs, predicted before any training."""
