@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from congrad.advice.budget import MEASURES, Budget, Measure
 from congrad.advice.groups import Groups, best_groups
-from congrad.advice.language_sums import BUDGETS, Budget, sum_languages
+from congrad.advice.language_sums import sum_languages
 
 NUM_FOLDS, NUM_DIMS = 5, 256
 NOISE_TO_SIGNAL = 10.0  # squared length of a pair's noise over that of its language's mean gradient; the demo's is 9
@@ -40,7 +41,7 @@ def divide(
     *,
     parallel: bool,
     seed: int,
-    chosen_by: str = "epochs",
+    chosen_by: Measure = "budget",
     noise: float = NOISE_TO_SIGNAL,
 ) -> Groups:
     """The groups that are found in `num_pairs` pairs of each language, each with a prompt of its own in its language.
@@ -72,7 +73,7 @@ def divide(
 
 
 def exchangeable(
-    num_languages: int, num_pairs: int, *, agree: float, parallel: bool, seed: int, chosen_by: str
+    num_languages: int, num_pairs: int, *, agree: float, parallel: bool, seed: int, chosen_by: Measure
 ) -> bool:
     """Whether a division is recommended for languages that do not differ but by chance."""
     generator = np.random.default_rng(seed)
@@ -80,7 +81,9 @@ def exchangeable(
     return divide(num_pairs, mean_LD, parallel=parallel, seed=seed, chosen_by=chosen_by).recommended
 
 
-def two_blocks(num_languages: int, num_pairs: int, *, parallel: bool, seed: int, chosen_by: str) -> tuple[bool, bool]:
+def two_blocks(
+    num_languages: int, num_pairs: int, *, parallel: bool, seed: int, chosen_by: Measure
+) -> tuple[bool, bool]:
     """Whether two planted blocks are the best two groups, and whether a division is recommended."""
     generator = np.random.default_rng(seed)
     block_L = generator.permutation(np.arange(num_languages) % 2)
@@ -101,7 +104,7 @@ def main() -> None:
     lines = options.output.read_text(encoding="utf-8").splitlines() if options.output.exists() else []
     done = [json.loads(line)["setting"] for line in lines]
     for num_languages, num_pairs, parallel, by in itertools.product(
-        options.languages, options.pairs, (False, True), BUDGETS
+        options.languages, options.pairs, (False, True), MEASURES
     ):
         where = {"num_languages": num_languages, "num_pairs": num_pairs, "parallel": parallel, "chosen_by": by}
         setting = {**where, "runs": options.runs}

@@ -9,8 +9,9 @@ import torch
 from bench.language_groups import exchangeable, two_blocks
 from tests.advice.planted import draw
 
+from congrad.advice.budget import MEASURES, Budget
 from congrad.advice.groups import best_groups, cross_fitted, group_gains, grow
-from congrad.advice.language_sums import BUDGETS, Budget, by_language, fold_up, gains
+from congrad.advice.language_sums import by_language, fold_up, gains
 
 BUDGET = Budget(epochs=3, batch_size=8)
 
@@ -30,7 +31,7 @@ def naive_tree(pairs, chosen_by):
         for a, b in itertools.product(group, group):
             among_PP = other_PP & (language_P == a)[:, None] & (language_P == b)
             inner += product_PP[among_PP].mean() * (language_P == b).sum() / count
-        if chosen_by == "step":
+        if chosen_by == "equal_length":
             return inner / np.sqrt(squared)
         return 3 * count / 8 * inner / np.sqrt(squared + (energy - squared) / 8)
 
@@ -45,7 +46,7 @@ def naive_tree(pairs, chosen_by):
     return found
 
 
-@pytest.mark.parametrize("chosen_by", BUDGETS)
+@pytest.mark.parametrize("chosen_by", MEASURES)
 @pytest.mark.parametrize("parallel", [False, True])
 def test_the_tree_is_that_of_loops_over_pairs(chosen_by, parallel):
     pairs = draw((8, 9, 10, 11, 12, 13), parallel=parallel, seed=3)
@@ -56,7 +57,7 @@ def test_the_tree_is_that_of_loops_over_pairs(chosen_by, parallel):
 
 
 def test_merges_make_the_cuts():
-    tree = grow(draw((9,) * 7).sums(), BUDGET, "step")
+    tree = grow(draw((9,) * 7).sums(), BUDGET, "equal_length")
     members = {language: {language} for language in range(7)}
     for number, (first, second) in enumerate(tree.merges):
         members[7 + number] = members[first] | members[second]
@@ -95,7 +96,7 @@ def test_gains_of_groups_are_those_of_their_languages_sets():
 
 @pytest.mark.parametrize("sizes", [(24, 24), (1, 30, 2, 18), (2, 2, 2), (40,)])
 def test_any_sizes_have_an_answer(sizes):
-    for chosen_by in BUDGETS:
+    for chosen_by in MEASURES:
         found = best_groups(draw(sizes, num_folds=min(5, max(sizes))).sums(), BUDGET, chosen_by)
         assert [cut.num_groups for cut in found.cuts] == list(range(1, len(sizes) + 1))
         assert found.cuts[0].over_together.value.tolist() == [0, 0]
@@ -106,11 +107,11 @@ def test_any_sizes_have_an_answer(sizes):
 @pytest.mark.parametrize("parallel", [False, True])
 @pytest.mark.parametrize("num_pairs", [5, 50])
 def test_two_planted_blocks_are_found(num_pairs, parallel):
-    runs = [two_blocks(6, num_pairs, parallel=parallel, seed=seed, chosen_by="epochs") for seed in range(10)]
+    runs = [two_blocks(6, num_pairs, parallel=parallel, seed=seed, chosen_by="budget") for seed in range(10)]
     assert np.mean(runs, axis=0).min() >= 0.9
 
 
-@pytest.mark.parametrize("chosen_by", BUDGETS)
+@pytest.mark.parametrize("chosen_by", MEASURES)
 @pytest.mark.parametrize("agree", [0.0, 0.5, 0.95])
 @pytest.mark.parametrize("parallel", [False, True])
 def test_exchangeable_languages_are_not_divided(chosen_by, agree, parallel):

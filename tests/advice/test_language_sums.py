@@ -5,7 +5,8 @@ import pytest
 import torch
 from tests.advice.planted import draw
 
-from congrad.advice.language_sums import Budget, by_language, fold_up, gains, jackknife, sum_languages
+from congrad.advice.budget import Budget
+from congrad.advice.language_sums import by_language, fold_up, gains, jackknife, sum_languages
 
 BUDGET = Budget(epochs=2, batch_size=4)
 
@@ -27,9 +28,9 @@ def naive_gains(pairs, weight_FOL, kept_P=None):
             for i in range(len(fold_P)):
                 if kept_P[i] and fold_P[i] == fold:
                     inner = gradient_PD[i] @ mean_D
-                    found[0][number][language_P[i]].append(inner / np.sqrt(mean_D @ mean_D))
+                    found[1][number][language_P[i]].append(inner / np.sqrt(mean_D @ mean_D))
                     steps = BUDGET.epochs * len(among) / BUDGET.batch_size
-                    found[1][number][language_P[i]].append(steps * inner / batch)
+                    found[0][number][language_P[i]].append(steps * inner / batch)
     return np.array([[[np.mean(each) for each in per_set] for per_set in budget] for budget in found])
 
 

@@ -1,1 +1,1 @@
-"""Advice: what filtering, grouping and weighing languages will do to held-out pairs, predicted before any training."""
+"""Advice: what filtering is predicted to do, from the sketches alone, before any training."""

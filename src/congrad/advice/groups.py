@@ -12,17 +12,16 @@ gain of that whole procedure beats all languages together by more than two stand
 that is not enough: every group has a step of its own, so that k groups of languages with nothing in common gain sqrt(k)
 times what they gain together, however they are divided. There it must beat random groups of the same sizes as well.
 
-Shapes: L languages, K = L cuts (of 1 to L groups), F folds, R the whole and without one bucket each, E the budgets.
+Shapes: L languages, K = L cuts (of 1 to L groups), F folds, R the whole and without one bucket each, E the measures.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from congrad.advice.budget import MEASURES, Budget, Measure, step_factor
 from congrad.advice.language_sums import (
-    BUDGETS,
     Array,
-    Budget,
     Estimate,
     Folded,
     LanguageSums,
@@ -30,7 +29,6 @@ from congrad.advice.language_sums import (
     fold_up,
     gains,
     jackknife,
-    per_gradient,
 )
 
 
@@ -49,7 +47,7 @@ class Tree:
 
 @dataclass(frozen=True)
 class Cut:
-    """One number of groups. Gains are means over languages, at both budgets (E), read outside the folds that made the
+    """One number of groups. Gains are means over languages, by both measures (E), read outside the folds that made the
     tree.
 
     Attributes:
@@ -73,19 +71,19 @@ class Cut:
 
 @dataclass(frozen=True)
 class Groups:
-    """The best divisions by the gain at one budget.
+    """The best divisions by the gain by one measure.
 
     Attributes:
-        budget: by which trees and number of groups are chosen, one of `BUDGETS`.
+        measure: by which trees and number of groups are chosen, one of `MEASURES`.
         tree: of all pairs.
         cuts: of 1 to L groups.
         chosen: how many groups gain most outside the folds that made the trees.
-        chosen_over_together: what the whole procedure gains over together at both budgets, the number of groups being
+        chosen_over_together: what the whole procedure gains over together by both measures, the number of groups being
             chosen without the fold that it is read on.
         recommended: whether to divide.
     """
 
-    budget: str
+    measure: Measure
     tree: Tree
     cuts: list[Cut]
     chosen: int
@@ -95,15 +93,15 @@ class Groups:
 
 
 def best_groups(
-    sums: LanguageSums, budget: Budget, chosen_by: str = "epochs", *, num_random: int = 20, seed: int = 0
+    sums: LanguageSums, budget: Budget, chosen_by: Measure = "budget", *, num_random: int = 20, seed: int = 0
 ) -> Groups:
     """Divides the languages into groups, and says what that gains.
 
     Args:
-        chosen_by: the budget whose gain counts, one of `BUDGETS`.
+        chosen_by: the measure whose gain counts, one of `MEASURES`.
         num_random: draws of random groups.
     """
-    number = BUDGETS.index(chosen_by)
+    number = MEASURES.index(chosen_by)
     folded, whole = fold_up(sums), fold_up(sums, with_error=False)
     generator = np.random.default_rng(seed)
     orders = [generator.permutation(sums.num_languages) for _ in range(num_random)]
@@ -134,7 +132,7 @@ def best_groups(
         for label_L, label_FL, mean_RE in zip(tree.label_KL, label_KFL, mean_KRE, strict=True)
     ]
     chosen = int(mean_KRE[:, 0, number].argmax()) + 1
-    clear_E = over_together.is_clear & (over_random.is_clear | (np.array(BUDGETS) == "epochs"))
+    clear_E = over_together.is_clear & (over_random.is_clear | (np.array(MEASURES) == "budget"))
     return Groups(chosen_by, tree, cuts, chosen, over_together, over_random, chosen > 1 and bool(clear_E[number]))
 
 
@@ -145,26 +143,26 @@ def group_gains(folded: Folded, label_FL: Array, budget: Budget) -> Array:
     return by_language((gain_ERFOL * member_FOL).sum(3), folded)
 
 
-def _best_number(sums: LanguageSums, budget: Budget, chosen_by: str) -> int:
+def _best_number(sums: LanguageSums, budget: Budget, chosen_by: Measure) -> int:
     """The number of groups with the largest mean gain, read on one fold after another outside its tree."""
     folded = fold_up(sums, with_error=False)
     label_KFL = np.stack([grow(sums.without(fold), budget, chosen_by).label_KL for fold in sums.folds], axis=1)
-    gain_K = [np.nanmean(group_gains(folded, label_FL, budget)[BUDGETS.index(chosen_by), 0]) for label_FL in label_KFL]
+    gain_K = [np.nanmean(group_gains(folded, label_FL, budget)[MEASURES.index(chosen_by), 0]) for label_FL in label_KFL]
     return int(np.argmax(gain_K)) + 1
 
 
-def grow(sums: LanguageSums, budget: Budget, chosen_by: str) -> Tree:
+def grow(sums: LanguageSums, budget: Budget, chosen_by: Measure) -> Tree:
     """The tree of the languages, from all buckets of the sums."""
     count_L, energy_L = sums.count_LC.sum(1), sums.energy_LC.sum(1)
     # Of a group: pairs, squared lengths, and sums over its languages of held-out products and of products.
     crossed_GG = cross_fitted(sums) * count_L
     product_GG = np.einsum("lcmd->lm", sums.gram_LCLC)
-    number = BUDGETS.index(chosen_by)
 
     def gain(inner: Array, product: Array, count: Array, energy: Array) -> Array:
         some = np.where(count > 0, count, 1.0)
-        per_unit: Array = per_gradient(product / some**2, energy / some, count, budget)[number]
-        return inner / some * per_unit
+        lengths = {"squared_norm": product / some**2, "mean_square": energy / some, "num_pairs": count}
+        result: Array = inner / some * step_factor(chosen_by, budget, **lengths)
+        return result
 
     nodes, labels = list(range(len(count_L))), np.arange(len(count_L))
     merges, cuts = [], [labels]

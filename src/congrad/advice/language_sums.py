@@ -6,14 +6,11 @@ every predicted gain follows from the Gramian of the sums, and so does its error
 after another, in the training pairs and in the held-out ones alike (the jackknife). A bootstrap would draw some buckets
 twice, and the product of the two copies holds noise that no two prompts share.
 
-Gains are of the first order, at frozen weights. With g_j a held-out pair's gradient, mu the mean gradient of the pairs
-that are trained on, n their number and e the mean of their squared lengths:
+What a held-out pair gains from the mean gradient of a set of pairs is what `congrad.advice.budget` says, of the first
+order, at frozen weights, by both measures.
 
-    step     <g_j, mu> / |mu|                                            a step of length 1
-    epochs   epochs n / B <g_j, mu> / sqrt(|mu|^2 + (e - |mu|^2) / B)     steps of the length of a mini-batch gradient
-
-Shapes: P pairs, D sketch dims, L languages, C buckets of prompts, F folds, O sets of pairs to train on, E the two
-budgets (`BUDGETS`), R the whole and then the same without one bucket after another (1 + C).
+Shapes: P pairs, D sketch dims, L languages, C buckets of prompts, F folds, O sets of pairs to train on, E the measures
+(`MEASURES`), R the whole and then the same without one bucket after another (1 + C).
 """
 
 from dataclasses import dataclass
@@ -24,6 +21,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from congrad.advice.budget import MEASURES, Budget, step_factor
 from congrad.consensus.buckets import (
     MAX_BUCKET_BYTES,
     MAX_BUCKETS,
@@ -34,16 +32,7 @@ from congrad.consensus.buckets import (
 )
 
 Array = npt.NDArray[Any]
-BUDGETS = ("step", "epochs")
 CLEAR = 2.0  # standard errors
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long is trained, which the second of the `BUDGETS` depends on."""
-
-    epochs: float = 1.0
-    batch_size: int = 32
 
 
 @dataclass(frozen=True)
@@ -236,24 +225,8 @@ def gains(folded: Folded, weight_FOL: Array, budget: Budget) -> Array:
     inner_RFOL = np.einsum("rflm,fom->rfol", folded.inner_RFLL, weight_FOL, optimize=True) / some_RFO[..., None]
     squared_RFO = np.einsum("fol,rflm,fom->rfo", weight_FOL, folded.train_RFLL, weight_FOL, optimize=True) / some_RFO**2
     energy_RFO = np.einsum("rfm,fom->rfo", folded.energy_RFL, weight_FOL) / some_RFO
-    step_RFO, epochs_RFO = per_gradient(squared_RFO, energy_RFO, pairs_RFO, budget)
-    return np.stack([inner_RFOL * step_RFO[..., None], inner_RFOL * epochs_RFO[..., None]])
-
-
-def per_gradient(squared: Array, energy: Array, num_pairs: Array, budget: Budget) -> tuple[Array, Array]:
-    """What the inner product with the mean gradient is multiplied by to be the gain, at both budgets; 0 without a
-    gradient.
-
-    Args:
-        squared: |mu|^2.
-        energy: the pairs' mean squared length.
-        num_pairs: of an epoch.
-    """
-    batch_squared = squared + (energy - squared) / budget.batch_size
-    there = (squared > 0) & (batch_squared > 0)
-    step = np.where(there, 1 / np.sqrt(np.where(there, squared, 1.0)), 0.0)
-    steps = budget.epochs * num_pairs / budget.batch_size
-    return step, np.where(there, steps / np.sqrt(np.where(there, batch_squared, 1.0)), 0.0)
+    lengths = {"squared_norm": squared_RFO, "mean_square": energy_RFO, "num_pairs": pairs_RFO}
+    return np.stack([inner_RFOL * step_factor(measure, budget, **lengths)[..., None] for measure in MEASURES])
 
 
 def by_language(gain_ERFL: Array, folded: Folded) -> Array:

@@ -1,0 +1,47 @@
+"""What a direction is worth to a training: the two ends between which trainings lie.
+
+Held-out pair j gains <s_j, mu> for a step along mu, the mean gradient of the kept pairs S. A step is not as long as mu:
+
+    at equal step length   <s_j, mu> / |mu|: every option takes one step of the same length. Few clean pairs look best.
+    for a budget           an adaptive optimiser's step is about as long as a mini-batch's gradient, which is mostly
+                           noise, E|g_B|^2 = |mu|^2 + (mean |s_i|^2 - |mu|^2) / B over the pairs i in S; so
+                           (steps = epochs |S| / B) x <s_j, mu> / sqrt(E|g_B|^2). Dropping a pair costs its step.
+
+Both are first order, at the start of training: what saturates, and what noise does over many steps, they do not see.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Measure = Literal["budget", "equal_length"]
+MEASURES: tuple[Measure, ...] = ("budget", "equal_length")
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A training: epochs over the kept pairs, and pairs of one step."""
+
+    epochs: float
+    batch_size: int
+
+
+def step_factor(measure: Measure, budget: Budget, *, squared_norm: Any, mean_square: Any, num_pairs: Any) -> Floats:
+    """What <s_j, mu> is multiplied with (any shape); 0 where mu is 0.
+
+    Args:
+        squared_norm: |mu|^2.
+        mean_square: the mean of |s_i|^2 over the kept pairs.
+        num_pairs: |S|.
+    """
+    if measure == "equal_length":
+        steps, squared_length = np.ones(()), np.asarray(squared_norm, dtype=float)
+    else:
+        steps = budget.epochs * np.asarray(num_pairs, dtype=float) / budget.batch_size
+        squared_length = squared_norm + (mean_square - np.asarray(squared_norm, dtype=float)) / budget.batch_size
+    length = np.sqrt(np.maximum(squared_length, 0))
+    factor: Floats = np.divide(steps, length, out=np.zeros_like(length), where=length > 0)
+    return factor

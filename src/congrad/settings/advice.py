@@ -1,0 +1,25 @@
+"""What the advice predicts, before any training, for which budget."""
+
+from typing import Annotated
+
+from annotated_types import Ge, Gt
+
+from congrad.settings.section import Count, Seed, section
+
+
+@section("advice")
+class Advice:
+    """What filtering is predicted to do, and for which training."""
+
+    epochs: Annotated[float, Gt(0)] = 1.0
+    """Epochs of the training that the advice is for; a loop takes those of train."""
+    batch_size: Count = 32
+    """Pairs of one step of that training, on all devices together; a loop takes that of train."""
+    num_folds: Annotated[int, Ge(4)] = 5
+    """Folds of prompts; each is held out in turn, and two more within the others."""
+    max_pairs: Count = 10_000
+    """Of more pairs than this, the advice takes a sample by language."""
+    num_resamples: Count = 1000
+    """Draws of prompts for the intervals."""
+    seed: Seed = 0
+    """Seed of the folds, the sample and the draws."""
