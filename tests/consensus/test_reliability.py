@@ -9,13 +9,20 @@ def reliability_of(sums_BD, weight_B, language_B, num_languages):
 
 def test_worked_by_hand():
     """Two buckets (1, 0) and (3, 0) of weight 1/2 each: different ones multiply to 2 * 3 = 6 of 2 * 1/4 in weight, so
-    |mu|^2 = 12; the mean is (4, 0), of squared length 16. The other language has one bucket, (0, 8), and so only what
-    it borrows: 12 of 64."""
-    sums_BD = torch.tensor([[1.0, 0], [3, 0], [0, 8]])
-    found_L = reliability_of(sums_BD, torch.tensor([0.5, 0.5, 1]), torch.tensor([0, 0, 1]), 3)
-    one = (12 + PRIOR * 12) / (1 + PRIOR) / 16
-    other = PRIOR * 12 / PRIOR / 64
-    torch.testing.assert_close(found_L, torch.tensor([one, other, 0.0], dtype=torch.float64))
+    |mu|^2 = 12; the mean is (4, 0), of squared length 16, of which 4 are noise. The second language has buckets (0, 1)
+    and (0, 2): 8 of 9. On average that is 10, of which each borrows. The third has one bucket, (0, 8): 10 of 64."""
+    sums_BD = torch.tensor([[1.0, 0], [3, 0], [0, 1], [0, 2], [0, 8]])
+    weight_B, language_B = torch.tensor([0.5, 0.5, 0.5, 0.5, 1]), torch.tensor([0, 0, 1, 1, 2])
+    found_L = reliability_of(sums_BD, weight_B, language_B, 4)
+    first, second = (12 + PRIOR * 10) / (1 + PRIOR), (8 + PRIOR * 10) / (1 + PRIOR)
+    expected_L = [first / (first + 4), second / (second + 1), 10 / 64, 0]
+    torch.testing.assert_close(found_L, torch.tensor(expected_L, dtype=torch.float64))
+
+
+def test_without_noise_each_is_1_however_long_its_gradient():
+    sums_BD = torch.tensor([[1.0, 0], [1, 0], [0, 9], [0, 9]])
+    found_L = reliability_of(sums_BD, torch.full((4,), 0.5), torch.tensor([0, 0, 1, 1]), 2)
+    torch.testing.assert_close(found_L, torch.ones(2, dtype=torch.float64))
 
 
 def test_signal_is_1_and_noise_is_0():
