@@ -37,11 +37,11 @@ def step_factor(measure: Measure, budget: Budget, *, squared_norm: Any, mean_squ
         mean_square: the mean of |s_i|^2 over the kept pairs.
         num_pairs: |S|.
     """
+    squared_norm, mean_square, num_pairs = map(np.float64, (squared_norm, mean_square, num_pairs))
     if measure == "equal_length":
-        steps, squared_length = np.ones(()), np.asarray(squared_norm, dtype=float)
+        steps, length = np.ones_like(squared_norm), np.sqrt(squared_norm)
     else:
-        steps = budget.epochs * np.asarray(num_pairs, dtype=float) / budget.batch_size
-        squared_length = squared_norm + (mean_square - np.asarray(squared_norm, dtype=float)) / budget.batch_size
-    length = np.sqrt(np.maximum(squared_length, 0))
+        steps = budget.epochs * num_pairs / budget.batch_size
+        length = np.sqrt(squared_norm + (mean_square - squared_norm) / budget.batch_size)
     factor: Floats = np.divide(steps, length, out=np.zeros_like(length), where=length > 0)
     return factor

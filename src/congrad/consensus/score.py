@@ -97,7 +97,7 @@ def score_pairs(
         read += rows
         on_progress(read // 2, num_pairs)
 
-    with _one_thread_an_operation() as num_threads:
+    with one_thread_an_operation() as num_threads:
         share_P = _shares(settings, language_P, known_P)
         total_L = torch.zeros(num_languages, dtype=torch.float64).index_add_(0, language_P, share_P)
         sizes = {"num_languages": num_languages, "num_dims": num_dims, "num_folds": max(settings.cross_fit, 1)}
@@ -111,7 +111,7 @@ def score_pairs(
             [_directions(language_gradients(sums, buckets.language_B, kept_B, total_L), settings) for kept_B in kept_FB]
         )
         fold_P = torch.cat([buckets.fold_B, torch.zeros(1, dtype=torch.int64)])[buckets.bucket_P]  # bucket -1: fold 0
-        product_PJ = _products(sketches, directions_FJD, fold_P, num_threads, on_rows)
+        product_PJ = products(sketches, directions_FJD, fold_P, num_threads, on_rows)
 
         finite_P = known_P & sums.norm_P.isfinite()
         zero_P = finite_P & ((factor_P == 0) | (sums.norm_P == 0))
@@ -166,7 +166,7 @@ def _directions(gradient_LD: Tensor, settings: Consensus) -> Tensor:
     return unit_JD.float()
 
 
-def _products(
+def products(
     sketches: Sketches, directions_FJD: Tensor, fold_P: Tensor, num_threads: int, on_rows: Callable[[int], None]
 ) -> Tensor:
     """Inner products of every sketch with the directions of its own fold (P x J, float32). The second pass."""
@@ -190,7 +190,7 @@ def _products(
 
 
 @contextmanager
-def _one_thread_an_operation() -> Iterator[int]:
+def one_thread_an_operation() -> Iterator[int]:
     """PyTorch runs each operation on one thread; gives the number it had.
 
     Thousands of small operations that each wait for all their threads are slow on a busy machine (measured: 10 times).
