@@ -115,7 +115,8 @@ def best_groups(
         return result
 
     label_KFL = np.stack([grow(sums.without(fold), budget, chosen_by).label_KL for fold in sums.folds], axis=1)
-    mean_KRE = np.stack([mean_gain(folded, label_FL) for label_FL in label_KFL])
+    gain_KREL = np.stack([group_gains(folded, label_FL, budget).swapaxes(0, 1) for label_FL in label_KFL])
+    mean_KRE = np.nanmean(gain_KREL, axis=-1)
     best_F = np.array([_best_number(sums.without(fold), budget, chosen_by) for fold in sums.folds])
     best_FL = label_KFL[best_F - 1, np.arange(len(best_F))]
     best_RE = mean_gain(folded, best_FL)
@@ -126,10 +127,10 @@ def best_groups(
             label_L,
             jackknife(mean_RE),
             jackknife(mean_RE - mean_KRE[0]),
-            jackknife(group_gains(folded, label_FL, budget).transpose(1, 0, 2)),
+            jackknife(gain_REL),
             random_gain(whole, label_FL)[0],
         )
-        for label_L, label_FL, mean_RE in zip(tree.label_KL, label_KFL, mean_KRE, strict=True)
+        for label_L, label_FL, mean_RE, gain_REL in zip(tree.label_KL, label_KFL, mean_KRE, gain_KREL, strict=True)
     ]
     chosen = int(mean_KRE[:, 0, number].argmax()) + 1
     clear_E = over_together.is_clear & (over_random.is_clear | (np.array(MEASURES) == "budget"))

@@ -222,8 +222,8 @@ def gains(folded: Folded, weight_FOL: Array, budget: Budget) -> Array:
     in_set_FOL = (weight_FOL > 0).astype(float)
     pairs_RFO = np.einsum("rfm,fom->rfo", folded.count_RFL + folded.held_RFL, in_set_FOL)
     some_RFO = np.where(num_RFO > 0, num_RFO, 1.0)
-    inner_RFOL = np.einsum("rflm,fom->rfol", folded.inner_RFLL, weight_FOL, optimize=True) / some_RFO[..., None]
-    squared_RFO = np.einsum("fol,rflm,fom->rfo", weight_FOL, folded.train_RFLL, weight_FOL, optimize=True) / some_RFO**2
+    inner_RFOL = weight_FOL @ folded.inner_RFLL.swapaxes(2, 3) / some_RFO[..., None]
+    squared_RFO = (weight_FOL @ folded.train_RFLL * weight_FOL).sum(-1) / some_RFO**2
     energy_RFO = np.einsum("rfm,fom->rfo", folded.energy_RFL, weight_FOL) / some_RFO
     lengths = {"squared_norm": squared_RFO, "mean_square": energy_RFO, "num_pairs": pairs_RFO}
     return np.stack([inner_RFOL * step_factor(measure, budget, **lengths)[..., None] for measure in MEASURES])
