@@ -8,7 +8,8 @@ import torch
 from tests.advice.planted import draw
 
 from congrad.advice.budget import Budget
-from congrad.advice.how_many import how_many
+from congrad.advice.how_many import how_many, times_to_tell
+from congrad.advice.language_sums import Estimate
 from congrad.advice.weights import weigh
 
 BUDGET = Budget(epochs=1, batch_size=8)
@@ -84,3 +85,9 @@ def test_languages_that_are_missing_or_tiny_have_an_answer():
     found = how_many(draw((1, 30, 2)).sums(), BUDGET)
     for curve in (found.together, *found.languages):
         assert np.isfinite(curve.gain_EX.value).all()
+
+
+def test_how_many_times_the_prompts_would_tell():
+    """3 +- 3 needs the error at 1.5, half of what it is: 4 times the prompts; 3 +- 0.75 is clear with a quarter."""
+    difference = Estimate(np.array([3, -3, 3, 0]), np.array([3, 3, 0.75, 1]), 20)
+    assert times_to_tell(difference).tolist() == [4, 4, 0.25, np.inf]

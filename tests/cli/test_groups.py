@@ -113,6 +113,17 @@ def test_a_mistake_is_one_line_and_leaves_nothing(congrad, run, tmp_path, option
     assert not (tmp_path / "out").exists()
 
 
+def test_the_index_of_another_run_is_refused(congrad, run, tiny_directory, tmp_path):
+    data = write_jsonl(tmp_path / "pairs.jsonl", preference_rows(60, ("de", "en")))
+    model = Model(str(tiny_directory), dtype="float32", device="cpu")
+    filter_preferences(FilterConfig(Input(str(data)), model, PassSettings(projection_size=8)), tmp_path / "other")
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("index"))
+    (tmp_path / "other" / "index").rename(tmp_path / "run" / "index")
+    done = congrad("groups", tmp_path / "run", "--groups", "2", "--output", tmp_path / "out")
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert "not the index of this run: its languages are others" in done.err
+
+
 def test_rows_that_are_not_the_runs_are_refused(congrad, run, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     kept = lines(tmp_path / "run" / "kept.jsonl")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from congrad.advice.budget import MEASURES, Budget, step_factor
-from congrad.advice.language_sums import Array, Estimate, LanguageSums, jackknife
+from congrad.advice.language_sums import CLEAR, Array, Estimate, LanguageSums, jackknife
 
 TIMES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 
@@ -79,6 +79,14 @@ def how_many(sums: LanguageSums, budget: Budget, times: tuple[float, ...] = TIME
 
     languages = [curve(1 + number, gain_ROXEL[:, 1 + number, ..., number]) for number in range(num_languages)]
     return HowMany(times_X, curve(0, mean_ROXE[:, 0]), languages)
+
+
+def times_to_tell(difference: Estimate) -> Array:
+    """How many times as many prompts it would take for a difference of this size to stand clear of its error, which
+    falls with the root of their number; below 1 where it does already, infinite where there is no difference."""
+    size = np.abs(difference.value)
+    ratio: Array = CLEAR * difference.error / np.where(size > 0, size, 1.0)
+    return np.where(size > 0, ratio**2, np.inf)
 
 
 def _expected(sums: LanguageSums, budget: Budget, times_OXL: Array) -> tuple[Array, Array]:

@@ -114,13 +114,14 @@ def sum_languages(
     Args:
         sketches: stored sketch of pair i in row i (P x D, any float type).
         factor_P: what the sketch is multiplied by to be the gradient of the pair's loss (any sign convention, the same
-            for all pairs: only products of two gradients are used). A pair whose factor is not finite takes no part.
+            for all pairs: only products of two gradients are used). Where it is 0 or not finite, the pair has no
+            gradient and takes no part.
         group_P: the same number for the pairs of one prompt, in all languages.
         fold_P: the fold of every pair, the same for all pairs of a group.
     """
     num_dims = sketches.shape[1]
     factor_P = factor_P.double()
-    known_P = factor_P.isfinite()
+    known_P = factor_P.isfinite() & (factor_P != 0)
     limit = min(MAX_BUCKETS, MAX_BUCKETS_IN_ALL // num_languages, MAX_BUCKET_BYTES // (4 * num_dims * num_languages))
     bucket_P, fold_C = _deal(language_P, group_P, fold_P, known_P, limit, seed)
     num_buckets = len(fold_C)
