@@ -134,15 +134,16 @@ def advise(
         Figures(reader, reader.gain(0, len(SHARES) - 1), settings.num_resamples, settings.seed, length_N[position_P])
         for reader in readers
     ]
-    options = [Option(ALL, 1.0, total_pairs, None, {each.measure: each.of(each.everything) for each in figures})]
+    options = [Option(ALL, 1.0, total_pairs, None, {each.measure: each.of([each.everything])[0] for each in figures})]
     for ranking in ranked:
         if ranking.scorer is None:
             options.append(Option(ranking.name, None, 0, ranking.missing, {}))
             continue
         column = list(columns).index(ranking.name)
+        found = {each.measure: each.of_shares(column) for each in figures}
         for number, share in enumerate(SHARES):
             kept = sum(num_kept(size, share) for size in total_L[code_L].tolist())
-            gains = {each.measure: each.of_share(column, number) for each in figures}
+            gains = {measured_by: of_shares[number] for measured_by, of_shares in found.items()}
             options.append(Option(ranking.name, share, kept, None, gains))
     inner_columns = list(range(len(columns), len(columns) + len(inner)))
     chosen = {each.measure: each.chosen(0, inner_columns) for each in figures}

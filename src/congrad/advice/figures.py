@@ -1,6 +1,6 @@
 """The figures of an option: gains with their intervals, beside those of all pairs, by the same draws of prompts.
 
-Shapes: P pairs, L languages, F folds, C rankings, K shares, G prompts, R draws, W watched languages.
+Shapes: P pairs, L languages, F folds, O options, G prompts, R draws, W watched languages, M = L + W.
 """
 
 from collections.abc import Sequence
@@ -91,44 +91,53 @@ class Figures:
         more_RG: Floats = count_RG.astype(np.float64) - 1
         return more_RG
 
-    def of_share(self, column: int, share: int) -> Gains:
-        """Of a ranking's share, by its number in `SHARES`."""
-        return self.of(self.reader.gain(column, share))
-
-    @cached_property
-    def all_RJ(self) -> Floats:
-        """The draws of all pairs."""
-        return self.drawn(self.everything)
-
-    def drawn(self, gain: Gain) -> Floats:
-        """Mean, worst, every language, every watched one, in every draw (R x J, J = 2 + L + W)."""
-        influence_GJ = np.concatenate([gain.influence_GL[:, self.there_L], gain.watched_GW], axis=1)
-        found_J = np.concatenate([gain.value_L[self.there_L], gain.watched_W])
-        drawn_RJ, num_languages = found_J + self.more_RG @ influence_GJ, len(self.there_L)
-        return with_summary(drawn_RJ, num_languages)
-
     @cached_property
     def there_L(self) -> Whole:
         return np.flatnonzero(~np.isnan(self.everything.value_L))
 
-    def of(self, gain: Gain) -> Gains:
-        own_RJ = self.drawn(gain)
-        value_J, all_J = (
-            with_summary(np.concatenate([each.value_L[self.there_L], each.watched_W])[None], len(self.there_L))[0]
-            for each in (gain, self.everything)
+    @cached_property
+    def of_everything(self) -> tuple[Floats, Floats]:
+        """The figures of all pairs, and their draws."""
+        value_1J, draws_1RJ = self.drawn([self.everything])
+        return value_1J[0], draws_1RJ[0]
+
+    def drawn(self, gains: Sequence[Gain]) -> tuple[Floats, Floats]:
+        """Mean, worst, every language, every watched one, of every option (O x J, J = 2 + L + W), and in every draw."""
+        value_OM = np.stack([np.concatenate([each.value_L[self.there_L], each.watched_W]) for each in gains])
+        influence_GM = np.concatenate(
+            [part for each in gains for part in (each.influence_GL[:, self.there_L], each.watched_GW)], axis=1
         )
-        low_J, high_J = np.percentile(own_RJ, TAILS, axis=0)
-        delta_low_J, delta_high_J = np.percentile(own_RJ - self.all_RJ, TAILS, axis=0)
-        ends = (value_J, low_J, high_J, value_J - all_J, delta_low_J, delta_high_J)
-        found = list(starmap(Estimate, np.stack(ends, axis=1).tolist()))
-        return Gains(
-            mean=found[0],
-            worst=found[1],
-            worst_language=int(self.there_L[gain.value_L[self.there_L].argmin()]),
-            languages=tuple(found[2 : 2 + len(self.there_L)]),
-            without_length=without_length(gain, self.length_P, self.reader.measured.language_P),
-            watched=tuple(found[2 + len(self.there_L) :]),
-        )
+        more_ROM = (self.more_RG @ influence_GM).reshape(-1, *value_OM.shape)
+        return self._summed_up(value_OM), self._summed_up(value_OM[:, None] + more_ROM.swapaxes(0, 1))
+
+    def _summed_up(self, of_language: Floats) -> Floats:
+        """With mean and least of the trained languages before the others, on the last axis."""
+        trained = of_language[..., : len(self.there_L)]
+        return np.concatenate([trained.mean(-1, keepdims=True), trained.min(-1, keepdims=True), of_language], axis=-1)
+
+    def of(self, gains: Sequence[Gain]) -> list[Gains]:
+        """The figures of several options, from one product with the draws."""
+        value_OJ, draws_ORJ = self.drawn(gains)
+        all_J, all_RJ = self.of_everything
+        low_OJ, high_OJ = np.percentile(draws_ORJ, TAILS, axis=1)
+        delta_low_OJ, delta_high_OJ = np.percentile(draws_ORJ - all_RJ, TAILS, axis=1)
+        ends = (value_OJ, low_OJ, high_OJ, value_OJ - all_J, delta_low_OJ, delta_high_OJ)
+        num_languages = len(self.there_L)
+        return [
+            Gains(
+                mean=Estimate(*found_J6[0]),
+                worst=Estimate(*found_J6[1]),
+                worst_language=int(self.there_L[gain.value_L[self.there_L].argmin()]),
+                languages=tuple(starmap(Estimate, found_J6[2 : 2 + num_languages])),
+                without_length=without_length(gain, self.length_P, self.reader.measured.language_P),
+                watched=tuple(starmap(Estimate, found_J6[2 + num_languages :])),
+            )
+            for gain, found_J6 in zip(gains, np.stack(ends, axis=-1).tolist(), strict=True)
+        ]
+
+    def of_shares(self, column: int) -> list[Gains]:
+        """Of every share of a ranking."""
+        return self.of([self.reader.gain(column, number) for number in range(len(SHARES))])
 
     def chosen(self, column: int, inner_columns: Sequence[int]) -> Chosen:
         """What `choose` makes of a ranking's shares.
@@ -143,13 +152,7 @@ class Figures:
             for outer in range(reader.measured.num_folds)
         ]
         procedure = reader.gain(column, [each.number for each in without_F])
-        return Chosen(choice, tuple(each.share for each in without_F), self.of(procedure))
-
-
-def with_summary(of_languages_RJ: Floats, num_languages: int) -> Floats:
-    """Two columns before the others: mean and least of the languages that are trained."""
-    trained_RL = of_languages_RJ[:, :num_languages]
-    return np.column_stack([trained_RL.mean(1), trained_RL.min(1), of_languages_RJ])
+        return Chosen(choice, tuple(each.share for each in without_F), self.of([procedure])[0])
 
 
 def without_length(gain: Gain, length_P: Floats, language_P: Whole) -> float | None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from congrad.cli.advise import advise_command
 from congrad.cli.env import env_command
 from congrad.cli.evaluate import evaluate_command
 from congrad.cli.export import export_command
@@ -69,6 +70,7 @@ def interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
 # In the order of the help page.
 app.command("filter", cls=FilterCommand)(interruptible(filter_command))
+app.command("advise")(interruptible(advise_command))
 app.command("report")(interruptible(report_command))
 app.command("export")(interruptible(export_command))
 app.command("groups")(interruptible(groups_command))

@@ -10,6 +10,7 @@ from congrad.errors import UserError
 
 if TYPE_CHECKING:
     from congrad.filtering.conclude import FilterResult
+    from congrad.settings.advice import Advice
     from congrad.settings.consensus import Loss
     from congrad.settings.read import Given
     from congrad.settings.tree import FilterConfig
@@ -60,7 +61,7 @@ def filter_command(
     words: KeyValues = None,
     model: Annotated[str | None, option("Path, hub id, gemma3-270m or smollm2-135m.", "--model", "-m")] = None,
     output: Annotated[Path | None, option("Directory of the run. [runs/NAME of the data]", "--output", "-o")] = None,
-    keep: Annotated[str | None, option("Share of the pairs to keep. [0.5]", metavar="SHARE")] = None,
+    keep: Annotated[str | None, option("Share of the pairs to keep, or auto. [0.5]", metavar="SHARE")] = None,
     min_score: Annotated[str | None, option("Keep all from this score on.", metavar="SCORE")] = None,
     language_column: Annotated[str | None, option("Column that groups the pairs. [language]", metavar="NAME")] = None,
     limit: Annotated[str | None, option("Sample this many, by language.", metavar="COUNT")] = None,
@@ -131,6 +132,7 @@ def run_filter(given: "Given", output: Path | None, *, format: str | None, dry_r
                 loss=loss_of(given),
                 consensus=given.section(Consensus),
                 selection=given.section(Selection),
+                advice=advice_of(given),
                 bounds=given.section(Bounds),
                 output=output,
                 listener=showing.listener,
@@ -172,6 +174,15 @@ def loss_of(given: "Given") -> "Loss":
     return preference_loss(given.section_values("train"), given.section(Rounds))
 
 
+def advice_of(given: "Given") -> "Advice":
+    """What the advice is for; with a file of the loop's, its training."""
+    from congrad.settings.advice import Advice
+    from congrad.training.loss import advice
+
+    advised = given.section(Advice)
+    return advised if given.says("advice") or not given.says("train") else advice(given.section_values("train"))
+
+
 def filter_config(given: "Given") -> "FilterConfig":
     """The configuration of the filter; with a file of the loop's, loss and length are those of its training."""
     from dataclasses import replace
@@ -180,6 +191,7 @@ def filter_config(given: "Given") -> "FilterConfig":
     from congrad.training.loss import max_length, normalise
 
     wanted, train = given.sections(FilterConfig), given.section_values("train")
+    wanted = replace(wanted, advice=advice_of(given))
     if not given.says("loss"):
         wanted = replace(wanted, loss=loss_of(given))
         if not given.says("index.normalise"):

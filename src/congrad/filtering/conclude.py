@@ -1,4 +1,4 @@
-"""From a finished index to a finished run: score, select, write."""
+"""From a finished index to a finished run: score, advise, select, write."""
 
 import sys
 import time
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from congrad.filtering.advise import advise_index
 from congrad.filtering.fidelity import estimate_fidelity
 from congrad.filtering.outputs import languages_content, scores_table, write_run
 from congrad.filtering.score import ScoredRows, score
@@ -31,6 +32,7 @@ class FilterResult:
     keep_N: torch.Tensor
     warnings: list[str]
     manifest: dict[str, Any]
+    advice: dict[str, Any]
 
 
 def conclude(
@@ -48,6 +50,12 @@ def conclude(
         listener.on_progress(Progress("scoring", done, total, "pairs"))
 
     scored = score(index, config.loss, config.consensus, on_progress=on_progress)
+    listener.on_stage("predicting what options would do")
+    advice = advise_index(index, preferences, config.loss, config.consensus, config.advice)
+    auto = {}
+    if config.selection.keep == "auto":
+        config = replace(config, selection=replace(config.selection, keep=advice["verdict"]["share"]))
+        auto = {"auto": {name: value for name, value in advice["chosen"].get("budget", {}).items() if name != "gains"}}
     keep_N = select(scored.score_N, scored.language_N, **asdict(config.selection))
     reason_N = reasons(keep_N, scored.reason_N, min_score=config.selection.min_score)
     warnings = guards(
@@ -76,6 +84,7 @@ def conclude(
         "data_fingerprint": preferences.fingerprint,
         "rows": len(preferences),
         "kept": int(keep_N.sum()),
+        **auto,
         "seconds": seconds,
         "peak_memory_bytes": peak_memory(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
         "fidelity": fidelity,
@@ -83,8 +92,8 @@ def conclude(
         "reasons": dict(sorted(Counter(reason_N).items())),
     }
     table = scores_table(scored.rows, keep_N, reason_N, scored.languages)
-    write_run(output, preferences, table, scored.score_N, manifest, languages=languages_content(scored))
-    return FilterResult(output, scored, keep_N, warnings, manifest)
+    write_run(output, preferences, table, scored.score_N, manifest, languages=languages_content(scored), advice=advice)
+    return FilterResult(output, scored, keep_N, warnings, manifest, advice)
 
 
 def outside_the_space(plan: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from congrad.filtering.directory import RUN
 from congrad.models.ranks import is_first
 from congrad.preferences.load import read_preferences
 from congrad.progress import SILENT, Listener
+from congrad.settings.advice import Advice
 from congrad.settings.consensus import Consensus, Loss
 from congrad.settings.input import Bounds
 from congrad.settings.selection import Selection
@@ -71,6 +72,7 @@ def refilter(
     loss: Loss | None = None,
     consensus: Consensus | None = None,
     selection: Selection | None = None,
+    advice: Advice | None = None,
     bounds: Bounds | None = None,
     output: str | Path | None = None,
     listener: Listener = SILENT,
@@ -98,6 +100,7 @@ def refilter(
         loss=loss or Loss(),
         consensus=consensus or Consensus(),
         selection=selection or Selection(),
+        advice=advice or Advice(),
     )
     config.check()
     target = run if output is None else Path(output)

@@ -85,9 +85,8 @@ def costs(config: RunConfig, output: Path) -> Iterator[Cost]:
 
 
 def kept_of(config: RunConfig, method: str, num_pairs: int) -> int:
-    if method == "none" or config.selection.keep is None:
-        return num_pairs
-    return num_kept(num_pairs, config.selection.keep)
+    keep = config.selection.keep
+    return num_pairs if method == "none" or keep is None or keep == "auto" else num_kept(num_pairs, keep)
 
 
 def judge_cost(config: RunConfig, step: Step, samples: int) -> Cost:

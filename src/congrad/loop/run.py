@@ -13,7 +13,8 @@ from typing import Any, cast
 from congrad.engines.open import tell_of_keys
 from congrad.errors import UserError
 from congrad.evaluation.run import opponents, row_name, run_evaluate
-from congrad.filtering.baselines import Baseline, filter_baseline
+from congrad.filtering.baselines import filter_baseline
+from congrad.filtering.rankings import Baseline
 from congrad.filtering.run import filter_preferences
 from congrad.gradients.index import INDEX, open_index
 from congrad.loop.check import check, filter_config, wants_held_out

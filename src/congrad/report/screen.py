@@ -1,7 +1,9 @@
 """The terminal after a filter: a table per language, conflicts, warnings, and the next command."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from congrad.filtering.comparison import (
 )
 from congrad.filtering.conclude import FilterResult
 from congrad.filtering.outputs import languages_content
+from congrad.report.advice import option_table, verdict_lines
 from congrad.report.display import say, show, show_traceback
 from congrad.report.summary import LOW_FIDELITY, listed
 from congrad.tables import Cell, Column, Number, Table, columns, to_terminal
@@ -61,6 +64,7 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
     compared = read_comparison(languages_content(result.scored))
     pairs = language_pairs(compared)
     show(to_terminal(language_table(result, pairs)), *conflict_lines(compared, pairs))
+    show_advice(result.advice)
     unscored = sum(1 for reason in result.scored.reason_N if reason)
     left_out = f"; {unscored} could not be scored (see scores.parquet)" if unscored else ""
     show(f"kept {int(result.keep_N.sum())} of {len(result.keep_N)} pairs{left_out}")
@@ -79,6 +83,13 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
         say(f"next: train on {Path(result.output) / 'kept.jsonl'}, or try another share in seconds:")
         another = 0.5 if result.manifest["config"]["selection"]["keep"] == 0.3 else 0.3
         say(f"  congrad filter {shlex.quote(str(result.output))} --keep {another}")
+
+
+def show_advice(advice: Mapping[str, Any]) -> None:
+    """The verdict and its table on standard output."""
+    show(*verdict_lines(advice))
+    if advice["options"]:
+        show(to_terminal(option_table(advice), dense=True))
 
 
 def show_report(directory: Path, *, quiet: bool) -> None:

@@ -40,7 +40,7 @@ def select(
     """
     if keep is None and min_score is None:
         raise UserError("neither keep nor min_score is given", "give one of them")
-    Selection(keep, min_score, scope)
+    Selection(keep, min_score, scope)  # checks them
     if min_score is not None:
         return score_P >= min_score
     assert keep is not None

@@ -1,13 +1,14 @@
 """The tree of all settings: which sections there are, and which of them the filter and the loop read.
 
-The filter reads input, model, index, loss, consensus, selection and report. The loop reads all but input and loss:
-what it filters is what `prompts` says, and what it scores is the loss that `train` and `rounds` train.
+The filter reads input, model, index, loss, consensus, selection, advice and report. The loop reads all but input, loss
+and advice: what it filters is what `prompts` says, and what it scores and predicts is what `train` and `rounds` train.
 """
 
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Literal, get_args
 
+from congrad.settings.advice import Advice
 from congrad.settings.consensus import Consensus, Loss
 from congrad.settings.engine import Engine
 from congrad.settings.evaluation import Evaluate
@@ -58,6 +59,7 @@ class FilterConfig:
     loss: Loss = field(default_factory=Loss)
     consensus: Consensus = field(default_factory=Consensus)
     selection: Selection = field(default_factory=Selection)
+    advice: Advice = field(default_factory=Advice)
 
     def check(self) -> None:
         """Refuses, before anything is loaded, a loss that does not fit the normalisation of the pass, and a model whose
@@ -87,9 +89,13 @@ class RunConfig:
     report: Report = field(default_factory=Report)
 
     def __post_init__(self) -> None:
-        if self.selection.min_score is not None and self.filter.methods != ("congrad",):
-            fix = "with other methods give selection.keep"
-            raise refused("selection.min_score", "is for the scores of congrad only", fix)
+        if self.filter.methods != ("congrad",):
+            if self.selection.min_score is not None:
+                fix = "with other methods give selection.keep"
+                raise refused("selection.min_score", "is for the scores of congrad only", fix)
+            if self.selection.keep == "auto":
+                fix = "with other methods give a share"
+                raise refused("selection.keep", "is chosen for congrad only", fix, value="auto")
 
     @property
     def engines(self) -> dict[str, Engine]:
@@ -132,5 +138,8 @@ FROM_ELSEWHERE: Mapping[str, str] = {
     "loss.label_smoothing": "train.label_smoothing",
     "loss": "train.loss_type",
     "index.normalise": "train.loss_type",
+    "advice.epochs": "train.num_train_epochs",
+    "advice.batch_size": "train.per_device_train_batch_size",
+    "advice": "train.num_train_epochs",
 }
 """Keys that a loop takes from another section, the more exact ones first."""

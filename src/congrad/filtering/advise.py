@@ -1,0 +1,139 @@
+"""From an index to the advice on it, as advice.json holds it; and the same for a run that exists.
+
+Shapes: N input rows, P sketched pairs.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from congrad.advice.advise import Advice, advise
+from congrad.advice.budget import Floats
+from congrad.advice.options import TITLES
+from congrad.advice.verdict import judge
+from congrad.errors import UserError
+from congrad.files import write_json
+from congrad.filtering.advised import FILE
+from congrad.filtering.directory import RUN
+from congrad.filtering.finished import open_run, stored_config, stored_section
+from congrad.filtering.rankings import Baseline, judge_margins, model_scores, of_index, resolve
+from congrad.filtering.score import language_codes, pair_inputs
+from congrad.gradients.index import GradientIndex, open_index
+from congrad.preferences.load import read_preferences
+from congrad.preferences.rows import Preferences
+from congrad.progress import SILENT, Listener, Progress
+from congrad.settings.advice import Advice as Settings
+from congrad.settings.consensus import Consensus, Loss
+from congrad.stage import alone
+
+DIGITS = 6  # significant ones of a figure
+
+
+def advise_index(
+    index: GradientIndex,
+    preferences: Preferences,
+    loss: Loss,
+    consensus: Consensus,
+    settings: Settings,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """What advice.json holds."""
+    inputs = pair_inputs(index, loss)
+    tokens_P2 = tokens(index)
+    found = advise(
+        index,
+        factor_N=inputs["weight_P"].double() * inputs["scale_P"].double(),
+        language_N=inputs["language_P"],
+        group_N=inputs["group_P"],
+        length_N=tokens_P2[:, 0] - tokens_P2[:, 1],
+        given=without_gradients(index, preferences, loss, consensus.seed),
+        consensus=consensus,
+        settings=settings,
+        on_progress=on_progress,
+    )
+    return content(found, language_codes(index)[0])
+
+
+def tokens(index: GradientIndex) -> Floats:
+    """Of the chosen and the rejected response (P x 2)."""
+    sides = [index.pairs[f"{side}_tokens"].to_numpy() for side in ("chosen", "rejected")]
+    found_P2: Floats = np.stack(sides, axis=1)[index.positions_P.numpy()].astype(np.float64)
+    return found_P2
+
+
+def without_gradients(index: GradientIndex, preferences: Preferences, loss: Loss, seed: int) -> dict[str, Floats | str]:
+    """The rankings of the baselines, as `filtering.baselines` has them, and two more; or what is missing (P each)."""
+    position_P, tokens_P2, logps = index.positions_P.numpy(), tokens(index), of_index(index)
+    has_reference = index.plan["reference"] is not None
+    found: dict[str, Floats | str] = {"random": np.random.default_rng(seed).random(len(index.pairs))[position_P]}
+    try:
+        margin, _ = resolve(Baseline("reward-margin", loss=loss), preferences, has_reference=has_reference)
+        by_judge = margin.reward == "judge"
+        found["reward-margin"] = (
+            judge_margins(preferences)[position_P] if by_judge else model_scores(margin, logps, tokens_P2)
+        )
+    except UserError as error:
+        found["reward-margin"] = str(error)
+    found["loss"] = model_scores(Baseline("loss", loss=loss), logps, tokens_P2)
+    found["longest"] = tokens_P2[:, 0]
+    gap = Baseline("reward-margin", reward="implicit" if has_reference else "likelihood", loss=loss)
+    found["difficulty"] = -np.abs(model_scores(gap, logps, tokens_P2))
+    return found
+
+
+def content(advice: Advice, names: list[str]) -> dict[str, Any]:
+    """advice.json, with figures rounded to what they can mean."""
+    verdict = judge(advice)
+    chosen = {
+        measure: {**asdict(found.choice), "share_by_fold": found.share_F, "gains": asdict(found.gains)}
+        for measure, found in advice.chosen.items()
+    }
+    made = {
+        **asdict(advice.budget),
+        "num_pairs": advice.num_pairs,
+        "total_pairs": advice.total_pairs,
+        "num_prompts": advice.num_prompts,
+        "num_folds": advice.num_folds,
+        "languages": [names[code] for code in advice.language_L],
+        "watched": [],
+        "verdict": asdict(verdict),
+        "chosen": chosen,
+        "options": [{"title": TITLES[option.ranking], **asdict(option)} for option in advice.options],
+    }
+    rounded: dict[str, Any] = _rounded(made)
+    return rounded
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def advise_run(run: Path, settings: Settings, listener: Listener = SILENT) -> dict[str, Any]:
+    """The advice on a finished run, by its own loss and consensus, for another budget; replaces its advice.json.
+
+    Raises:
+        UserError: the run is unfinished, or its data has changed.
+    """
+    opened = open_run(run)
+    config, index_path, manifest = stored_config(run)
+    loss, consensus = stored_section(Loss, opened), stored_section(Consensus, opened)
+    with alone(run, RUN):
+        preferences = read_preferences(config.input, listener)
+        if preferences.fingerprint != manifest["data_fingerprint"]:
+            problem = f"{config.input.source} has changed since {run} was made"
+            raise UserError(problem, "filter it again into another output directory")
+        listener.on_stage("predicting")
+
+        def on_progress(done: int, total: int) -> None:
+            listener.on_progress(Progress("predicting", done, total, "pairs"))
+
+        found = advise_index(open_index(index_path), preferences, loss, consensus, settings, on_progress)
+        write_json(run / FILE, found)
+    return found
