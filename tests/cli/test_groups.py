@@ -103,7 +103,8 @@ def test_nothing_is_written_over(congrad, run, tmp_path):
         ([], "no division of the 3 languages is predicted to gain clearly over none"),
         (["--groups", "4"], "--groups 4: must be 2 to 3, the number of languages"),
         (["--groups", "1"], "--groups 1: must be 2 to 3, the number of languages"),
-        (["--epochs", "0"], "advice.epochs 0.0: must be above 0"),
+        (["--epochs", "0"], "--epochs 0: must be above 0"),
+        (["advice.batch_size=0"], "advice.batch_size=0: must be 1 or more"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(congrad, run, tmp_path, options, complaint):

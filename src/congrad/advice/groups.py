@@ -80,6 +80,7 @@ class Groups:
         chosen: how many groups gain most outside the folds that made the trees.
         chosen_over_together: what the whole procedure gains over together by both measures, the number of groups being
             chosen without the fold that it is read on.
+        chosen_over_random: the same over random groups of the same sizes.
         recommended: whether to divide.
     """
 
