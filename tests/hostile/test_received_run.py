@@ -193,6 +193,7 @@ def commands(place: Path, model: Path) -> dict[str, tuple[object, ...]]:
         "filter": ("filter", run, "--keep", 0.4, "-o", place / "other"),
         "report": ("report", run),
         **{name: ("export", run, "-f", name) for name in FORMATS},
+        "groups": ("groups", run, "-n", 2, "--all", "-o", place / "received" / "groups"),
         "refilter": ("filter", run, "--keep", 0.3),
         "figures": ("report", run, "--figures", place / "figures"),
         "continue": ("filter", data, "-m", model, *tiny, "-o", run, "index.projection_size=4"),
@@ -252,9 +253,9 @@ def armed(place: Path) -> list[str]:
 
 EXPORT = "export"  # stands for one of the formats, in turn
 JSON_FILES = {
-    "run/manifest.json": ("filter", "report", EXPORT),
-    "run/languages.json": ("report", "trl"),
-    "run/index/plan.json": ("filter", "continue"),
+    "run/manifest.json": ("filter", "report", EXPORT, "groups"),
+    "run/languages.json": ("report", "trl", "groups"),
+    "run/index/plan.json": ("filter", "continue", "groups"),
     "run/index/index.json": ("filter",),
     **{f"run/{name}/congrad.json": ("refilter",) for name in FORMATS},
     "table/stage.json": ("evaluate",),
@@ -262,7 +263,7 @@ JSON_FILES = {
     "table/evaluation.json": ("evaluate",),
 }
 """All JSON of a run and of an evaluation, with the commands that read it."""
-FILES = JSON_FILES | dict.fromkeys(("run/kept.jsonl", "run/dropped.jsonl"), ("report", EXPORT))
+FILES = JSON_FILES | dict.fromkeys(("run/kept.jsonl", "run/dropped.jsonl"), ("report", EXPORT, "groups"))
 MOST, FEW = 12, 2  # texts of a file that are replaced one at a time; a few where files are many and alike
 
 
