@@ -26,13 +26,17 @@ WITHIN_PROMPT = 0.3  # of the noise that translations share
 BUDGET = Budget(epochs=1, batch_size=16)
 
 
-def means(blocks: np.ndarray, *, agree: float, across: float, generator: np.random.Generator) -> np.ndarray:
-    """Mean gradients of length 1 (L x D): cosine `agree` within a block and `across` between blocks, on average."""
-    cosine_LL = np.where(blocks[:, None] == blocks, agree, across)
+def means(block_L: np.ndarray, *, agree: float, across: float, generator: np.random.Generator) -> np.ndarray:
+    """Mean gradients of length 1 (L x D) whose cosines are exactly `agree` within a block and `across` between blocks.
+
+    Exactly: vectors that are drawn at random agree or conflict a little, which a division may well use.
+    """
+    cosine_LL = np.where(block_L[:, None] == block_L, agree, across)
     np.fill_diagonal(cosine_LL, 1.0)
     values, vectors = np.linalg.eigh(cosine_LL)
-    root_LL = vectors * np.sqrt(values.clip(0)) @ vectors.T
-    return root_LL @ generator.standard_normal((len(blocks), NUM_DIMS)) / NUM_DIMS**0.5
+    orthonormal_DL, _ = np.linalg.qr(generator.standard_normal((NUM_DIMS, len(block_L))))
+    root_LL: np.ndarray = vectors * np.sqrt(values.clip(0)) @ vectors.T
+    return root_LL @ orthonormal_DL.T
 
 
 def divide(
