@@ -28,6 +28,7 @@ FILES = {
     "kept.jsonl",
     "dropped.jsonl",
     "languages.json",
+    "advice.json",
     "manifest.json",
     "report.html",
 }

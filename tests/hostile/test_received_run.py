@@ -195,6 +195,7 @@ def commands(place: Path, model: Path) -> dict[str, tuple[object, ...]]:
         **{name: ("export", run, "-f", name) for name in FORMATS},
         "groups": ("groups", run, "-n", 2, "--all", "-o", place / "received" / "groups"),
         "refilter": ("filter", run, "--keep", 0.3),
+        "advise": ("advise", run),
         "figures": ("report", run, "--figures", place / "figures"),
         "continue": ("filter", data, "-m", model, *tiny, "-o", run, "index.projection_size=4"),
         "evaluate": ("evaluate", f"M0={model}", "-o", place / "received" / "table", f"evaluate.pairs={data}", draws),
@@ -253,8 +254,9 @@ def armed(place: Path) -> list[str]:
 
 EXPORT = "export"  # stands for one of the formats, in turn
 JSON_FILES = {
-    "run/manifest.json": ("filter", "report", EXPORT, "groups"),
+    "run/manifest.json": ("filter", "report", "advise", EXPORT, "groups"),
     "run/languages.json": ("report", "trl", "groups"),
+    "run/advice.json": ("report",),
     "run/index/plan.json": ("filter", "continue", "groups"),
     "run/index/index.json": ("filter",),
     **{f"run/{name}/congrad.json": ("refilter",) for name in FORMATS},
