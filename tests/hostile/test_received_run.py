@@ -193,6 +193,7 @@ def commands(place: Path, model: Path) -> dict[str, tuple[object, ...]]:
         "filter": ("filter", run, "--keep", 0.4, "-o", place / "other"),
         "report": ("report", run),
         **{name: ("export", run, "-f", name) for name in FORMATS},
+        "groups": ("groups", run, "-n", 2, "--all", "-o", place / "received" / "groups"),
         "refilter": ("filter", run, "--keep", 0.3),
         "advise": ("advise", run),
         "figures": ("report", run, "--figures", place / "figures"),
@@ -253,10 +254,10 @@ def armed(place: Path) -> list[str]:
 
 EXPORT = "export"  # stands for one of the formats, in turn
 JSON_FILES = {
-    "run/manifest.json": ("filter", "report", "advise", EXPORT),
-    "run/languages.json": ("report", "trl"),
+    "run/manifest.json": ("filter", "report", "advise", EXPORT, "groups"),
+    "run/languages.json": ("report", "trl", "groups"),
     "run/advice.json": ("report",),
-    "run/index/plan.json": ("filter", "continue"),
+    "run/index/plan.json": ("filter", "continue", "groups"),
     "run/index/index.json": ("filter",),
     **{f"run/{name}/congrad.json": ("refilter",) for name in FORMATS},
     "table/stage.json": ("evaluate",),
@@ -264,7 +265,7 @@ JSON_FILES = {
     "table/evaluation.json": ("evaluate",),
 }
 """All JSON of a run and of an evaluation, with the commands that read it."""
-FILES = JSON_FILES | dict.fromkeys(("run/kept.jsonl", "run/dropped.jsonl"), ("report", EXPORT))
+FILES = JSON_FILES | dict.fromkeys(("run/kept.jsonl", "run/dropped.jsonl"), ("report", EXPORT, "groups"))
 MOST, FEW = 12, 2  # texts of a file that are replaced one at a time; a few where files are many and alike
 
 

@@ -26,7 +26,7 @@ from congrad.settings.model import Model
 from congrad.settings.section import LEAVES, fields_of, is_section, type_of
 from congrad.settings.selection import Selection
 from congrad.settings.tree import FilterConfig
-from congrad.stage import Amount, Record, check_record, damaged, read_json
+from congrad.stage import Amount, Record, check_record, damaged, read_json, read_rows
 from congrad.words import one_line
 
 T = TypeVar("T")
@@ -291,15 +291,37 @@ def rows_at(run: ScoredRun, positions: Sequence[int]) -> list[dict[str, Any]]:
         wanted = {int(rank_N[position]): int(position) for position in positions if run.keep_N[position] == kept}
         path = run.directory / name
         for number, row in _lines(path, wanted):
-            score = row.get(SCORE_COLUMN)
-            value = np.float32(score if isinstance(score, int | float) else np.nan)
-            if not is_pair(row) or not np.array_equal(value, run.score_N[wanted[number]], equal_nan=True):
-                problem, fix = "does not match its row of scores.parquet", f"filter {run.directory} again"
-                raise UserError(problem, fix, at=f"{path}:{number + 1}")
+            _check_row(run, f"{path}:{number + 1}", row, wanted[number])
             found[wanted[number]] = row
     if len(found) < len(positions):
-        raise UserError("kept.jsonl and dropped.jsonl do not hold all rows", "filter it again", at=run.directory)
+        raise _not_all_rows(run)
     return [found[int(position)] for position in positions]
+
+
+def rows_in_order(run: ScoredRun, *, kept_only: bool) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The kept rows, or all, in the order of the input, each after its position there."""
+    files = {name: enumerate(read_rows(run.directory / name), 1) for name in (KEPT, DROPPED)[: 1 if kept_only else 2]}
+    for position in np.flatnonzero(run.keep_N | (not kept_only)).tolist():
+        name = KEPT if run.keep_N[position] else DROPPED
+        number, row = next(files[name], (0, None))
+        if row is None:
+            raise _not_all_rows(run)
+        _check_row(run, f"{run.directory / name}:{number}", row, position)
+        yield position, row
+    if any(next(rest, None) for rest in files.values()):
+        raise _not_all_rows(run)
+
+
+def _check_row(run: ScoredRun, place: str, row: dict[str, Any], position: int) -> None:
+    """Refuses a row that is no pair, or has another score than scores.parquet at its position."""
+    score = row.get(SCORE_COLUMN)
+    value = np.float32(score if isinstance(score, int | float) else np.nan)
+    if not is_pair(row) or not np.array_equal(value, run.score_N[position], equal_nan=True):
+        raise UserError("does not match its row of scores.parquet", f"filter {run.directory} again", at=place)
+
+
+def _not_all_rows(run: Run) -> UserError:
+    return UserError(f"{KEPT} and {DROPPED} do not hold all rows", "filter it again", at=run.directory)
 
 
 def _lines(path: Path, wanted: dict[int, int]) -> Iterator[tuple[int, dict[str, Any]]]:
