@@ -2,7 +2,8 @@
 
 A pair's own gradient is part of its language's mean and, through it, of the consensus: scored against that, every pair
 looks aligned. So the pairs are cut into folds, and each fold is scored against the consensus of the others' gradients:
-surgery on the language gradients without the fold. Two passes over the sketches: bucket sums, then cosines.
+surgery on the language gradients without the fold. So does a pair whose prompt, translated, is in another language's
+mean: a prompt is in one fold in all languages. Two passes over the sketches: bucket sums, then cosines.
 
 Shapes: P pairs, D sketch dims, L languages, B buckets, F folds, J directions of a fold, C rows of a chunk.
 """
@@ -72,7 +73,8 @@ def score_pairs(
         scale_P: r_i; the sketch of the pair's unscaled difference is r_i s_i.
         weight_P: c_i of `loss.pair_weights`; the pair's gradient is c_i times that difference.
         language_P: the pair's language, 0 to num_languages - 1.
-        group_P: the same number for the pairs of one prompt, which then share a fold; None if all prompts differ.
+        group_P: the same number for the pairs of one prompt, in whatever language, which then share a fold; None if all
+            prompts differ.
         consensus: None for the defaults.
         on_progress: called with how many pairs are done, and of how many; a pair counts half after the first pass.
 
@@ -134,6 +136,7 @@ def score_pairs(
                 gram_BB,
                 sums.weight_B,
                 buckets.language_B,
+                buckets.unit_B,
                 num_languages=num_languages,
                 num_resamples=settings.num_resamples,
                 seed=settings.seed,

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from congrad.consensus.conflict import by_chance
-from congrad.filtering.comparison import Array, LanguagePair, language_pairs
+from congrad.filtering.comparison import Array, LanguagePair, language_pairs, verdicts_in_words
 from congrad.filtering.finished import ScoredRun
 from congrad.report import charts
 from congrad.report.html import embed, render, to_bytes, typed
@@ -54,11 +53,10 @@ def _render(run: ScoredRun, data: dict[str, Any], shown: Shown | None) -> bytes:
         model=short(config["model"]["name"]),
         summary=summarise(run, pairs),
         warnings=[warning for warning in manifest["warnings"] if warning != few],
-        min_pairs=compared.min_pairs,
         language_pairs=pairs[:MAX_LANGUAGE_PAIRS],
         extremes=extremes(pairs),
         num_language_pairs=len(pairs),
-        by_chance=by_chance(len(pairs)),
+        verdicts=verdicts_in_words(pairs),
         heatmaps=charts.HEATMAPS,
         has_surgery=bool(np.isfinite(compared.after_surgery_LL).any()),
         aggregator=config["consensus"]["aggregator"],
@@ -98,6 +96,7 @@ def _data(run: ScoredRun) -> dict[str, Any]:
     numbers_N = {"score": run.score_N, "language": run.language_N, "prompt": run.prompt_N}
     numbers_N |= {"chosen": run.chosen_N, "rejected": run.rejected_N}
     matrices_LL = {"cosine": compared.cosine_LL, "low": compared.low_LL, "high": compared.high_LL}
+    matrices_LL |= {"corrected_low": compared.corrected_low_LL, "corrected_high": compared.corrected_high_LL}
     matrices_LL |= {"corrected": compared.corrected_LL, "after": compared.after_surgery_LL}
     return {
         "languages": run.languages,
@@ -109,7 +108,7 @@ def _data(run: ScoredRun) -> dict[str, Any]:
         "agreement": {
             "num_pairs": compared.num_pairs_L.tolist(),
             **{name: np.round(matrix_LL, 4).tolist() for name, matrix_LL in matrices_LL.items()},
-            "conflict": compared.conflict_LL.tolist(),
+            "verdict": compared.verdict_LL.tolist(),
         },
         "charts": {
             "heatmap": charts.heatmap(limit=1, step=30),
