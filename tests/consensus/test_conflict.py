@@ -42,9 +42,12 @@ def test_a_table_by_hand():
     sums_BD = torch.tensor([[1.0], [3.0], [-1.0], [-2.0], [-6.0]], dtype=torch.float64)
     language_B = torch.tensor([0, 0, 1, 1, 1])
     found = compare_languages(sums_BD @ sums_BD.T, torch.ones(5), language_B, torch.arange(5), 2)
+    # Language 1's own products are 2, 6 and 12; its units' effects on their mean are -16/3, 2/3 and 14/3, which count
+    # -6 / 9 as much: 9 is the squared length of its mean, -3. Language 0's only product, 3, has none.
     rest = 28 / 2 / 6
-    variance = 18 / (1 * 2) + 56 / (2 * 3) - rest
-    assert found.t_LL[0, 1].item() == pytest.approx(-6 / variance**0.5)
+    columns = [effect + own * 6 / 9 for effect, own in ((4, -16 / 3), (2, 2 / 3), (-6, 14 / 3))]
+    variance = 18 / (1 * 2) + sum(effect**2 for effect in columns) / (2 * 3) - rest
+    assert found.t_LL[0, 1].item() == pytest.approx(-6 / variance**0.5, rel=1e-3)
     # |mu|^2 without noise: 1 * 3 = 3, and (2 + 6 + 12) / 3 = 20/3; neither is clear of its noise with so few units
     assert found.effect_LL.isnan().all()
     assert in_words(found.verdict_LL) == [[None, "cannot tell"], ["cannot tell", None]]
@@ -81,6 +84,9 @@ def test_the_variance_is_that_of_an_analysis_of_rows_and_columns(shared):
     table_JK = (one_ND @ other_ND.T).numpy()
     cell_JK = ~np.eye(units, dtype=bool) if shared else np.ones((units, units), dtype=bool)
     row_J, column_K, rest = least_squares(table_JK, cell_JK)
+    for effects, own_ND in ((row_J, one_ND), (column_K, other_ND)):
+        own_J, _, _ = least_squares((own_ND @ own_ND.T).numpy(), ~np.eye(units, dtype=bool))
+        effects -= own_J * table_JK[cell_JK].mean() / float((own_ND.mean(0) ** 2).sum())
     rest_JK = np.zeros_like(table_JK)
     rest_JK[cell_JK] = rest
     cells = cell_JK.sum()

@@ -6,10 +6,14 @@ products of a table share rows and columns, so its mean has the variance of an a
 
     var = var_rows / n_a + var_columns / n_b - var_rest / (n_a n_b),
 
-and never less than what the rest alone gives. Where prompts are in several languages, a product of two translations is
-left out: they share what is special to their prompt. A row and a column of one unit then vary together, and so do the
-products <x_b, y_c> and <x_c, y_b>, which the variance counts. The test is Student's t with the smaller number of units
-less one, two-sided, at a false discovery rate of 5% over all pairs of languages (Benjamini and Hochberg 1995).
+and never less than what the rest alone gives. Rows and columns are those of the cosine: a unit that makes the product
+larger only because its language's gradient becomes longer says nothing of the angle, so its part in the squared length,
+times mean product / squared length, is taken from its row (the delta method).
+
+Where prompts are in several languages, a product of two translations is left out: they share what is special to their
+prompt. A row and a column of one unit then vary together, and so do the products <x_b, y_c> and <x_c, y_b>, which the
+variance counts. The test is Student's t with the smaller number of units less one, two-sided, at a false discovery rate
+of 5% over all pairs of languages (Benjamini and Hochberg 1995).
 
 Shapes: L languages, B buckets, J units of a language.
 """
@@ -30,7 +34,9 @@ AGREE, CANNOT_TELL, CONFLICT = "agree", "cannot tell", "conflict"
 VERDICTS = {1: AGREE, 0: CANNOT_TELL, -1: CONFLICT}
 
 CLEAR_OF_NOISE = 2.0  # standard deviations of the estimate of a squared norm if there were no gradient at all
-SWEEPS = 4  # rows and columns alone explain a table without holes after one; a missing diagonal leaves 1 / J^2 of it
+SWEEPS = (
+    6  # for rows and columns: a whole table needs one; without its diagonal, each leaves 1 / (J - 1)^2 of the error
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,9 @@ def compare_languages(
     noise_L = (2 * (table_LJLJ**2).sum((1, 3)).diagonal()).sqrt() / num_LL.diagonal()
     squared_norm_L = mean_LL.diagonal()
     length_L = squared_norm_L.where(squared_norm_L > CLEAR_OF_NOISE * noise_L, torch.nan).sqrt()
-    variance_LL, df_LL = _variance(table_LJLJ, cell_LJLJ, mean_LL, num_LL, shared)
+    variance_LL, df_LL = _variance(
+        table_LJLJ, cell_LJLJ, mean_LL, num_LL, shared, _squared_lengths(gram_BB, weight_B, language_B, num_languages)
+    )
     upper_LL = torch.ones_like(mean_LL, dtype=torch.bool).triu(1)
     variance_LL = (upper_LL * variance_LL) + (upper_LL * variance_LL).T  # rows come before columns: not quite the same
     error_LL = variance_LL.where(df_LL > 0, torch.nan).sqrt()
@@ -129,20 +137,32 @@ def _tables(
     return (table_TT * cell_TT).reshape(shape), cell_TT.reshape(shape), shared
 
 
+def _squared_lengths(gram_BB: Tensor, weight_B: Tensor, language_B: Tensor, num_languages: int) -> Tensor:
+    """|mean of a language's units|^2 with its noise (L, float64)."""
+    member_LB = ((torch.arange(num_languages)[:, None] == language_B) & (weight_B > 0)).double()
+    mean_LB = member_LB / member_LB.sum(1, keepdim=True).clamp(min=1) / weight_B.double().where(weight_B > 0, 1.0)
+    return (mean_LB @ gram_BB.double() * mean_LB).sum(1)
+
+
 def _variance(
-    table_LJLJ: Tensor, cell_LJLJ: Tensor, mean_LL: Tensor, num_LL: Tensor, shared: bool
+    table_LJLJ: Tensor, cell_LJLJ: Tensor, mean_LL: Tensor, num_LL: Tensor, shared: bool, squared_length_L: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The variance of every table's mean, and its degrees of freedom (L x L); 0 of these where it is not known."""
     rest_LJLJ = (table_LJLJ - mean_LL[:, None, :, None]) * cell_LJLJ
     in_row_LJL, in_column_LLJ = cell_LJLJ.sum(3), cell_LJLJ.sum(1)
     row_LJL, column_LLJ = torch.zeros_like(rest_LJLJ[..., 0]), torch.zeros_like(rest_LJLJ[:, 0])
-    for _ in range(SWEEPS if shared else 1):
+    for _ in range(SWEEPS):
         step_LJL = rest_LJLJ.sum(3) / in_row_LJL.clamp(min=1)
         rest_LJLJ -= step_LJL[..., None] * cell_LJLJ
         step_LLJ = rest_LJLJ.sum(1) / in_column_LLJ.clamp(min=1)
         rest_LJLJ -= step_LLJ[:, None] * cell_LJLJ
         row_LJL += step_LJL
         column_LLJ += step_LLJ
+    all_L = torch.arange(len(mean_LL))
+    own_LJ = (row_LJL[all_L, :, all_L] + column_LLJ[all_L, all_L]) / 2
+    share_LL = torch.where(squared_length_L > 0, mean_LL.T / squared_length_L, 0.0).T
+    row_LJL -= own_LJ[:, :, None] * share_LL[:, None]
+    column_LLJ -= own_LJ * share_LL.T[..., None]
     rows_LL, columns_LL = (in_row_LJL > 0).sum(1), (in_column_LLJ > 0).sum(2)
     rest_df_LL = num_LL - rows_LL - columns_LL + 1
     rest_LL = (rest_LJLJ**2).sum((1, 3))

@@ -72,6 +72,14 @@ class Fidelity(Record):
     estimated_spearman: float | None = None
 
 
+class Stability(Record):
+    pairs: Amount = 0
+    half_spearman: float | None = None
+    estimated_spearman: float | None = None
+    kept_by_both: float | None = None
+    kept_by_chance: float | None = None
+
+
 class Identities(Record):
     model: str = ""
     reference: str | None = None
@@ -90,6 +98,7 @@ class Manifest(Stored):
     seconds: dict[str, Annotated[float, Field(ge=0, le=1e12)]] = Field({})
     peak_memory_bytes: Amount = 0
     fidelity: Fidelity = Fidelity()
+    stability: Stability = Stability()
     warnings: list[str] = Field([])
     versions: dict[str, str] = Field({})
 

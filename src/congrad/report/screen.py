@@ -16,6 +16,7 @@ from congrad.filtering.comparison import (
 )
 from congrad.filtering.conclude import FilterResult
 from congrad.filtering.outputs import languages_content
+from congrad.filtering.stability import stability_in_words
 from congrad.report.display import say, show, show_traceback
 from congrad.report.summary import LOW_FIDELITY
 from congrad.tables import Cell, Column, Number, Table, columns, to_terminal
@@ -66,6 +67,8 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
                 "output directory",
                 warning=True,
             )
+    if stability := stability_in_words(result.manifest["stability"]):
+        show(stability)
     for warning in result.warnings:
         say(warning, warning=True)
     if not quiet:
