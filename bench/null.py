@@ -6,7 +6,7 @@ Pure noise: pairs whose gradients have no direction in common, in prompts of the
 share, where the translations of a prompt correlate by 0.3. A sound test flags some language pair in 5% of the runs, and
 the mean score is 0. Power: two blocks of languages that agree within and conflict across; the test, and the old rule
 (the bootstrap interval of the cosine, which counts translations), each at the rate of false conflicts that the old rule
-has on noise of the same shape.
+has where gradients are as long and at right angles.
 
 Every cell is a file of its own; an interrupted call goes on when it is given again. `--runs 60` is quick.
 """
@@ -101,13 +101,16 @@ def blocks(cell: Cell) -> tuple[Tensor, NDArray[np.bool_]]:
 
 
 def power_run(cell: Cell, run: int) -> dict[str, Any]:
-    """Both rules' statistic for every language pair, the lower the more of a conflict, on noise and with conflicts.
+    """Both rules' statistic for every language pair, the lower the more of a conflict: with conflicts, and where the
+    languages' gradients are as long and have nothing in common.
 
     The old rule's is the upper end of the interval: it flags below 0. Pairs are above the diagonal, row by row.
     """
     above = np.triu_indices(cell.languages, 1)
     found = {}
-    for name, mean_LD in (("noise", None), ("signal", blocks(cell)[0])):
+    conflicting_LD = blocks(cell)[0]
+    unrelated_LD = torch.eye(cell.languages, NUM_DIMS) * conflicting_LD.norm(dim=1, keepdim=True)
+    for name, mean_LD in (("noise", unrelated_LD), ("signal", conflicting_LD)):
         sketches, language_P, prompt_P = draw(cell, run, mean_LD)
         sizes = {"num_languages": cell.languages, "num_dims": NUM_DIMS, "num_folds": 5, "seed": run}
         every_P, one_P = torch.ones_like(language_P, dtype=torch.bool), torch.ones(len(sketches))
