@@ -33,34 +33,32 @@ def test_a_language_s_name_is_text(congrad, save_rows, make_rows, tiny_directory
     assert congrad("filter", tmp_path / "run", "--keep", 0.3).code == 0
 
 
-def test_the_lowest_cosine_stands_beside_its_interval(congrad, save_rows, make_rows, tiny_directory, tmp_path):
-    """Two languages of the same prompts with the responses changed over pull in opposite directions."""
-    rows = make_rows(30, ("de",))
-    turned = [row | {"chosen": row["rejected"], "rejected": row["chosen"], "language": "xx"} for row in rows]
-    source = save_rows(tmp_path / "pairs.jsonl", rows + turned)
-    done = congrad("filter", source, "-m", tiny_directory, "-o", tmp_path / "run", "-q")
-    assert done.code == 0, done.err
-    lines = done.out.splitlines()[1:3]
-    assert lines[0].split()[5:8] == ["xx", "-1.00", "[-1.00,"]
-    assert all(line.endswith("conflict") for line in lines)
-
-
 @pytest.fixture
-def turned(save_rows, make_rows, tmp_path):
-    """Pairs of four languages: de and en answer alike, xx and yy the other way round."""
-    rows = make_rows(30, ("de",))
+def turned(save_rows, tmp_path):
+    """Pairs of four languages: de and en answer alike, xx and yy the other way round, to every prompt."""
+    rows = [{"prompt": f"{number} and {number}?", "chosen": "yes, yes", "rejected": "no!"} for number in range(30)]
     back = [row | {"chosen": row["rejected"], "rejected": row["chosen"]} for row in rows]
     languages = (("de", rows), ("en", rows), ("xx", back), ("yy", back))
     return save_rows(tmp_path / "pairs.jsonl", [row | {"language": name} for name, own in languages for row in own])
 
 
+def test_the_lowest_cosine_stands_beside_its_interval(congrad, turned, tiny_directory, tmp_path):
+    """Languages with the responses changed over pull in opposite directions."""
+    done = congrad("filter", turned, "-m", tiny_directory, "-o", tmp_path / "run", "-q")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()[1:5]
+    assert [line.split()[5] in ("xx", "yy") for line in lines] == [True, True, False, False]
+    assert all(line.split()[6][0] == "-" and line.split()[7].startswith("[-") for line in lines)
+    assert all(line.endswith("conflict") for line in lines)
+
+
 def test_every_conflict_is_on_the_screen(congrad, turned, tiny_directory, tmp_path):
     """Those too that are not a language's lowest cosine."""
-    done = congrad("filter", turned, "-m", tiny_directory, "-o", tmp_path / "run", "-q")
+    done = congrad("filter", turned, "-m", tiny_directory, "-o", tmp_path / "run")
     (line,) = [line for line in done.out.splitlines() if line.startswith("conflicts")]
-    assert sorted(part.split(" [")[0] for part in line.split(": ")[1].replace("], ", "]|").split("|")) == [
-        *("de – xx -1.00", "de – yy -1.00", "en – xx -1.00", "en – yy -1.00")
-    ]
+    pairs = [" ".join(part.split()[:3]) for part in line.split(": ")[1].replace("], ", "]|").split("|")]
+    assert sorted(pairs) == ["de – xx", "de – yy", "en – xx", "en – yy"]
+    assert "prompts: 30 prompts are in several of the 4 languages (line by line)" in done.err
 
 
 def test_the_verdicts_are_the_same_everywhere(congrad, turned, tiny_directory, tmp_path):

@@ -2,7 +2,7 @@
 
 The index numbers the prompts of each language. Languages are joined where a column says so, else where they share ids
 (`de-country-001` and `en-country-001`, or the same id), else where they are parallel line by line: all have as many
-rows, and gradients of one line are more alike, over the languages, than those of different lines.
+rows, and gradients of one line are more alike (or more opposed), over the languages, than those of different lines.
 
 Shapes: N input rows, P sketched pairs, L languages, K lines, D sketch dims.
 """
@@ -116,12 +116,13 @@ def parallel_lines(preferences: Preferences, index: GradientIndex) -> Codes | No
             if norm > 0 and norm.isfinite():
                 unit_KLD[at, language_N[row]] = sketch_D / norm
     t = excess_within(unit_KLD)
-    return line_N if t > critical(2 * FALSE_ALARM, len(taken_K) - 1) else None
+    return line_N if abs(t) > critical(FALSE_ALARM, len(taken_K) - 1) else None
 
 
 def excess_within(unit_KLD: torch.Tensor) -> float:
     """Student's t of how much more alike unit gradients of one line are than those of different lines, in different
-    languages both; each line is an observation."""
+    languages both; each line is an observation. Far below
+    zero where most languages have the answers the other way round."""
     line_KD, language_LD = unit_KLD.sum(1), unit_KLD.sum(0)
     total_D = line_KD.sum(0)
     own_K = (unit_KLD**2).sum((1, 2))
