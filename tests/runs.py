@@ -136,6 +136,13 @@ def make_run(
         "seconds": {"index": 61.5, "score": 0.5},
         "peak_memory_bytes": 2 * 10**9,
         "fidelity": {"pairs": num_rows, "half_size_spearman": 0.9, "estimated_spearman": 0.97},
+        "stability": {
+            "pairs": num_rows,
+            "half_spearman": 0.5,
+            "estimated_spearman": 0.82,
+            "kept_by_both": 0.66,
+            "kept_by_chance": 0.5,
+        },
         "warnings": [],
         "versions": {"python": "3.11", "congrad": "0.1.0"},
     }

@@ -170,6 +170,37 @@ def test_translations_do_not_vouch_for_each_other():
     assert apart.mean() > 5 * apart.std() / 60**0.5
 
 
+def test_shrinkage_weighs_languages_by_their_reliability():
+    """The consensus is the mean of the gradients, each times its reliability by hand."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = (40, 3)
+    language_P = torch.tensor([0] * sizes[0] + [1] * sizes[1])
+    sketches = torch.randn(sum(sizes), 6, generator=generator) + torch.tensor([1.0, 0, 0, 0, 0, 0])
+    settings = Consensus(aggregator="mean", shrinkage=True, cross_fit=0)
+    found = run(sketches, language_P, settings, weight_P=-torch.ones(43))
+    gradients, shares = [], []
+    products = [(own @ own.T).double() for own in (sketches[:40], sketches[40:])]
+    signals = [(p.sum() - p.trace()).item() / (len(p) * (len(p) - 1)) for p in products]
+    average = sum((n - 1) * signal for n, signal in zip(sizes, signals, strict=True)) / (sum(sizes) - 2)
+    for n, signal, own in zip(sizes, signals, (sketches[:40], sketches[40:]), strict=True):
+        shrunk = ((n - 1) * signal + 10 * average) / (n - 1 + 10)
+        gradients.append(-own.double().mean(0))
+        shares.append(min(1.0, shrunk / float(gradients[-1] @ gradients[-1])))
+    consensus_D = (shares[0] * gradients[0] + shares[1] * gradients[1]) / 2
+    expected_P = torch.nn.functional.cosine_similarity(-sketches.double(), consensus_D[None])
+    torch.testing.assert_close(found.score_P.double(), expected_P, rtol=0, atol=1e-5)
+    assert found.weight_L.tolist() == pytest.approx([share / 2 for share in shares], rel=1e-5)
+    assert shares[1] < 0.8 * shares[0]
+    assert found.cosine_PL.isfinite().all(), "the languages' own gradients are as they were"
+
+
+def test_shrinkage_that_tells_nothing_changes_nothing():
+    sketches = torch.tensor([[1.0, 0.0], [-1.0, 0.1], [0.0, 1.0], [0.1, -1.0]])  # no two pairs of a language agree
+    language_P = torch.tensor([0, 0, 1, 1])
+    plain, shrunk = (run(sketches, language_P, Consensus(cross_fit=0, shrinkage=each)) for each in (False, True))
+    assert torch.equal(plain.score_P, shrunk.score_P)
+
+
 def test_scales_of_language_weights_cannot_overflow():
     sketches, language_P, _ = simulate(100, 3, 20)
     plain = run(sketches, language_P)

@@ -119,6 +119,10 @@ def test_a_summary_of_a_conflict(run_directory, tmp_path):
         "0.97",
         "estimated rank correlation with uncompressed gradients: compression changes little",
     )
+    assert facts["Stability"] == (
+        "0.50",
+        "rank correlation of two halves of the prompts, which keep 66% of the same pairs (50% by chance)",
+    )
     assert [(pair.first, pair.second) for pair in found.conflicts] == [("el", "fr")]
     told = " ".join(step.text for step in found.steps)
     assert "Read some dropped pairs of el and fr below" in told

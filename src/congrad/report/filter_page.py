@@ -11,6 +11,7 @@ import numpy as np
 
 from congrad.filtering.comparison import Array, LanguagePair, language_pairs, verdicts_in_words
 from congrad.filtering.finished import ScoredRun
+from congrad.filtering.stability import stability_in_words
 from congrad.report import charts
 from congrad.report.html import embed, render, to_bytes, typed
 from congrad.report.order import similarity_order
@@ -63,6 +64,7 @@ def _render(run: ScoredRun, data: dict[str, Any], shown: Shown | None) -> bytes:
         sampled=shown is not None and shown.each is not None,
         shown_note="" if shown is None else _shown_note(run, shown),
         fidelity_note=_fidelity_note(fidelity),
+        stability_note=_stability_note(manifest.get("stability", {})),
         unscored=unscored(run),
         command=shlex.join(manifest["command"]),
         seeds=[(name, config[name]["seed"]) for name in ("input", "index", "consensus")],
@@ -171,7 +173,14 @@ def _fidelity_note(fidelity: dict[str, Any]) -> str:
     if fidelity["estimated_spearman"] is None:
         return "There are too few pairs to estimate how much the compression of gradients blurs the ranking."
     return (
-        "Gradients are compressed, which blurs the ranking. Two independent halves of the sketches rank "
+        "Gradients are compressed, which blurs the ranking: fidelity is about that alone. Two independent halves of the "
+        "sketches rank "
         f"{counted(fidelity['pairs'], 'pair')} with a Spearman correlation of {fidelity['half_size_spearman']}. For "
         f"the full sketches and uncompressed gradients that gives an estimate of {fidelity['estimated_spearman']:.2f}."
     )
+
+
+def _stability_note(stability: dict[str, Any]) -> str:
+    """The error of sampling; "" in a run of before it was measured."""
+    text = stability_in_words(stability)
+    return f"Which prompts there were matters, too: {text.removeprefix('stability: ')}." if text else ""

@@ -104,6 +104,7 @@ def summarise(run: ScoredRun, pairs: Sequence[LanguagePair]) -> Summary:
             f"{counted(negative, 'pair')} with a score below zero: they point away from where the languages agree",
         ),
         ("Fidelity", *_fidelity_fact(fidelity)),
+        *_stability_fact(manifest.get("stability", {})),
     ]
     return Summary(headline, facts, list(_steps(run, pairs, conflicts, few, fidelity)), conflicts)
 
@@ -130,6 +131,17 @@ def _fidelity_fact(fidelity: float | None) -> tuple[str, str]:
         return "unknown", "too few pairs to estimate how much compression blurs the ranking"
     quality = "compression changes little" if fidelity >= LOW_FIDELITY else "compression blurs this ranking"
     return f"{fidelity:.2f}", f"estimated rank correlation with uncompressed gradients: {quality}"
+
+
+def _stability_fact(stability: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Nothing in a run of before it was measured."""
+    if stability.get("half_spearman") is None:
+        return []
+    by_both, by_chance = (percent(stability[name]) for name in ("kept_by_both", "kept_by_chance"))
+    text = (
+        f"rank correlation of two halves of the prompts, which keep {by_both} of the same pairs ({by_chance} by chance)"
+    )
+    return [("Stability", f"{stability['half_spearman']:.2f}", text)]
 
 
 def _steps(
