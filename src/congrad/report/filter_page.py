@@ -173,7 +173,7 @@ def _fidelity_note(fidelity: dict[str, Any]) -> str:
     if fidelity["estimated_spearman"] is None:
         return "There are too few pairs to estimate how much the compression of gradients blurs the ranking."
     return (
-        "Gradients are compressed, which blurs the ranking: fidelity is about that alone. Two independent halves of the "
+        "Gradients are compressed, which blurs the ranking: fidelity is of that alone. Two independent halves of the "
         "sketches rank "
         f"{counted(fidelity['pairs'], 'pair')} with a Spearman correlation of {fidelity['half_size_spearman']}. For "
         f"the full sketches and uncompressed gradients that gives an estimate of {fidelity['estimated_spearman']:.2f}."
