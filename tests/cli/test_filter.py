@@ -338,12 +338,13 @@ def test_a_finished_run_given_again_only_scores_again(congrad, pairs_file, tiny_
 
 def test_the_table_and_the_next_command_are_on_the_screen(congrad, pairs_file, tiny_directory, tmp_path):
     done = congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "run")
-    header, *languages, verdicts, total, fidelity = done.out.splitlines()
+    header, *languages, verdicts, total, fidelity, stability = done.out.splitlines()
     assert header.split() == ["language", "pairs", "kept", "mean", "score", "kept", "mean", "lowest", "cosine", "[95%]"]
-    assert re.match(r"language pairs: \d conflict, \d agree, \d cannot tell; for ", verdicts)
+    assert re.match(r"language pairs: \d conflict, \d agree, \d cannot tell", verdicts)
     assert [line.split()[:3] for line in languages] == [["de", "10", "5"], ["en", "10", "5"], ["sw", "10", "5"]]
     assert total == "kept 15 of 30 pairs"
     assert re.match(r"fidelity: Spearman of about (1\.000|0\.99\d) with the scores of uncompressed gradients", fidelity)
+    assert stability.startswith("stability: two halves of the prompts rank the pairs with a Spearman of ")
     lines = done.err.splitlines()
     assert any(line[9:].startswith("30 pairs, ") and " of memory, " in line and "MB of disk" in line for line in lines)
     assert any(line[9:].startswith("sketching: ") and line.endswith(" of 30 pairs") for line in lines)
