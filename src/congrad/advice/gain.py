@@ -119,7 +119,7 @@ def _follow(
     squared_norm_FCK = torch.linalg.vector_norm(mean_FCKD, dim=-1).double().numpy() ** 2
     directions_FJD = mean_FCKD.flatten(1, 2)
     fold_P = torch.from_numpy(measured.fold_P)
-    product_PJ = products(measured.gradients, directions_FJD, fold_P, num_threads, on_rows)
+    (product_PJ,) = products(measured.gradients, [directions_FJD], fold_P, num_threads, on_rows)
     product_PCK = product_PJ.double().numpy().reshape(num_pairs, len(columns), num_shares)
     return Directions(band_FCP, count_FCK, square_FCK, squared_norm_FCK, product_PCK)
 

@@ -127,7 +127,8 @@ def sum_languages(
     num_buckets = len(fold_C)
     place_P = torch.where(known_P, language_P.long() * num_buckets + bucket_P, -1)
     language_B = torch.arange(num_languages).repeat_interleave(num_buckets)
-    buckets = Buckets(place_P, language_B, torch.from_numpy(fold_C).repeat(num_languages))
+    fold_B, unit_B = torch.from_numpy(fold_C).repeat(num_languages), torch.arange(num_buckets).repeat(num_languages)
+    buckets = Buckets(place_P, language_B, fold_B, unit_B)
     # Scaled alike, so that float32 is kept clear of both its ends, and scaled back in float64.
     largest = factor_P.where(known_P, 0.0).abs().max().clamp(min=1e-300)
     share_P = torch.ones_like(factor_P)

@@ -95,7 +95,7 @@ def measure(
     cell_P = language_P * num_folds + fold_P
     language_B = torch.arange(num_languages * num_folds) // num_folds
     fold_B = torch.arange(num_languages * num_folds) % num_folds
-    buckets = Buckets(cell_P, language_B, fold_B)
+    buckets = Buckets(cell_P, language_B, fold_B, unit_B=fold_B)
     every_P = torch.ones(num_pairs, dtype=torch.float64)
 
     def summed(share_P: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,7 +114,8 @@ def measure(
     with_ema = [] if accumulated_BD is sums_BD else [accumulated_BD]
     directions_JD = torch.cat([sums_BD, watch_WD, *with_ema])
     no_fold_P = torch.zeros(num_pairs, dtype=torch.int64)
-    product_PJ = products(gradients, directions_JD[None], no_fold_P, num_threads, on_rows).double()
+    (product_PJ,) = products(gradients, [directions_JD[None]], no_fold_P, num_threads, on_rows)
+    product_PJ = product_PJ.double()
     num_sums, num_watched = len(sums_BD), len(watch_WD)
     product_PB = product_PJ[:, :num_sums]
     consensus_PB = product_PJ[:, num_sums + num_watched :] if with_ema else product_PB

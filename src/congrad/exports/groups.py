@@ -123,7 +123,7 @@ def sums_of_run(run: ScoredRun, advice: Advice) -> LanguageSums:
     index = open_index(run.directory / run.manifest["index"])
     if language_codes(index)[0] != run.languages:
         raise UserError("not the index of this run: its languages are others", FILTER_AGAIN, at=index.directory)
-    inputs = pair_inputs(index, stored_section(Loss, run))
+    inputs = pair_inputs(index, stored_section(Loss, run), torch.from_numpy(run.shared_N))
     return dealt_sums(
         index,
         factor_P=inputs["weight_P"].double() * inputs["scale_P"].double(),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from congrad.advice.advise import Advice, advise
 from congrad.advice.budget import Floats
@@ -19,6 +20,7 @@ from congrad.files import write_json
 from congrad.filtering.advised import FILE
 from congrad.filtering.directory import RUN
 from congrad.filtering.finished import open_run, stored_config, stored_section
+from congrad.filtering.prompts import find_prompts
 from congrad.filtering.rankings import Baseline, judge_margins, model_scores, of_index, resolve
 from congrad.filtering.score import language_codes, pair_inputs
 from congrad.gradients.index import GradientIndex, open_index
@@ -35,13 +37,14 @@ DIGITS = 6  # significant ones of a figure
 def advise_index(
     index: GradientIndex,
     preferences: Preferences,
+    prompt_N: torch.Tensor,
     loss: Loss,
     consensus: Consensus,
     settings: Settings,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:
     """What advice.json holds."""
-    inputs = pair_inputs(index, loss)
+    inputs = pair_inputs(index, loss, prompt_N)
     tokens_P2 = tokens(index)
     found = advise(
         index,
@@ -135,6 +138,8 @@ def advise_run(run: Path, settings: Settings, listener: Listener = SILENT) -> di
         def on_progress(done: int, total: int) -> None:
             listener.on_progress(Progress("predicting", done, total, "pairs"))
 
-        found = advise_index(open_index(index_path), preferences, loss, consensus, settings, on_progress)
+        index = open_index(index_path)
+        prompt_N, _ = find_prompts(preferences, index, config.input.columns.group)
+        found = advise_index(index, preferences, prompt_N, loss, consensus, settings, on_progress)
         write_json(run / FILE, found)
     return found

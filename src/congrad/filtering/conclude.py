@@ -8,12 +8,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from congrad.filtering.advise import advise_index
 from congrad.filtering.fidelity import estimate_fidelity
 from congrad.filtering.outputs import languages_content, scores_table, write_run
+from congrad.filtering.prompts import find_prompts
 from congrad.filtering.score import ScoredRows, score
+from congrad.filtering.stability import ranking_stability
 from congrad.gradients.index import MUCH_OUTSIDE, GradientIndex, in_words, share_of_weights
 from congrad.models.memory import peak_memory
 from congrad.preferences.rows import Preferences
@@ -49,9 +52,12 @@ def conclude(
     def on_progress(done: int, total: int) -> None:
         listener.on_progress(Progress("scoring", done, total, "pairs"))
 
-    scored = score(index, config.loss, config.consensus, on_progress=on_progress)
+    prompt_N, shared = find_prompts(preferences, index, config.input.columns.group)
+    if shared:
+        listener.on_note(f"prompts: {shared}")
+    scored = score(index, config.loss, config.consensus, group_N=prompt_N, on_progress=on_progress)
     listener.on_stage("predicting what options would do")
-    advice = advise_index(index, preferences, config.loss, config.consensus, config.advice)
+    advice = advise_index(index, preferences, prompt_N, config.loss, config.consensus, config.advice)
     auto = {}
     if config.selection.keep == "auto":
         config = replace(config, selection=replace(config.selection, keep=advice["verdict"]["share"]))
@@ -68,7 +74,7 @@ def conclude(
     )
     warnings += outside_the_space(index.plan)
     listener.on_stage("estimating the fidelity")
-    fidelity = estimate_fidelity(index, config.loss, config.consensus)
+    fidelity = estimate_fidelity(index, config.loss, config.consensus, prompt_N)
     seconds["score"] = round(time.monotonic() - started, 3)
     listener.on_stage("writing the pairs")
     own = index.directory.resolve() == (output / "index").resolve()
@@ -88,10 +94,14 @@ def conclude(
         "seconds": seconds,
         "peak_memory_bytes": peak_memory(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
         "fidelity": fidelity,
+        "stability": ranking_stability(scored, config.selection),
+        "shared_prompts": shared or None,
         "warnings": warnings,
         "reasons": dict(sorted(Counter(reason_N).items())),
     }
     table = scores_table(scored.rows, keep_N, reason_N, scored.languages)
+    if shared:
+        table = table.append_column("prompt", pa.array(prompt_N.numpy()))
     write_run(output, preferences, table, scored.score_N, manifest, languages=languages_content(scored), advice=advice)
     return FilterResult(output, scored, keep_N, warnings, manifest, advice)
 

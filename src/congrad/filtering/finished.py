@@ -73,6 +73,14 @@ class Fidelity(Record):
     estimated_spearman: float | None = None
 
 
+class Stability(Record):
+    pairs: Amount = 0
+    half_spearman: float | None = None
+    estimated_spearman: float | None = None
+    kept_by_both: float | None = None
+    kept_by_chance: float | None = None
+
+
 class Identities(Record):
     model: str = ""
     reference: str | None = None
@@ -91,6 +99,7 @@ class Manifest(Stored):
     seconds: dict[str, Annotated[float, Field(ge=0, le=1e12)]] = Field({})
     peak_memory_bytes: Amount = 0
     fidelity: Fidelity = Fidelity()
+    stability: Stability = Stability()
     warnings: list[str] = Field([])
     versions: dict[str, str] = Field({})
 
@@ -128,7 +137,8 @@ class ScoredRun(Run):
         compared: the languages.
         row_N: number of the row in the input.
         language_N: position in `languages`.
-        prompt_N: the same number for the rows of one prompt.
+        prompt_N: the same number for the rows of one prompt in one language.
+        shared_N: the same number for the rows of one prompt, in whatever language.
         score_N: float32, NaN where there is none.
         keep_N: whether the row is kept.
         reason_N: why it is kept or dropped.
@@ -140,6 +150,7 @@ class ScoredRun(Run):
     row_N: Array
     language_N: Array
     prompt_N: Array
+    shared_N: Array
     score_N: Array
     keep_N: Array
     reason_N: Array
@@ -221,6 +232,8 @@ def read_run(directory: Path) -> ScoredRun:
     stored_section(Selection, run)  # a share or a least score
     compared = read_comparison(read_json(directory / "languages.json", LanguagesFile))
     kinds = SCORES | {f"cosine_{name}": pa.float32() for name in compared.languages}
+    if run.manifest.get("shared_prompts"):
+        kinds |= {"prompt": pa.int64()}
     try:
         scored = _scored(run, compared, read_scores(directory, kinds))
     except KeyError as error:
@@ -274,6 +287,7 @@ def _scored(run: Run, compared: Comparison, table: pa.Table) -> ScoredRun:
         row_N=numbers("row"),
         language_N=np.array([position[name] for name in names], dtype=np.int64)[code_N],
         prompt_N=numbers("group"),
+        shared_N=numbers("prompt" if "prompt" in table.column_names else "group"),
         score_N=numbers("score").astype(np.float32),
         keep_N=numbers("keep").astype(bool),
         reason_N=np.array(reasons, dtype=object)[reason_code_N],

@@ -57,9 +57,11 @@ def languages_content(scored: ScoredRows) -> dict[str, Any]:
         "cosine": agreement.cosine_LL.tolist(),
         "cosine_interval": agreement.interval_LL2.tolist(),
         "cosine_corrected": agreement.corrected_LL.tolist(),
+        "cosine_corrected_interval": agreement.corrected_interval_LL2.tolist(),
+        "cosine_smallest": agreement.smallest_LL.tolist(),
         "cosine_after_surgery": scored.detail.after_surgery_LL.tolist(),
         "consensus_weights": scored.detail.weight_L.tolist(),
-        "conflict": conflict.conflict_matrix(agreement.interval_LL2.numpy(), num_pairs_L.numpy()),
+        "verdict": conflict.in_words(agreement.verdict_LL),
         "conflict_min_pairs": conflict.MIN_PAIRS,
     }
     result: dict[str, Any] = without_nan(content)

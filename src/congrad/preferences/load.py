@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from congrad.preferences.glance import glance
-from congrad.preferences.names import check_names
+from congrad.preferences.names import check_names, require
 from congrad.preferences.rows import Preferences, sample
 from congrad.progress import SILENT, Listener, Progress
 from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN, Bounds, Input
@@ -64,4 +64,6 @@ def read_preferences(config: Input, listener: Listener = SILENT) -> Preferences:
         bounds=config.bounds,
         on_progress=lambda done, total: listener.on_progress(Progress("reading the pairs", done, total, "rows")),
     )
+    if config.columns.group is not None:
+        require(preferences.dataset.column_names, config.source, config.columns.group, "input.columns.group")
     return preferences if config.limit is None else sample(preferences, config.limit, config.seed)

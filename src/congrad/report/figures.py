@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from congrad.consensus.conflict import CONFLICT
 from congrad.errors import UserError
 from congrad.files import write_atomically
 from congrad.filtering.comparison import Array
@@ -81,7 +82,7 @@ def heatmap_rows(run: ScoredRun, matrix_LL: Array, order: Array) -> tuple[list[d
             "column": visible(run.languages[j]),
             "value": None if np.isnan(off_LL[i, j]) else float(off_LL[i, j]),
             "strong": bool(abs(off_LL[i, j]) > 0.6 * limit),
-            "conflict": bool(run.compared.conflict_LL[i, j]),
+            "conflict": run.compared.verdict_LL[i, j] == CONFLICT,
         }
         for i in order
         for j in order

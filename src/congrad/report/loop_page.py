@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from congrad.consensus.conflict import CANNOT_TELL
 from congrad.evaluation.table import headline_of, means_of, metric_table, tax_cells
 from congrad.report import charts
 from congrad.report.html import render
@@ -119,8 +120,9 @@ def _cosine(each: Round) -> Number | None:
 def _conflicts(each: Round) -> str | None:
     if not each.language_pairs:
         return None
-    known = [pair.conflict for pair in each.language_pairs if pair.conflict is not None]
-    return str(sum(known)) if known else "can’t tell"
+    if all(pair.verdict == CANNOT_TELL for pair in each.language_pairs):
+        return "can’t tell"
+    return str(sum(pair.conflict for pair in each.language_pairs))
 
 
 def _loss(each: Round) -> str | None:
