@@ -339,7 +339,9 @@ def test_a_finished_run_given_again_only_scores_again(congrad, pairs_file, tiny_
 
 def test_the_table_and_the_next_command_are_on_the_screen(congrad, pairs_file, tiny_directory, tmp_path):
     done = congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "run")
-    header, *languages, verdicts, total, fidelity, stability = done.out.splitlines()
+    lines = done.out.splitlines()
+    verdict = next(number for number, line in enumerate(lines) if line.startswith("advice: "))
+    header, *languages, verdicts, total, fidelity, stability = lines[:verdict]
     assert header.split() == ["language", "pairs", "kept", "mean", "score", "kept", "mean", "lowest", "cosine", "[95%]"]
     assert re.match(r"language pairs: \d conflict, \d agree, \d cannot tell", verdicts)
     assert [line.split()[:3] for line in languages] == [["de", "10", "5"], ["en", "10", "5"], ["sw", "10", "5"]]

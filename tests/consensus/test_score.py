@@ -185,7 +185,8 @@ def test_shrinkage_weighs_languages_by_their_reliability():
     for n, signal, own in zip(sizes, signals, (sketches[:40], sketches[40:]), strict=True):
         shrunk = ((n - 1) * signal + 10 * average) / (n - 1 + 10)
         gradients.append(-own.double().mean(0))
-        shares.append(min(1.0, shrunk / float(gradients[-1] @ gradients[-1])))
+        noise = float(gradients[-1] @ gradients[-1]) - signal
+        shares.append(shrunk / (shrunk + noise))
     consensus_D = (shares[0] * gradients[0] + shares[1] * gradients[1]) / 2
     expected_P = torch.nn.functional.cosine_similarity(-sketches.double(), consensus_D[None])
     torch.testing.assert_close(found.score_P.double(), expected_P, rtol=0, atol=1e-5)

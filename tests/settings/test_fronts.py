@@ -60,7 +60,7 @@ MISTAKES: list[tuple[str, str, Any, str, dict[str, Any]]] = [
     ("selection.keep", "2", 2, "must be above 0 and at most 1", {}),
     ("selection.min_score", "3", 3, "must be -1 or more and at most 1", {}),
     ("selection.scope", "galaxy", "galaxy", "must be language or global", {}),
-    ("selection.keep", "half", "half", "did you mean auto?", {}),
+    ("selection.keep", "atuo", "atuo", "did you mean auto?", {}),
     ("advice.epochs", "0", 0, "must be above 0", {}),
     ("advice.batch_size", "0", 0, "must be 1 or more", {}),
     ("advice.num_folds", "3", 3, "must be 4 or more", {}),
