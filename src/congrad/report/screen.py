@@ -54,17 +54,9 @@ def conflict_lines(pairs: list[LanguagePair]) -> list[str]:
 
 
 def show_result(result: FilterResult, *, quiet: bool) -> None:
-<<<<<<< HEAD
-    """The table on standard output; warnings and the next command on standard error."""
+    """The tables and the verdict on standard output; warnings and the next command on standard error."""
     pairs = language_pairs(read_comparison(languages_content(result.scored)))
     show(to_terminal(language_table(result, pairs)), *conflict_lines(pairs))
-    show_advice(result.advice)
-=======
-    """The tables and the verdict on standard output; warnings and the next command on standard error."""
-    compared = read_comparison(languages_content(result.scored))
-    pairs = language_pairs(compared)
-    show(to_terminal(language_table(result, pairs)), *conflict_lines(compared, pairs))
->>>>>>> s14
     unscored = sum(1 for reason in result.scored.reason_N if reason)
     left_out = f"; {unscored} could not be scored (see scores.parquet)" if unscored else ""
     show(f"kept {int(result.keep_N.sum())} of {len(result.keep_N)} pairs{left_out}")
@@ -78,12 +70,9 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
                 "output directory",
                 warning=True,
             )
-<<<<<<< HEAD
     if stability := stability_in_words(result.manifest["stability"]):
         show(stability)
-=======
     show_advice(result.advice)
->>>>>>> s14
     for warning in result.warnings:
         say(warning, warning=True)
     if not quiet:
