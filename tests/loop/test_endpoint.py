@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from congrad.engines.server import serve
-from congrad.models.packaged import resolve
 from congrad.settings.engine import Engine
 
 PAUSED = Path(__file__).with_name("paused.py")
@@ -31,7 +30,7 @@ Score:"""
 
 
 @pytest.mark.slow
-def test_two_rounds_over_a_real_server_with_a_kill_and_a_resume(congrad, start, write_config, save, place):
+def test_two_rounds_over_a_real_server_with_a_kill_and_a_resume(congrad, start, write_config, save, place, talker):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -45,16 +44,13 @@ def test_two_rounds_over_a_real_server_with_a_kill_and_a_resume(congrad, start, 
         "options": {"generation_config": json.dumps({"do_sample": True})},
     }
     config = write_config(
-        model={"name": "smollm2-135m"},
-        generate={"samples": 2, "max_tokens": 12, "engine": engine},
-        judge={"samples": 2, "max_tokens": 4, "chat": False},
-        pair={"length_control": 0.5},
-        train={"max_steps": 2, "max_length": 64},
+        generate={"samples": 3, "max_tokens": 6, "engine": engine},
+        train={"max_steps": 2},
         rounds={"lora": {"r": 4}},
     )
     served = Engine(kind="openai", url=engine["url"], command=f"{SERVE} --port {port}")
     log = place / "server.log"
-    with serve(served, resolve("smollm2-135m"), log=log):
+    with serve(served, str(talker), log=log):
         process = start(PAUSED, "judge 1", "run", config, "-o", "out")
         line = next((line for line in process.stdout if line.startswith("judge ")), None)
         assert line is not None, process.stderr.read()
