@@ -69,10 +69,12 @@ LIMITS = {
 }
 
 
+OwnLogps = tuple[torch.Tensor, torch.Tensor]
+"""log p of every response token, and their logits."""
+
+
 @torch.no_grad()
-def own_logps(
-    model: PreTrainedModel, prompt: IntArray, response: IntArray, copies: int = 1
-) -> tuple[torch.Tensor, torch.Tensor]:
+def own_logps(model: PreTrainedModel, prompt: IntArray, response: IntArray, copies: int = 1) -> OwnLogps:
     """log p of every response token by the model's own forward on some copies of one sequence, and their logits."""
     ids_1T = as_ids(model, prompt, response)
     try:
@@ -88,6 +90,11 @@ def own_logps(
         raise UserError(f"model {model.config.name_or_path!r}: {problem}", fix) from error
     targets_N1 = ids_1T[0, len(prompt) :, None]
     return logits_NV.log_softmax(-1).gather(1, targets_N1)[:, 0], logits_NV.gather(1, targets_N1)[:, 0]
+
+
+def own_by_side(model: PreTrainedModel, triple: Triple) -> list[OwnLogps]:
+    prompt, *responses = triple
+    return [own_logps(model, prompt, response) for response in responses]
 
 
 def packed_by_side(model: PreTrainedModel, pairs: Sequence[Triple]) -> list[torch.Tensor]:
@@ -112,12 +119,18 @@ def tried(compute: Callable[[], T]) -> tuple[T | None, str | None]:
         return None, f"packing fails in it ({one_line(str(error), 100) or type(error).__name__})"
 
 
-def packing_fault(model: PreTrainedModel, packs: Iterable[Sequence[Triple]]) -> str | None:
+def packing_fault(
+    model: PreTrainedModel, packs: Iterable[Sequence[Triple]], known: Sequence[OwnLogps] | None = None
+) -> str | None:
     """How packed log-probabilities differ from the model's own, in words; None where rounding explains it, which is
-    measured on the last pair."""
+    measured on the last pair.
+
+    Args:
+        known: the model's own of every side, where there is one pack and they were computed before.
+    """
     differences, logits = [], []
     for pairs in packs:
-        own = [own_logps(model, prompt, response) for prompt, *responses in pairs for response in responses]
+        own = known or [each for triple in pairs for each in own_by_side(model, triple)]
         found, fault = tried(partial(packed_by_side, model, pairs))
         if found is None:
             return fault
@@ -216,19 +229,21 @@ def check_start(
             finite log-probability; or packing does not fit and is what the settings ask for.
     """
     check_vocabulary(model, pairs)
-    finite = (start for triple in pairs[:MAX_CHECKED] if is_finite(model, start := start_of(triple)))
+    known = ((start := start_of(triple), own_by_side(model, start)) for triple in pairs[:MAX_CHECKED])
+    finite = ((start, own) for start, own in known if all(logp_N.sum().isfinite() for logp_N, _ in own))
     starts = list(islice(finite, 2))  # two, since one may see the other's tokens
     if not starts:
         problem = f"no finite log-probability for the first {len(pairs[:MAX_CHECKED])} pairs in {dtype_of(model)}"
         fix = "try another model.dtype, or fix the model's weights"
         raise UserError(f"model {model.config.name_or_path!r}: {problem}", fix)
-    check_causality(model, starts[0])
+    (first, own), (last, own_of_last) = starts[0], starts[-1]
+    check_causality(model, first)
     if settings.route == "general":
         return settings
     fault = left_out(model, settings) if sketches else None
-    fault = fault or packing_fault(model, [[starts[0], starts[-1]]])
+    fault = fault or packing_fault(model, [[first, last]], [*own, *own_of_last])
     if sketches and fault is None:
-        _, fault = tried(partial(packed_sketch, model, starts[0], replace(settings, projection_size=START_SIZE)))
+        _, fault = tried(partial(packed_sketch, model, first, replace(settings, projection_size=START_SIZE)))
     return without_packing(model, settings, fault, on_note)
 
 
