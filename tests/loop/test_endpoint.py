@@ -1,4 +1,4 @@
-"""Two rounds with a small real model whose answers and judgements come from a real server, `transformers serve`."""
+"""Two rounds with a tiny model whose answers and judgements come from a real server, `transformers serve`."""
 
 import json
 import signal
@@ -11,32 +11,14 @@ from congrad.engines.server import serve
 from congrad.settings.engine import Engine
 
 PAUSED = Path(__file__).with_name("paused.py")
-SERVE = "transformers serve --host 127.0.0.1 --dtype float32"  # fast on any processor, unlike the checkpoint's bfloat16
-PROMPTS = {
-    "en": ("Name a colour.", "Say hello.", "Name an animal."),
-    "de": ("Nenne eine Farbe.", "Sag Hallo.", "Nenne ein Tier."),
-}
-TEMPLATE = """Request: Name a fruit.
-Answer: An apple.
-Score: 5
-
-Request: Nenne eine Stadt.
-Answer: nein nein nein
-Score: 0
-
-Request: {prompt}
-Answer: {response}
-Score:"""
+SERVE = "transformers serve --host 127.0.0.1 --dtype float32"
 
 
 @pytest.mark.slow
-def test_two_rounds_over_a_real_server_with_a_kill_and_a_resume(congrad, start, write_config, save, place, talker):
+def test_two_rounds_over_a_real_server_with_a_kill_and_a_resume(congrad, start, write_config, place, talker):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    rows = [{"language": language, "prompt": text} for language, texts in PROMPTS.items() for text in texts]
-    save("prompts.jsonl", rows)
-    (place / "judge.txt").write_text(TEMPLATE, encoding="utf-8")
     engine = {
         "kind": "openai",
         "url": f"http://127.0.0.1:{port}",
