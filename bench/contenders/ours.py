@@ -1,7 +1,8 @@
 """The gradient pass: `build_index` at its defaults, with the index written to disk.
 
 Timed is the call, the drawing of the projections and the files included; what a run takes once, whatever the number of
-its pairs, is left out: the fingerprint of the weights, and the check before the pass, whose time is told by itself.
+its pairs, is left out: the fingerprint of the weights, and the check before the pass with what the space leaves out,
+whose time is told by itself.
 `--layers upper` cuts the gradient space to the upper half of the blocks; `--route general` is the model's own forward.
 """
 
@@ -16,7 +17,7 @@ from transformers import PreTrainedModel
 from bench.measure import Memory, emit, load, parse, timed
 from bench.workload import Workload
 from congrad.gradients import build_index
-from congrad.gradients.build import triples
+from congrad.gradients.build import measured, triples
 from congrad.gradients.check import check_start, check_whole
 from congrad.preferences import TokenisedPairs
 from congrad.settings.index import PassSettings
@@ -39,7 +40,8 @@ def check(model: PreTrainedModel, workload: Workload, settings: PassSettings) ->
     """What `build_index` does before it writes anything."""
     pairs = triples(as_pairs(workload), range(len(workload)))
     settings = settings.resolved(len(pairs), model.device)
-    check_whole(model, pairs, check_start(model, pairs, settings))
+    settings = check_whole(model, pairs, check_start(model, pairs, settings))
+    measured(model, pairs, settings, lambda note: None)
 
 
 def main() -> None:

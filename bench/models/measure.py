@@ -44,7 +44,7 @@ SIZE = 16  # of a sketch, SIZE x SIZE
 LENGTHS = ((12, 9, 9, 0), (9, 12, 6, 2), (3, 1, 9, 0), (30, 27, 22, 0))  # prompt, chosen, rejected, shared start
 EXACT = 1e-4  # relative, float32
 DIFFERENTIABLE = 1e-5  # relative, float64
-STEPS = (1e-5, 1e-6)  # of the weights, relative; the smaller one where the first meets a kink, such as another expert
+STEPS = (1e-5, 1e-6, 1e-7)  # of the weights, relative; smaller ones where one meets a kink, such as another expert
 TIMES_OWN = 3  # bfloat16
 FORMS = (None, "grouped_mm", "eager")  # as it is loaded; with eager attention and these experts
 

@@ -214,7 +214,7 @@ def test_unknown_model(refused, pairs_file, tmp_path, name):
 def test_a_folder_that_is_no_model(refused, pairs_file, tmp_path):
     (tmp_path / "empty").mkdir()
     line = refused(pairs_file, "-m", tmp_path / "empty", "-o", tmp_path / "run")
-    assert f"{tmp_path / 'empty'} cannot be loaded" in line
+    assert f"{tmp_path / 'empty'} cannot be loaded: there is no config.json in that directory; name the" in line
 
 
 def test_a_model_of_another_kind(refused, pairs_file, tiny_directory, tmp_path):

@@ -55,6 +55,6 @@ def test_nothing_makes_it_fail(congrad, monkeypatch):
 
 def test_it_is_fast(congrad):
     """Once torch is imported, which this process has done."""
-    started = time.perf_counter()
+    started = time.process_time()
     assert congrad("env").code == 0
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

@@ -21,19 +21,19 @@ def test_words_a_file_and_python_give_the_same_scores(request, tmp_path, tiny_di
     call = request.getfixturevalue("congrad")
     name = str(tiny_directory) if model == "tiny" else model
     settings = {
-        "input": {"source": str(DEMO), "limit": 26},
+        "input": {"source": str(DEMO), "limit": 13},
         "model": {"name": name, "dtype": "float32"},
         "index": {"projection_size": 64},
         "consensus": {"cross_fit": 0},
         "report": {"write": False},
     }
     words = ["index.projection_size=64", "consensus.cross_fit=0", "report.write=false"]
-    flags = ["--model", name, "--limit", 26, "--dtype", "float32", "-q"]
+    flags = ["--model", name, "--limit", 13, "--dtype", "float32", "-q"]
     assert call("filter", DEMO, *flags, *words, "--output", tmp_path / "words").code == 0
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings))
     assert call("filter", "--config", tmp_path / "run.yaml", "-q", "--output", tmp_path / "file").code == 0
     config = congrad.FilterConfig(
-        congrad.Input(DEMO, limit=26),
+        congrad.Input(DEMO, limit=13),
         congrad.Model(name, dtype="float32"),
         index=congrad.PassSettings(projection_size=64),
         consensus=congrad.Consensus(cross_fit=0),

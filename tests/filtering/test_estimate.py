@@ -46,7 +46,7 @@ def test_disk_and_tokens(tmp_path, pairs, tiny_directory, size):
     assert told.num_tokens > sum(len(side[i]) for side in sides for i in range(60)) / 2
     assert told.seconds > 0
     all_triples = list(zip(*sides, strict=True))
-    assert told.memory_bytes <= peak_memory(torch.device("cpu")) + memory_needed(model, all_triples)
+    assert told.memory_bytes <= peak_memory(torch.device("cpu")) + memory_needed(model, few(all_triples))
     index = build_index(model, pairs, tmp_path / "index", settings)
     on_disk = sum(path.stat().st_size for path in index.directory.iterdir())
     assert told.disk_bytes == pytest.approx(on_disk, rel=0.2)

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from congrad.errors import UserError
 from congrad.gradients import head as head_module
-from congrad.gradients.head import Head, log_probabilities
+from congrad.gradients.head import Head, StandIn, log_probabilities
 
 WIDTH, VOCABULARY, COUNT = 8, 23, 13
 
@@ -161,6 +162,14 @@ def test_factors_of_a_model_are_measured(tiny_model, kind, dtype):
     before, after, (scale, softcap) = CHANGES[kind]
     head = Head.of(changed(tiny_model().to(dtype), before, after))
     assert (head.scale or 1, head.softcap) == (pytest.approx(scale, rel=1e-6), softcap)
+
+
+def test_the_stand_in_s_output_can_be_read_as_families_do():
+    """By name, by position, and by making another output of it."""
+    hidden = torch.randn(1, 3, WIDTH)
+    output = StandIn(hidden)
+    assert output[0] is output.last_hidden_state is BaseModelOutputWithPast(**output).last_hidden_state is hidden
+    assert output.past_key_values is None
 
 
 def test_a_bias_belongs_to_the_logits(tiny_model):

@@ -59,7 +59,7 @@ def test_the_mean_is_over_pairs(tiny_model, random_pair):
     space = Space.of(model)
     measured = few(many)
     alone = [measure_outside(model, [pair], space)["share"] for pair in measured]
-    found = measure_outside(model, many, space)
+    found = measure_outside(model, measured, space)
     assert found["pairs"] == len(measured) == 4
     assert found["share"] == pytest.approx(sum(alone) / 4, abs=1e-5)
 

@@ -47,11 +47,11 @@ def test_too_many_languages_are_refused_before_a_model_is_loaded(tmp_path, monke
     datasets.Dataset.from_list(ROWS).to_parquet(tmp_path / "pairs.parquet")
     for name, text in LOOPS.items():
         (tmp_path / f"{name}.yaml").write_text(LOOP + text + "\n")
-    began = time.monotonic()
+    began = time.process_time()
     called = congrad(*words)
     assert called.refused
     assert called.err.splitlines()[-1].endswith(REFUSED)
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_files_are_languages_too(tmp_path):

@@ -169,11 +169,11 @@ def test_what_is_said_of_a_folder_is_read_soon_or_refused(tmp_path):
     for number, (name, content) in enumerate([*contents, *(("dataset_infos.json", info) for info in INFOS)]):
         folder = pairs_in(tmp_path / str(number))
         (folder / name).write_text(content)
-        began = time.monotonic()
+        began = time.process_time()
         with pytest.raises(UserError) as refused:
             load_preferences(folder)
         assert str(refused.value).startswith(str(folder)), content[:80]
-        assert time.monotonic() - began < 5, content[:80]
+        assert time.process_time() - began < 5, content[:80]
 
 
 def test_links_lead_nowhere_outside_the_folder(tmp_path, outside, watched):

@@ -197,10 +197,10 @@ LINE = json.dumps(PAIR).encode() + b"\n"
 
 def measured(source: object, **bounds: int) -> str:
     """What is said of a source, within a time."""
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(UserError) as refused:
         load_preferences(source, bounds=Bounds(**bounds))
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert "\n" not in str(refused.value)
     return str(refused.value)
 

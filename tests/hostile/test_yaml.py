@@ -38,7 +38,7 @@ HOSTILE = {
 def test_whatever_is_read_is_one_line_or_a_value_soon_and_in_little_memory(text, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(text)
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     message = ""
     try:
         read_yaml(path)
@@ -46,7 +46,7 @@ def test_whatever_is_read_is_one_line_or_a_value_soon_and_in_little_memory(text,
         message = str(error)
     assert message.isprintable()
     assert len(message) < 500
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # KB
 
 

@@ -1,4 +1,4 @@
-"""Two rounds with a small real model whose answers and judgements come from a real server, `transformers serve`."""
+"""Two rounds with a tiny model whose answers and judgements come from a real server, `transformers serve`."""
 
 import json
 import signal
@@ -8,36 +8,17 @@ from pathlib import Path
 import pytest
 
 from congrad.engines.server import serve
-from congrad.models.packaged import resolve
 from congrad.settings.engine import Engine
 
 PAUSED = Path(__file__).with_name("paused.py")
-SERVE = "transformers serve --host 127.0.0.1 --dtype float32"  # fast on any processor, unlike the checkpoint's bfloat16
-PROMPTS = {
-    "en": ("Name a colour.", "Say hello.", "Name an animal."),
-    "de": ("Nenne eine Farbe.", "Sag Hallo.", "Nenne ein Tier."),
-}
-TEMPLATE = """Request: Name a fruit.
-Answer: An apple.
-Score: 5
-
-Request: Nenne eine Stadt.
-Answer: nein nein nein
-Score: 0
-
-Request: {prompt}
-Answer: {response}
-Score:"""
+SERVE = "transformers serve --host 127.0.0.1 --dtype float32"
 
 
 @pytest.mark.slow
-def test_two_rounds_over_a_real_server_with_a_kill_and_a_resume(congrad, start, write_config, save, place):
+def test_two_rounds_over_a_real_server_with_a_kill_and_a_resume(congrad, start, write_config, place, talker):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    rows = [{"language": language, "prompt": text} for language, texts in PROMPTS.items() for text in texts]
-    save("prompts.jsonl", rows)
-    (place / "judge.txt").write_text(TEMPLATE, encoding="utf-8")
     engine = {
         "kind": "openai",
         "url": f"http://127.0.0.1:{port}",
@@ -45,16 +26,13 @@ def test_two_rounds_over_a_real_server_with_a_kill_and_a_resume(congrad, start, 
         "options": {"generation_config": json.dumps({"do_sample": True})},
     }
     config = write_config(
-        model={"name": "smollm2-135m"},
-        generate={"samples": 2, "max_tokens": 12, "engine": engine},
-        judge={"samples": 2, "max_tokens": 4, "chat": False},
-        pair={"length_control": 0.5},
-        train={"max_steps": 2, "max_length": 64},
+        generate={"samples": 3, "max_tokens": 6, "engine": engine},
+        train={"max_steps": 2},
         rounds={"lora": {"r": 4}},
     )
     served = Engine(kind="openai", url=engine["url"], command=f"{SERVE} --port {port}")
     log = place / "server.log"
-    with serve(served, resolve("smollm2-135m"), log=log):
+    with serve(served, str(talker), log=log):
         process = start(PAUSED, "judge 1", "run", config, "-o", "out")
         line = next((line for line in process.stdout if line.startswith("judge ")), None)
         assert line is not None, process.stderr.read()

@@ -140,9 +140,8 @@ def estimate(
     low, seconds, high = floor, guess, ceiling
     if points:
         seconds, low, high = scaled(points, num_tokens, settings.token_budget, floor, whole=whole)
-    usable = triples(pairs, order.tolist())
-    few_tokens = tokens_of(few(usable))[0]
-    extra = few_tokens / num_tokens * MEASURING["general" if settings.route == "general" else "packed"]
+    taken = few(triples(pairs, order.tolist()))
+    extra = tokens_of(taken)[0] / num_tokens * MEASURING["general" if settings.route == "general" else "packed"]
     share = 1 / world_size + extra  # which the first process measures
     num_languages, num_dims = len(set(pairs.languages)), settings.projection_size**2
     many = num_languages > MANY_LANGUAGES
@@ -152,7 +151,7 @@ def estimate(
         seconds=seconds * share,
         low=low * share,
         high=high * share,
-        memory_bytes=peak_memory(model.device) + memory_needed(model, usable),
+        memory_bytes=peak_memory(model.device) + memory_needed(model, taken),
         disk_bytes=num_pairs * (num_dims * FLOAT16_BYTES + ROW_BYTES),
         measured_tokens=max((tokens for tokens, _ in points), default=0),
         whole=whole,

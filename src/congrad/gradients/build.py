@@ -39,7 +39,7 @@ from congrad.gradients.index import (
     share_of_weights,
     write_tensors,
 )
-from congrad.gradients.outside import measure_outside, memory_needed
+from congrad.gradients.outside import few, measure_outside, memory_needed
 from congrad.gradients.packing import IntArray, Triple, num_packed_tokens
 from congrad.gradients.passes import Compute, pass_scorer, pass_sketcher
 from congrad.gradients.space import Space
@@ -209,14 +209,15 @@ def measured(
     model: PreTrainedModel, pairs: Sequence[Triple], settings: PassSettings, on_note: Callable[[str], None]
 ) -> dict[str, Any] | None:
     """What the space leaves out; None, with a note, where that cannot be measured."""
-    if (needed := memory_needed(model, pairs)) > free_memory(model.device):
+    taken = few(pairs)
+    if (needed := memory_needed(model, taken)) > free_memory(model.device):
         reason = f"it takes about {human_bytes(needed)} of memory"
         on_note(f"what is outside the gradient space is not measured ({reason})")
         return None
     space = Space.of(model, settings.layers, packed=settings.route != "general")
     try:
         with quiet():
-            return measure_outside(model, pairs, space, settings.normalise)
+            return measure_outside(model, taken, space, settings.normalise)
     except Exception as error:  # of a forward in which other parameters cannot have gradients
         if isinstance(error, UserError) or ran_out(error):
             raise

@@ -69,6 +69,22 @@ LIMITS = {
 }
 
 
+@dataclass(frozen=True)
+class Known:
+    """A pair, and of both sides log p of every response token by the model's own forward and their logits."""
+
+    triple: Triple
+    own: Sequence[tuple[torch.Tensor, torch.Tensor]]
+
+    @staticmethod
+    def of(model: PreTrainedModel, triple: Triple) -> "Known":
+        prompt, *responses = triple
+        return Known(triple, [own_logps(model, prompt, response) for response in responses])
+
+    def is_finite(self) -> bool:
+        return all(bool(logp_N.sum().isfinite()) for logp_N, _ in self.own)
+
+
 @torch.no_grad()
 def own_logps(
     model: PreTrainedModel, prompt: IntArray, response: IntArray, copies: int = 1
@@ -112,19 +128,19 @@ def tried(compute: Callable[[], T]) -> tuple[T | None, str | None]:
         return None, f"packing fails in it ({one_line(str(error), 100) or type(error).__name__})"
 
 
-def packing_fault(model: PreTrainedModel, packs: Iterable[Sequence[Triple]]) -> str | None:
+def packing_fault(model: PreTrainedModel, packs: Iterable[Sequence[Known]]) -> str | None:
     """How packed log-probabilities differ from the model's own, in words; None where rounding explains it, which is
     measured on the last pair."""
     differences, logits = [], []
     for pairs in packs:
-        own = [own_logps(model, prompt, response) for prompt, *responses in pairs for response in responses]
-        found, fault = tried(partial(packed_by_side, model, pairs))
+        own = [each for known in pairs for each in known.own]
+        found, fault = tried(partial(packed_by_side, model, [known.triple for known in pairs]))
         if found is None:
             return fault
         for found_N, (own_N, logits_N) in zip(found, own, strict=True):  # a pair that overflows is dropped later
             differences.append((found_N - own_N)[own_N.isfinite()])
             logits.append(logits_N[own_N.isfinite()])
-    prompt, *responses = pairs[-1]
+    prompt, *responses = pairs[-1].triple
     with ONE_AT_A_TIME, sdpa_kernel(SDPBackend.MATH):
         again = [own_logps(model, prompt, response, copies=2) for response in responses]
     rounding = [(again_N - own_N).nan_to_num(0, 0, 0) for (again_N, _), (own_N, _) in zip(again, own[-2:], strict=True)]
@@ -216,30 +232,26 @@ def check_start(
             finite log-probability; or packing does not fit and is what the settings ask for.
     """
     check_vocabulary(model, pairs)
-    finite = (start for triple in pairs[:MAX_CHECKED] if is_finite(model, start := start_of(triple)))
-    starts = list(islice(finite, 2))  # two, since one may see the other's tokens
+    known = (Known.of(model, start_of(triple)) for triple in pairs[:MAX_CHECKED])
+    starts = list(islice(filter(Known.is_finite, known), 2))  # two, since one may see the other's tokens
     if not starts:
         problem = f"no finite log-probability for the first {len(pairs[:MAX_CHECKED])} pairs in {dtype_of(model)}"
         fix = "try another model.dtype, or fix the model's weights"
         raise UserError(f"model {model.config.name_or_path!r}: {problem}", fix)
-    check_causality(model, starts[0])
+    check_causality(model, starts[0].triple)
     if settings.route == "general":
         return settings
     fault = left_out(model, settings) if sketches else None
     fault = fault or packing_fault(model, [[starts[0], starts[-1]]])
     if sketches and fault is None:
-        _, fault = tried(partial(packed_sketch, model, starts[0], replace(settings, projection_size=START_SIZE)))
+        small = replace(settings, projection_size=START_SIZE)
+        _, fault = tried(partial(packed_sketch, model, starts[0].triple, small))
     return without_packing(model, settings, fault, on_note)
 
 
 def start_of(triple: Triple) -> Triple:
     prompt, chosen, rejected = triple
     return prompt[:PROMPT_TOKENS], chosen[:RESPONSE_TOKENS], rejected[:RESPONSE_TOKENS]
-
-
-def is_finite(model: PreTrainedModel, triple: Triple) -> bool:
-    prompt, *responses = triple
-    return all(math.isfinite(own_logps(model, prompt, response)[0].sum().item()) for response in responses)
 
 
 def check_whole(
@@ -262,7 +274,8 @@ def check_whole(
     if settings.route == "general":
         own_logps(model, longest[0], max(longest[1:], key=len))
     else:  # positions may depend on the longest sequence that runs with a pair
-        fault = packing_fault(model, [[longest, shortest], [longer, middle]])
+        packs = ([longest, shortest], [longer, middle])
+        fault = packing_fault(model, ([Known.of(model, triple) for triple in pack] for pack in packs))
     if sketches:
         fault = fault or sketch_fault(model, middle, settings)
     return without_packing(model, settings, fault, on_note)

@@ -65,8 +65,11 @@ class StandIn:
     def __init__(self, hidden_BTE: torch.Tensor) -> None:
         self.last_hidden_state = hidden_BTE
 
+    def keys(self) -> list[str]:
+        return ["last_hidden_state"]
+
     def __getitem__(self, index: Any) -> Any:
-        return (self.last_hidden_state,)[index]
+        return self.last_hidden_state if index == "last_hidden_state" else (self.last_hidden_state,)[index]
 
     def __getattr__(self, name: str) -> None:
         return None

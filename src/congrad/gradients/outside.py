@@ -8,7 +8,7 @@ the largest one's. That of embeddings and LM head is not made (`embeddings.py`).
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,12 +57,12 @@ def trained(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module, nn.Paramet
 
 
 def memory_needed(model: PreTrainedModel, pairs: Sequence[Triple]) -> int:
-    """Bytes that measuring takes, about, beside what the pass takes of its own."""
+    """Bytes that measuring these pairs takes, about, beside what the pass takes of its own."""
     by_token = embedded(model)
     largest = max(
         (each.numel() * each.element_size() for _, _, each in trained(model) if id(each) not in by_token), default=0
     )
-    num_predicted = max(len(chosen) + len(rejected) for _, chosen, rejected in few(pairs))
+    num_predicted = max(len(chosen) + len(rejected) for _, chosen, rejected in pairs)
     return COPIES * largest + int(num_predicted * model.config.get_text_config().vocab_size * model.dtype.itemsize)
 
 
@@ -93,42 +93,33 @@ def groups(model: PreTrainedModel, space: Space) -> dict[str, tuple[str, nn.Para
 
 
 @contextmanager
-def squares(
-    found: dict[str, tuple[str, nn.Parameter]], by_token: Collection[int]
-) -> Iterator[Callable[[], dict[str, float]]]:
-    """While open, a function to the squared norms of what a backward pass has brought, added up by group.
-
-    Args:
-        by_token: the ids of the weights of embeddings and LM head.
-    """
+def squares(model: PreTrainedModel, found: dict[str, tuple[str, nn.Parameter]]) -> Iterator[dict[str, float]]:
+    """The squared norms of what a backward pass brings while this is open, added up by group; whole afterwards."""
     sums: dict[str, float] = defaultdict(float)
-    handles = []
+    handles, by_token = [], embedded(model)
     embeddings = EmbeddingUses([parameter for _, parameter in found.values() if id(parameter) in by_token])
 
     def listen(group: str, parameter: nn.Parameter) -> Any:
         @torch.no_grad()
         def take(_: torch.Tensor) -> None:
             assert parameter.grad is not None
-            if id(parameter) in embeddings.uses:
-                embeddings.uses[id(parameter)].other_VD = parameter.grad
+            if uses := embeddings.uses.get(id(parameter)):
+                uses.other_VD = parameter.grad
             else:
                 sums[group] += torch.linalg.vector_norm(parameter.grad, dtype=torch.float32).item() ** 2
             parameter.grad = None
 
         return take
 
-    def result() -> dict[str, float]:
-        for group, parameter in found.values():
-            if id(parameter) in embeddings.uses:
-                sums[group] += embeddings.uses[id(parameter)].square()
-        return sums
-
     for group, parameter in found.values():
         parameter.requires_grad_(True)
         handles.append(parameter.register_post_accumulate_grad_hook(listen(group, parameter)))
     try:
         with embeddings:
-            yield result
+            yield sums
+        for group, parameter in found.values():
+            if uses := embeddings.uses.get(id(parameter)):
+                sums[group] += uses.square()
     finally:
         for handle in handles:
             handle.remove()
@@ -140,18 +131,17 @@ def squares(
 def measure_outside(
     model: PreTrainedModel, pairs: Sequence[Triple], space: Space, normalise: Normalise = "sum"
 ) -> dict[str, Any] | None:
-    """Shares of the squared gradient outside, by group: the mean over a few pairs.
+    """Shares of the squared gradient outside, by group: the mean over pairs, of which `few` takes a few.
 
     Returns:
         `pairs`, how many were measured; `share`, all that is outside; `groups`, its parts, largest first. None where
         no pair has a gradient that is finite and not zero.
     """
-    found, by_token, shares = groups(model, space), embedded(model), []
-    for prompt, chosen, rejected in few(pairs):
-        with squares(found, by_token) as result:
+    found, shares = groups(model, space), []
+    for prompt, chosen, rejected in pairs:
+        with squares(model, found) as sums:
             sides = zip((chosen, rejected), side_weights(chosen, rejected, normalise), strict=True)
             go_back(model, prompt, list(sides))
-            sums = result()
         total = sum(sums.values())
         if 0 < total < float("inf"):
             shares.append({group: value / total for group, value in sums.items()})

@@ -326,6 +326,9 @@ def explained(kind: str, name: str, error: Exception) -> UserError:
             f"{kind} {name}: no such directory, and the hub does not have it or cannot be reached",
             f"short names are {', '.join(PACKAGES)}",
         )
+    if Path(name).is_dir() and not any((Path(name) / file).exists() for file in ("config.json", "adapter_config.json")):
+        fix = "name the directory that a model was saved in"
+        return UserError(f"{kind} {name} cannot be loaded: there is no config.json in that directory", fix)
     return UserError(f"{kind} {name} cannot be loaded: {one_line(message, 300) or type(error).__name__}")
 
 
