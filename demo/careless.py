@@ -3,8 +3,8 @@
     python demo/careless.py label runs/demo-pairs [--noise 0.4] [--seed 0]
     python demo/careless.py count runs/demo-pairs runs/demo
 
-`label` copies the pairs, and swaps chosen and rejected in a share of those of CARELESS; the column `swapped` says which,
-and the filter does not read it. `count` says how many of the swapped pairs a run kept, beside the others.
+`label` copies the pairs, and swaps chosen and rejected in a share of those of CARELESS. The column `swapped`, which the
+filter does not read, says in which. `count` says how many of the swapped pairs a run dropped, beside the others.
 """
 
 from __future__ import annotations
