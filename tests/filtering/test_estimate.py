@@ -18,7 +18,7 @@ from congrad.filtering.estimate import (
 )
 from congrad.gradients import build_index
 from congrad.gradients.build import triples
-from congrad.gradients.outside import COPIES, few
+from congrad.gradients.outside import few, memory_needed
 from congrad.gradients.packing import num_packed_tokens
 from congrad.models.load import load_model, load_tokenizer
 from congrad.models.memory import peak_memory
@@ -45,8 +45,8 @@ def test_disk_and_tokens(tmp_path, pairs, tiny_directory, size):
     assert told.num_tokens <= sum(len(side[i]) for side in sides for i in range(60) if not pairs.reasons[i])
     assert told.num_tokens > sum(len(side[i]) for side in sides for i in range(60)) / 2
     assert told.seconds > 0
-    largest = model.get_input_embeddings().weight.nbytes
-    assert told.memory_bytes <= peak_memory(torch.device("cpu")) + COPIES * largest
+    all_triples = list(zip(*sides, strict=True))
+    assert told.memory_bytes <= peak_memory(torch.device("cpu")) + memory_needed(model, all_triples)
     index = build_index(model, pairs, tmp_path / "index", settings)
     on_disk = sum(path.stat().st_size for path in index.directory.iterdir())
     assert told.disk_bytes == pytest.approx(on_disk, rel=0.2)

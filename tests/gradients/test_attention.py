@@ -33,7 +33,10 @@ SETTINGS = {
     "window of one": AttentionSettings(0.3, 1, None),
     "softcap": AttentionSettings(0.3, None, 0.7),
     "window and softcap": AttentionSettings(0.3, 4, 0.7),
+    "sinks": AttentionSettings(0.3, None, None, torch.tensor([-2.0, 0.0, 1.0, 3.0])),
+    "sinks, window and softcap": AttentionSettings(0.3, 4, 0.7, torch.tensor([-2.0, 0.0, 1.0, 3.0])),
 }
+ON_A_GPU = ["causal", "window", "window of one"]
 
 
 def visible_TT() -> torch.Tensor:
@@ -55,7 +58,10 @@ def dense(query_HTD, key_GTD, value_GTD, settings):
         scores = (scores / settings.softcap).tanh() * settings.softcap
     distance = visible_TT()
     seen = (distance >= 0) & (distance < (settings.sliding_window or LENGTH))
-    weights = scores.masked_fill(~seen, float("-inf")).softmax(-1)
+    scores = scores.masked_fill(~seen, float("-inf"))
+    if settings.sinks_H is not None:
+        scores = torch.cat([scores, settings.sinks_H.to(scores)[:, None, None].expand(-1, LENGTH, 1)], dim=-1)
+    weights = scores.softmax(-1)[..., :LENGTH]
     return (weights @ value_GTD.repeat_interleave(repeat, 0)).transpose(0, 1)
 
 
@@ -84,7 +90,7 @@ def test_equals_dense_attention(kind, block, monkeypatch):
     assert_equal_with_gradients(PackedAttention.apply, SETTINGS[kind], inputs())
 
 
-@pytest.mark.parametrize("kind", ["causal", "window", "window of one"])
+@pytest.mark.parametrize("kind", ON_A_GPU)
 def test_fused_kernel_equals_dense_attention(kind):
     assert_equal_with_gradients(fused_attention, SETTINGS[kind], inputs())
 
@@ -100,7 +106,7 @@ def test_any_grouping_of_heads(heads, groups):
 def test_values_may_have_another_width(kind, value_width):
     tensors = inputs(value_width=value_width)
     assert_equal_with_gradients(PackedAttention.apply, SETTINGS[kind], tensors)
-    if SETTINGS[kind].softcap is None:
+    if kind in ON_A_GPU:
         assert_equal_with_gradients(fused_attention, SETTINGS[kind], tensors)
 
 
@@ -150,7 +156,15 @@ def test_a_window_that_the_call_leaves_out_is_the_module_s():
     torch.testing.assert_close(whole[0], dense(query[0], key[0], value[0], SETTINGS["causal"]))
 
 
-@pytest.mark.parametrize("name", ["s_aux", "position_bias", "cache"])
+def test_sinks_of_the_call_are_taken():
+    query, key, value = (x.detach()[None] for x in inputs())
+    settings = SETTINGS["sinks"]
+    with attention_within(SEGMENTS):
+        found, _ = packed_attention(nn.Module(), query, key, value, None, scaling=0.3, s_aux=settings.sinks_H)
+    torch.testing.assert_close(found[0], dense(query[0], key[0], value[0], settings))
+
+
+@pytest.mark.parametrize("name", ["position_bias", "cache"])
 def test_unknown_kinds_of_attention_are_refused(name):
     query, key, value = (x.detach()[None] for x in inputs())
     with pytest.raises(UserError, match=f"attention of the kind '{name}' is not supported"):

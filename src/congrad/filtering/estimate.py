@@ -140,7 +140,8 @@ def estimate(
     low, seconds, high = floor, guess, ceiling
     if points:
         seconds, low, high = scaled(points, num_tokens, settings.token_budget, floor, whole=whole)
-    few_tokens = tokens_of(few(triples(pairs, order.tolist())))[0]
+    usable = triples(pairs, order.tolist())
+    few_tokens = tokens_of(few(usable))[0]
     extra = few_tokens / num_tokens * MEASURING["general" if settings.route == "general" else "packed"]
     share = 1 / world_size + extra  # which the first process measures
     num_languages, num_dims = len(set(pairs.languages)), settings.projection_size**2
@@ -151,7 +152,7 @@ def estimate(
         seconds=seconds * share,
         low=low * share,
         high=high * share,
-        memory_bytes=peak_memory(model.device) + memory_needed(model),
+        memory_bytes=peak_memory(model.device) + memory_needed(model, usable),
         disk_bytes=num_pairs * (num_dims * FLOAT16_BYTES + ROW_BYTES),
         measured_tokens=max((tokens for tokens, _ in points), default=0),
         whole=whole,

@@ -44,6 +44,7 @@ class AttentionSettings:
     scaling: float
     sliding_window: int | None
     softcap: float | None
+    sinks_H: torch.Tensor | None = None  # scores of a key that every query sees, and that has no value
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,16 @@ def hide(scores_GRQK: torch.Tensor, block: Block, window: int | None) -> None:
         scores_GRQK.masked_fill_(ones.tril_(num_keys - num_queries - window), float("-inf"))
 
 
+def softmax_beside(scores_GQK: torch.Tensor, sinks_H: torch.Tensor | None) -> torch.Tensor:
+    """Softmax over keys and the head's sink, without the sink: its gradient by the scores is that of any softmax."""
+    if sinks_H is None:
+        return torch.softmax(scores_GQK, dim=-1)
+    groups, rows, _ = scores_GQK.shape
+    each_head = groups * rows // len(sinks_H)
+    sinks_GQ1 = sinks_H.detach().to(scores_GQK.dtype).repeat_interleave(each_head).view(groups, rows, 1)
+    return torch.softmax(torch.cat([scores_GQK, sinks_GQ1], dim=-1), dim=-1)[..., :-1].contiguous()
+
+
 class PackedAttention(torch.autograd.Function):
     """softmax(scaling * Q K^T) V over a pack, by blocks, with its gradient. Rows of no segment give and get zeros."""
 
@@ -144,7 +155,7 @@ class PackedAttention(torch.autograd.Function):
                 capped = scores.div_(settings.softcap).tanh_()
                 scores = capped * settings.softcap
             hide(scores.unflatten(1, (repeat, -1)), block, settings.sliding_window)
-            weights = torch.softmax(scores, dim=-1)
+            weights = softmax_beside(scores, settings.sinks_H)
             out = torch.bmm(weights, keys_of(block, value_GTD, multiple)).unflatten(1, (repeat, -1))
             out_TGRD[block.start : block.stop] = out[:, :, : block.num_queries].permute(2, 0, 1, 3)
             saved += [query, weights] if settings.softcap is None else [query, weights, capped]
@@ -224,14 +235,15 @@ def packed_attention(
 
     A family that leaves its window to the mask names it in the module.
     """
-    unknown = [name for name in ("s_aux", "position_bias", "cache") if others.get(name) is not None]
+    unknown = [name for name in ("position_bias", "cache") if others.get(name) is not None]
     if unknown or not getattr(module, "is_causal", True):
         kind = unknown[0] if unknown else "bidirectional"
         raise UserError(f"{type(module).__name__}: attention of the kind {kind!r} is not supported")
     window = others["sliding_window"] if "sliding_window" in others else getattr(module, "sliding_window", None)
-    settings = AttentionSettings(query.shape[-1] ** -0.5 if scaling is None else scaling, window, softcap)
+    sinks_H = others.get("s_aux")
+    settings = AttentionSettings(query.shape[-1] ** -0.5 if scaling is None else scaling, window, softcap, sinks_H)
     segments = SEGMENTS.get()
-    if query.device.type != "cpu" and softcap is None:
+    if query.device.type != "cpu" and softcap is None and sinks_H is None:
         out_THD = fused_attention(query[0], key[0], value[0], segments, settings)
     else:
         out_THD = PackedAttention.apply(query[0], key[0], value[0], segments, settings)  # type: ignore[no-untyped-call]

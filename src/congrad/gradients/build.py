@@ -209,7 +209,7 @@ def measured(
     model: PreTrainedModel, pairs: Sequence[Triple], settings: PassSettings, on_note: Callable[[str], None]
 ) -> dict[str, Any] | None:
     """What the space leaves out; None, with a note, where that cannot be measured."""
-    if (needed := memory_needed(model)) > free_memory(model.device):
+    if (needed := memory_needed(model, pairs)) > free_memory(model.device):
         reason = f"it takes about {human_bytes(needed)} of memory"
         on_note(f"what is outside the gradient space is not measured ({reason})")
         return None

@@ -3,12 +3,12 @@
 The space holds the matrices of the decoder blocks. What else is trained has a gradient, too: embeddings, the LM head,
 norms and biases; of an adapter, its matrices on embeddings and the modules that it saves whole. Here every such
 parameter requires a gradient, and of each only the squared norm is kept as it arrives, so that this takes the memory of
-the largest one's: an embedding's, which PyTorch makes anew for every place that it is read at before it adds them up.
+the largest one's. That of embeddings and LM head is not made (`embeddings.py`).
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,13 +17,14 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 from transformers import PreTrainedModel
 
+from congrad.gradients.embeddings import EmbeddingUses
 from congrad.gradients.general import TOGETHER, go_back
 from congrad.gradients.packing import Triple, num_packed_tokens, side_weights
 from congrad.gradients.space import Space, embedded, has_adapter
 from congrad.settings.index import Normalise
 
 MOST_PAIRS, MOST_TOKENS = 4, 0.01  # of all packed tokens, but for the first pair
-COPIES = 5  # of the largest gradient at a time; measured 4.4 with Gemma's embedding, which is its head, on both sides
+COPIES = 3  # of the largest gradient at a time: of one sequence, of the other, and their sum
 LONGEST = TOGETHER // 4  # tokens of a prompt or a side: both sequences fit one backward pass
 OF_ADAPTER = re.compile(r"(lora_|modules_to_save\.|token_adapter\.trainable_tokens_)")  # in PEFT's names of parameters
 INSIDE = "inside"
@@ -55,9 +56,14 @@ def trained(model: PreTrainedModel) -> Iterator[tuple[str, nn.Module, nn.Paramet
             yield full, module, parameter
 
 
-def memory_needed(model: PreTrainedModel) -> int:
-    """Bytes that measuring takes, about."""
-    return COPIES * max(parameter.numel() * parameter.element_size() for _, _, parameter in trained(model))
+def memory_needed(model: PreTrainedModel, pairs: Sequence[Triple]) -> int:
+    """Bytes that measuring takes, about, beside what the pass takes of its own."""
+    by_token = embedded(model)
+    largest = max(
+        (each.numel() * each.element_size() for _, _, each in trained(model) if id(each) not in by_token), default=0
+    )
+    num_predicted = max(len(chosen) + len(rejected) for _, chosen, rejected in few(pairs))
+    return COPIES * largest + int(num_predicted * model.config.get_text_config().vocab_size * model.dtype.itemsize)
 
 
 def groups(model: PreTrainedModel, space: Space) -> dict[str, tuple[str, nn.Parameter]]:
@@ -87,25 +93,42 @@ def groups(model: PreTrainedModel, space: Space) -> dict[str, tuple[str, nn.Para
 
 
 @contextmanager
-def squares(found: dict[str, tuple[str, nn.Parameter]]) -> Iterator[dict[str, float]]:
-    """While open, the squared norms of what a backward pass brings, added up by group."""
+def squares(
+    found: dict[str, tuple[str, nn.Parameter]], by_token: Collection[int]
+) -> Iterator[Callable[[], dict[str, float]]]:
+    """While open, a function to the squared norms of what a backward pass has brought, added up by group.
+
+    Args:
+        by_token: the ids of the weights of embeddings and LM head.
+    """
     sums: dict[str, float] = defaultdict(float)
     handles = []
+    embeddings = EmbeddingUses([parameter for _, parameter in found.values() if id(parameter) in by_token])
 
     def listen(group: str, parameter: nn.Parameter) -> Any:
         @torch.no_grad()
         def take(_: torch.Tensor) -> None:
             assert parameter.grad is not None
-            sums[group] += torch.linalg.vector_norm(parameter.grad, dtype=torch.float32).item() ** 2
+            if id(parameter) in embeddings.uses:
+                embeddings.uses[id(parameter)].other_VD = parameter.grad
+            else:
+                sums[group] += torch.linalg.vector_norm(parameter.grad, dtype=torch.float32).item() ** 2
             parameter.grad = None
 
         return take
+
+    def result() -> dict[str, float]:
+        for group, parameter in found.values():
+            if id(parameter) in embeddings.uses:
+                sums[group] += embeddings.uses[id(parameter)].square()
+        return sums
 
     for group, parameter in found.values():
         parameter.requires_grad_(True)
         handles.append(parameter.register_post_accumulate_grad_hook(listen(group, parameter)))
     try:
-        yield sums
+        with embeddings:
+            yield result
     finally:
         for handle in handles:
             handle.remove()
@@ -123,11 +146,12 @@ def measure_outside(
         `pairs`, how many were measured; `share`, all that is outside; `groups`, its parts, largest first. None where
         no pair has a gradient that is finite and not zero.
     """
-    found, shares = groups(model, space), []
+    found, by_token, shares = groups(model, space), embedded(model), []
     for prompt, chosen, rejected in few(pairs):
-        with squares(found) as sums:
+        with squares(found, by_token) as result:
             sides = zip((chosen, rejected), side_weights(chosen, rejected, normalise), strict=True)
             go_back(model, prompt, list(sides))
+            sums = result()
         total = sum(sums.values())
         if 0 < total < float("inf"):
             shares.append({group: value / total for group, value in sums.items()})
