@@ -19,7 +19,7 @@ import multiprocessing
 import resource
 import sys
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import date
 from importlib.metadata import version
@@ -30,7 +30,7 @@ from transformers.utils import logging as transformers_logging
 
 from bench.models.measure import Result, in_a_line, measure
 from bench.models.page import outcome, page
-from bench.models.tiny import CAUSAL, IMAGE_TEXT
+from bench.models.tiny import CAUSAL, IMAGE_TEXT, REGISTRIES
 from bench.where import commit, processor
 
 SECONDS, BYTES = 120, 8 * 10**9
@@ -73,16 +73,19 @@ def main() -> int:
     options = parser.parse_args()
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.touch()
-    rows: dict[str, Result] = {}
+    every: dict[str, dict[str, Result]] = defaultdict(dict)
     for line in options.output.read_text("utf-8").splitlines():
         row = json.loads(line)
-        rows[row["type"]] = row  # the last one of a type
+        every[row["transformers"]][row["type"]] = row  # the last one of a type
+    rows = every.pop(version("transformers"), {})
     if options.markdown:
-        print(page(list(rows.values()), facts(rows.values())), end="")
+        elsewhere = {other: list(its_rows.values()) for other, its_rows in sorted(every.items())}
+        print(page(list(rows.values()), facts(rows.values()), elsewhere), end="")
         return 0
     of = {"commit": commit(), "transformers": version("transformers")}
     for kind in options.only or [kind for kind in (*CAUSAL, *IMAGE_TEXT) if kind not in rows]:
-        rows[kind] = limited(kind) | of
+        (registry,) = (name for name, types in REGISTRIES.items() if kind in types)
+        rows[kind] = limited(kind) | of | {"registry": registry}
         with options.output.open("a", encoding="utf-8") as file:
             file.write(json.dumps(rows[kind]) + "\n")
         print(f"{kind:26s}", *outcome(rows[kind]), flush=True)
@@ -94,7 +97,8 @@ def main() -> int:
 def facts(rows: Iterable[Result]) -> dict[str, str]:
     commits = sorted({row["commit"] for row in rows})
     versions = {name: version(name) for name in ("torch", "transformers", "peft")}
-    return {"commit": ", ".join(commits), "date": str(date.today()), "processor": processor(), **versions}
+    named = f"Commit {', '.join(commits)}" + (" (each line is of one of them)" if len(commits) > 1 else "")
+    return {"commit": named, "date": str(date.today()), "processor": processor(), **versions}
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.models.measure import DIFFERENTIABLE, TIMES_OWN
-from bench.models.tiny import CAUSAL, IMAGE_TEXT
+from bench.models.tiny import CAUSAL, IMAGE_TEXT, REGISTRIES
 
 Result = dict[str, Any]
 HEAD = ("type", "outcome", "route", "float32", "float64", "bfloat16", "LoRA", "general / packed")
@@ -54,7 +54,7 @@ layers. It is **exact** where
 
 {counts}
 
-Commit {commit} (each line is of one of them), {date}, {processor};
+{commit}, {date}, {processor};
 torch {torch}, transformers {transformers}, PEFT {peft}. Written by the program
 that did it, which goes on where it stopped:
 
@@ -64,7 +64,8 @@ python -m bench.models
 python -m bench.models --markdown > docs/models.md
 ```
 
-Other versions of transformers 5 are not in this table; the program prints which one it ran with.
+Called under another version of transformers, the program adds the rows of that one, and the page has its counts above.
+The rest of this page is about transformers {transformers}.
 
 ## What is not exact, and why
 
@@ -158,22 +159,25 @@ def counts(rows: Sequence[Result]) -> list[str]:
     ]
 
 
-def page(rows: Sequence[Result], facts: dict[str, str]) -> str:
+def page(rows: Sequence[Result], facts: dict[str, str], elsewhere: Mapping[str, Sequence[Result]]) -> str:
     """The whole page.
 
     Args:
         facts: commit, date, processor and versions.
+        elsewhere: rows under other versions of transformers.
     """
     by_type = {row["type"]: row for row in rows}
-    kinds = {
-        "causal language models": [by_type[kind] for kind in CAUSAL if kind in by_type],
-        "images and text": [by_type[kind] for kind in IMAGE_TEXT if kind in by_type],
-    }
+    kinds = {name: [by_type[kind] for kind in types if kind in by_type] for name, types in REGISTRIES.items()}
     every = [row for group in kinds.values() for row in group]
     routed = Counter(routes(row).partition(";")[0] for row in every if outcome(row)[0] == "exact")
     found = Counter(outcome(row)[0] for row in every)
     others = [name for name in OUTCOMES if name not in ("exact", "not built")]
     head = ("", "types", "built", "causal", "exact", "packed", "general", *others)
+    counted = [(name, *counts(group)) for name, group in kinds.items()]
+    for other, its_rows in elsewhere.items():
+        for name in kinds:
+            group = [row for row in its_rows if row["registry"] == name]
+            counted.append((f"{name}, transformers {other}", *counts(group)))
     told = []
     for name, words in OUTCOMES.items():
         group = [row for row in every if outcome(row)[0] == name]
@@ -199,7 +203,7 @@ def page(rows: Sequence[Result], facts: dict[str, str]) -> str:
         exact="0.0001",
         differentiable="0.00001",
         times_own=TIMES_OWN,
-        counts=markdown(head, [(name, *counts(group)) for name, group in kinds.items()]),
+        counts=markdown(head, counted),
         others="\n".join(told),
         tables="\n\n".join(tables),
         **facts,

@@ -20,6 +20,7 @@ VOCABULARY, FIRST, PAST = 96, 4, 70  # ids of text are FIRST to PAST; those of i
 WINDOW = 6  # shorter than most of the pairs
 CAUSAL = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 IMAGE_TEXT = tuple(name for name in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES if name not in CAUSAL)
+REGISTRIES = {"causal language models": CAUSAL, "images and text": IMAGE_TEXT}
 WHOLE_NUMBERS: tuple[tuple[str, Any], ...] = (
     ("pad_token_id", 0),
     ("bos_token_id", 1),

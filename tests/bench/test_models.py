@@ -106,9 +106,10 @@ def test_the_page_has_a_line_for_every_type():
         "no adapter": "none",
     }
     facts = dict.fromkeys(("commit", "date", "processor", "torch", "transformers", "peft"), "x")
-    text = page(rows, facts)
+    text = page(rows, facts, {"6.0.0": [rows[0] | {"registry": "images and text"}]})
     assert f"| {CAUSAL[0]} | exact | packed; general in bfloat16 | 1e-06 | 3e-09 | 0.0 |  | 2.5 |" in text
     assert all(f"\n| {kind} | " in text for kind in (*CAUSAL, *IMAGE_TEXT))
     assert f"- {CAUSAL[1]}, {CAUSAL[2]}, " in text
     assert f", {IMAGE_TEXT[-1]}: `no 'package'`\n" in text
     assert f"| causal language models | {len(CAUSAL)} | 1 | 1 | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 0 |" in text
+    assert "| images and text, transformers 6.0.0 | 1 | 1 | 1 | 1 | 1 | 0 | 0 | 0 | 0 | 0 | 0 |" in text
