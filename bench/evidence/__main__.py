@@ -130,13 +130,14 @@ class Log:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         self.path, lines = path, path.read_text("utf-8").splitlines()
+        self.where = {"commit": commit(), "processor": processor()}  # now: the sources may change on the way
         self.rows: dict[str, Row] = {json.dumps(row["key"]): row for row in map(json.loads, lines)}
 
     def get(self, key: Row) -> Row | None:
         return self.rows.get(json.dumps(key))
 
     def add(self, key: Row, row: Row) -> Row:
-        row = {"key": key, **row, "commit": commit(), "processor": processor()}
+        row = {"key": key, **row, **self.where}
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
         self.rows[json.dumps(key)] = row
