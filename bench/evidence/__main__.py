@@ -16,8 +16,6 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,46 +25,29 @@ from torch import Tensor
 from torch.nn.functional import softplus
 from transformers import PreTrainedModel
 
-from bench.evidence.cases import Bank, Case, Option, open_bank
+from bench.evidence.cases import Bank, Case, open_bank
 from bench.evidence.page import page
+from bench.evidence.plan import (
+    AUTO,
+    MORE_SEEDS,
+    NOISES,
+    OPTIONS,
+    RECIPE,
+    SIX,
+    Training,
+    plan,
+    prediction_key,
+    resolved,
+    training_key,
+)
 from bench.evidence.training import Recipe, adapter, all_logps, fit, margins
 from bench.where import commit, processor
 from congrad.advice.budget import Budget
-from congrad.advice.gain import SHARES
-from congrad.advice.options import ALL, OWN
 from congrad.models.load import load_model
 from congrad.models.packaged import resolve
 
 Row = dict[str, Any]
 PAIRS = Path(__file__).parents[2] / "demo" / "pairs"
-SIX = ("de", "en", "es", "fr", "ja", "ru")
-FIVE: tuple[Option, ...] = ((ALL, 1.0), (OWN, 0.5), ("mean", 0.5), ("random", 0.5), ("loss", 0.5))
-LARGER: tuple[Option, ...] = ((OWN, 0.7), (OWN, 0.8))
-OPTIONS = (*FIVE, *((OWN, share) for share in SHARES if share != 0.5))
-NOISES, SEEDS, MORE_SEEDS = (0.0, 0.1, 0.25, 0.4), range(3), range(10)
-AUTO, RECIPE = "auto", Recipe()
-
-
-@dataclass(frozen=True)
-class Training:
-    """One to be done; `auto` stands for what `keep auto` chooses."""
-
-    noise: float
-    seed: int
-    ranking: str
-    share: float | str
-    recipe: Recipe = RECIPE
-
-
-def plan() -> Iterator[Training]:
-    """In the order of what should be known first."""
-    for noise in (0.25, 0.0):
-        yield from (Training(noise, seed, *option) for seed in SEEDS for option in FIVE)
-    yield from (Training(0.25, seed, *option) for seed in SEEDS for option in LARGER)
-    for noise in NOISES:
-        yield from (Training(noise, 0, OWN, share) for share in (AUTO, 0.5, 1.0))
-    for recipe in (Recipe(epochs=3), Recipe(learning_rate=1e-3)):
-        yield from (Training(0.25, 0, *option, recipe) for option in FIVE)
 
 
 class Bench:
@@ -145,8 +126,7 @@ class Log:
 
 
 def prediction(log: Log, bench: Bench, noise: float, seed: int, recipe: Recipe, *, every: bool, again: bool) -> Row:
-    key = {"predicted": "every" if every else "six", "noise": noise, "seed": seed}
-    key |= {"epochs": recipe.epochs, "batch_size": recipe.batch_size}
+    key = prediction_key(noise, seed, recipe, every=every)
     if not again and (row := log.get(key)) is not None:
         return row
     row = log.add(key, bench.case(noise, seed, recipe, every=every).predict(OPTIONS))
@@ -171,10 +151,8 @@ def trainings(log: Log, bench: Bench) -> None:
     for training in plan():
         if training.share == AUTO:
             found = prediction(log, bench, training.noise, training.seed, training.recipe, every=False, again=False)
-            training = replace(training, share=found["auto"])
-        if training.share == 1:
-            training = replace(training, ranking=ALL)
-        key = asdict(training)
+            training = resolved(training, found["auto"])
+        key = training_key(training)
         if log.get(key) is None:
             row = log.add(key, bench.train(training))
             print(
