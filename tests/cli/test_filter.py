@@ -28,6 +28,7 @@ FILES = {
     "kept.jsonl",
     "dropped.jsonl",
     "languages.json",
+    "advice.json",
     "manifest.json",
     "report.html",
 }
@@ -336,7 +337,9 @@ def test_a_finished_run_given_again_only_scores_again(congrad, pairs_file, tiny_
 
 def test_the_table_and_the_next_command_are_on_the_screen(congrad, pairs_file, tiny_directory, tmp_path):
     done = congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "run")
-    header, *languages, few, total, fidelity = done.out.splitlines()
+    lines = done.out.splitlines()
+    verdict = next(number for number, line in enumerate(lines) if line.startswith("advice: "))
+    header, *languages, few, total, fidelity = lines[:verdict]
     assert header.split() == ["language", "pairs", "kept", "mean", "score", "kept", "mean", "lowest", "cosine", "[95%]"]
     assert few == "can't tell whether these conflict: de (10), en (10) and sw (10); a language needs 20 pairs"
     assert [line.split()[:3] for line in languages] == [["de", "10", "5"], ["en", "10", "5"], ["sw", "10", "5"]]

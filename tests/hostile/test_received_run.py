@@ -194,6 +194,7 @@ def commands(place: Path, model: Path) -> dict[str, tuple[object, ...]]:
         "report": ("report", run),
         **{name: ("export", run, "-f", name) for name in FORMATS},
         "refilter": ("filter", run, "--keep", 0.3),
+        "advise": ("advise", run),
         "figures": ("report", run, "--figures", place / "figures"),
         "continue": ("filter", data, "-m", model, *tiny, "-o", run, "index.projection_size=4"),
         "evaluate": ("evaluate", f"M0={model}", "-o", place / "received" / "table", f"evaluate.pairs={data}", draws),
@@ -252,8 +253,9 @@ def armed(place: Path) -> list[str]:
 
 EXPORT = "export"  # stands for one of the formats, in turn
 JSON_FILES = {
-    "run/manifest.json": ("filter", "report", EXPORT),
+    "run/manifest.json": ("filter", "report", "advise", EXPORT),
     "run/languages.json": ("report", "trl"),
+    "run/advice.json": ("report",),
     "run/index/plan.json": ("filter", "continue"),
     "run/index/index.json": ("filter",),
     **{f"run/{name}/congrad.json": ("refilter",) for name in FORMATS},

@@ -8,6 +8,7 @@ too-few         none of these can be told
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,8 +58,12 @@ class Groups:
     gain: Estimate
 
 
-def judge(advice: Advice, groups: Groups | None = None) -> Verdict:
-    """The verdict on what `advise` found, and on the best division into groups where one was looked for."""
+def judge(advice: Advice, languages: Sequence[str], groups: Groups | None = None) -> Verdict:
+    """The verdict on what `advise` found, and on the best division into groups where one was looked for.
+
+    Args:
+        languages: names of the languages that have a pair.
+    """
     budget = advice.budget
     epochs = "1 epoch" if budget.epochs == 1 else f"{budget.epochs:g} epochs"
     basis = (
@@ -74,7 +79,7 @@ def judge(advice: Advice, groups: Groups | None = None) -> Verdict:
         return Verdict("too-few", 1.0, sentence, basis, (), needed)
     chosen, everything = advice.chosen["budget"], advice.options[0].gains["budget"]
     share, gain = chosen.choice.share, everything.mean
-    notes = _notes(advice, share)
+    notes = _notes(advice, share, languages)
     if groups is not None and groups.gain.delta_low > 0:
         names = "; ".join(", ".join(each) for each in groups.languages)
         sentence = f"Train in {len(groups.languages)} groups, with an adapter for each: {names}."
@@ -98,21 +103,23 @@ def judge(advice: Advice, groups: Groups | None = None) -> Verdict:
     if gain.low > 0 and shown <= WORTH_IT * gain.value:
         sentence = "Filtering makes no difference that this data can show: keep all pairs."
         return Verdict("no-difference", 1.0, f"{sentence} {said}", basis, notes)
-    needed_pairs = None
-    sentence = "There are too few pairs to tell whether filtering helps, so keep all"
-    if gain.value > 0:
-        error = max(shown / WORTH_IT, 0 if gain.low > 0 else CLEARLY * (gain.high - gain.low) / (2 * NORMAL))
-        needed_pairs = rounded_up(advice.total_pairs * (error / gain.value) ** 2)
-        sentence += f": about {needed_pairs:,} would be needed to see a difference of {WORTH_IT:.0%}"
-    else:
-        sentence += ": what pairs of one part teach does not even help those of the others"
-    return Verdict("too-few", 1.0, f"{sentence}.", basis, notes, needed_pairs)
+    sentence = "There are too few pairs to tell whether filtering helps: keep all pairs."
+    if gain.value <= 0:
+        said = "What one part of them teaches does not even help the others."
+        return Verdict("too-few", 1.0, f"{sentence} {said}", basis, notes)
+    error = max(shown / WORTH_IT, 0 if gain.low > 0 else CLEARLY * (gain.high - gain.low) / (2 * NORMAL))
+    needed = rounded_up(advice.total_pairs * (error / gain.value) ** 2)
+    enough = f"About {needed:,} pairs would be enough to see a difference of {WORTH_IT:.0%}."
+    return Verdict("too-few", 1.0, f"{sentence} {said} {enough}", basis, notes, needed)
 
 
-def _notes(advice: Advice, share: float) -> tuple[str, ...]:
+def _notes(advice: Advice, share: float, languages: Sequence[str]) -> tuple[str, ...]:
     other = advice.chosen["equal_length"].choice.share
     notes = [SAME_SOURCE]
     option = next(each for each in advice.options if (each.ranking, each.share) == (OWN, share)).gains["budget"]
+    worse = [name for name, each in zip(languages, option.languages, strict=True) if each.high < 0]
+    if worse:
+        notes.append(f"Predicted to get worse from it, because the others pull the other way: {', '.join(worse)}.")
     if option.without_length is not None and option.mean.low > 0:
         left = max(option.without_length / option.mean.value, 0)
         said = f"Between responses of one length, {left:.0%} of the predicted gain is left"

@@ -16,7 +16,7 @@ def advise_command(
     config: ConfigFile = None,
     quiet: Quiet = False,
 ) -> None:
-    """Say whether filtering will help, how much to keep, and what it should bring, before any training.
+    """Say whether filtering will help and how much to keep, before training.
 
     congrad advise runs/x --epochs 2 --batch-size 64
     """

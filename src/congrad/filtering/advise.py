@@ -86,7 +86,8 @@ def without_gradients(index: GradientIndex, preferences: Preferences, loss: Loss
 
 def content(advice: Advice, names: list[str]) -> dict[str, Any]:
     """advice.json, with figures rounded to what they can mean."""
-    verdict = judge(advice)
+    languages = [names[code] for code in advice.language_L]
+    verdict = judge(advice, languages)
     chosen = {
         measure: {**asdict(found.choice), "share_by_fold": found.share_F, "gains": asdict(found.gains)}
         for measure, found in advice.chosen.items()
@@ -97,7 +98,7 @@ def content(advice: Advice, names: list[str]) -> dict[str, Any]:
         "total_pairs": advice.total_pairs,
         "num_prompts": advice.num_prompts,
         "num_folds": advice.num_folds,
-        "languages": [names[code] for code in advice.language_L],
+        "languages": languages,
         "watched": [],
         "verdict": asdict(verdict),
         "chosen": chosen,

@@ -16,6 +16,7 @@ from pydantic import Field, create_model
 
 from congrad.errors import UserError
 from congrad.files import without_nan
+from congrad.filtering.advised import read_advice
 from congrad.filtering.comparison import FILTER_AGAIN, Array, Comparison, LanguagesFile, read_comparison
 from congrad.filtering.directory import RUN, SCORE_COLUMN, is_run
 from congrad.preferences.render import is_pair
@@ -112,6 +113,11 @@ class Run:
         """What languages.json says; None where the filter was another."""
         path = self.directory / "languages.json"
         return read_comparison(read_json(path, LanguagesFile)) if path.is_file() else None
+
+    @property
+    def advice(self) -> dict[str, Any] | None:
+        """What advice.json says; None where the filter was another, or older."""
+        return read_advice(self.directory)
 
 
 @dataclass(frozen=True)

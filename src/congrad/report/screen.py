@@ -60,11 +60,10 @@ def conflict_lines(compared: Comparison, pairs: list[LanguagePair]) -> list[str]
 
 
 def show_result(result: FilterResult, *, quiet: bool) -> None:
-    """The table on standard output; warnings and the next command on standard error."""
+    """The tables and the verdict on standard output; warnings and the next command on standard error."""
     compared = read_comparison(languages_content(result.scored))
     pairs = language_pairs(compared)
     show(to_terminal(language_table(result, pairs)), *conflict_lines(compared, pairs))
-    show_advice(result.advice)
     unscored = sum(1 for reason in result.scored.reason_N if reason)
     left_out = f"; {unscored} could not be scored (see scores.parquet)" if unscored else ""
     show(f"kept {int(result.keep_N.sum())} of {len(result.keep_N)} pairs{left_out}")
@@ -77,6 +76,7 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
                 "output directory",
                 warning=True,
             )
+    show_advice(result.advice)
     for warning in result.warnings:
         say(warning, warning=True)
     if not quiet:

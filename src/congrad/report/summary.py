@@ -138,6 +138,9 @@ def _steps(
 ) -> Iterator[Advice]:
     directory = shlex.quote(str(run.directory))
     refilter = f"congrad filter {directory}"
+    advice = run.advice
+    if advice is not None:
+        yield Advice(f"{advice['verdict']['sentence']} {advice['verdict']['basis']}")
     yield Advice(f"Train on {run.directory / 'kept.jsonl'}: your rows with all their columns, for any trainer.")
     if few:
         yield Advice(
@@ -155,7 +158,7 @@ def _steps(
             f"Read some dropped pairs of {listed([name for name, _ in names.most_common()], 3)} below: a pair that "
             "points away is either mislabelled, or right in that language alone. Only a reader can decide."
         )
-    elif len(run.languages) > 1 and len(few) < len(run.languages) - 1:
+    elif advice is None and len(run.languages) > 1 and len(few) < len(run.languages) - 1:
         yield Advice(
             "The languages do not conflict beyond noise, so here the filter only removes noise. To be "
             "careful, keep a larger share:",

@@ -1,0 +1,136 @@
+"""Every kind of verdict, from figures by hand; and what its sentences must say."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tests.advice.conftest import made
+
+from congrad.advice.advise import Advice, Option, advise
+from congrad.advice.budget import Budget
+from congrad.advice.figures import Chosen, Estimate, Gains
+from congrad.advice.gain import SHARES
+from congrad.advice.keep_auto import Choice, Point
+from congrad.advice.verdict import SAME_SOURCE, Groups, judge, rounded_up
+from congrad.settings.advice import Advice as Settings
+from congrad.settings.consensus import Consensus
+
+
+def advice(share=1.0, *, delta=0.0, error=0.02, low=0.8, equal=None, procedure=(0.3, 0.1, 0.5), left=0.9, value=1.0):
+    """All pairs gain `value`; the best smaller share is 0.7, and its difference from them is `delta`."""
+
+    def gains(mean):
+        return Gains(mean, mean, 0, (mean,), left * value, ())
+
+    everything = Estimate(value, low, 2 - low, 0, 0, 0)
+    best = Estimate(value + delta, low, 2 - low, delta, delta - 2 * error, delta + 2 * error)
+    curve = tuple(Point(each, value + delta - abs(each - 0.7), delta - abs(each - 0.7), error) for each in SHARES[:-1])
+    curve = (*curve, Point(1.0, value, 0.0, 0.0))
+    options = [Option("all", 1.0, 100, None, dict.fromkeys(("budget", "equal_length"), gains(everything)))]
+    options += [Option("congrad", each, 70, None, {"budget": gains(best)}) for each in SHARES]
+    chosen = {
+        measure: Chosen(Choice(chosen, 0.7, curve), (chosen,) * 5, gains(Estimate(value, low, 2, *procedure)))
+        for measure, chosen in (("budget", share), ("equal_length", share if equal is None else equal))
+    }
+    return Advice(Budget(2, 16), 100, 100, 100, (0,), 5, tuple(options), chosen)
+
+
+def test_filter():
+    found = judge(advice(0.7, delta=0.3), ["de"])
+    assert (found.kind, found.share) == ("filter", 0.7)
+    assert found.sentence == (
+        "Filter: keep 70% of every language. Predicted gain on held-out pairs, compared with all pairs: "
+        "+30% [+10%, +50%]."
+    )
+    assert found.basis == (
+        "Predicted, to first order, at the start of training, for 2 epochs in batches of 16; how far that carries: "
+        "docs/evidence.md."
+    )
+    assert found.notes == (SAME_SOURCE, "Between responses of one length, 69% of the predicted gain is left.")
+
+
+def test_an_interval_that_reaches_zero_is_said():
+    found = judge(advice(0.7, delta=0.3, procedure=(0.1, -0.05, 0.3)), ["de"])
+    assert found.kind == "filter"
+    assert "reaches 0: take it as a hint" in found.notes[0]
+
+
+def test_no_difference_that_this_data_can_show():
+    found = judge(advice(delta=0.01, error=0.02), ["de"])
+    assert (found.kind, found.share, found.needed_pairs) == ("no-difference", 1.0, None)
+    assert "Predicted gain of the best smaller share, 70%, compared with all pairs: +1% [-3%, +5%]" in found.sentence
+
+
+def test_do_not_filter():
+    found = judge(advice(delta=-0.2, error=0.02), ["de"])
+    assert found.kind == "keep-all"
+    assert found.sentence.startswith("Do not filter: keep all pairs.")
+
+
+def test_too_few_pairs_and_how_many_would_do():
+    # Two standard errors are 0.2, a tenth of the gain is 0.1: half the error takes four times the pairs.
+    found = judge(advice(delta=0.01, error=0.1), ["de"])
+    assert (found.kind, found.needed_pairs) == ("too-few", 400)
+    assert "About 400 pairs would be enough to see a difference of 10%." in found.sentence
+
+
+def test_where_all_pairs_gain_nothing_there_is_no_number():
+    found = judge(advice(value=-0.1, low=-1.0, delta=0.0, error=0.1), ["de"])
+    assert (found.kind, found.needed_pairs) == ("too-few", None)
+    assert "What one part of them teaches does not even help the others." in found.sentence
+
+
+def test_too_few_prompts_to_hold_any_out():
+    found = judge(Advice(Budget(1, 32), 9, 9, 9, (0,), 5, (), {}), ["de"])
+    assert (found.kind, found.needed_pairs) == ("too-few", 20)
+    assert "9 prompts, and at least 20 are needed" in found.sentence
+
+
+def test_groups_are_recommended_where_they_clearly_gain():
+    groups = Groups((("de", "fr"), ("en", "zh")), Estimate(1.2, 1, 1.4, 0.2, 0.1, 0.3))
+    found = judge(advice(), ["de"], groups)
+    assert (found.kind, found.groups) == ("groups", groups.languages)
+    assert found.sentence.startswith("Train in 2 groups, with an adapter for each: de, fr; en, zh.")
+    unclear = replace(groups, gain=replace(groups.gain, delta_low=-0.1))
+    assert judge(advice(), ["de"], unclear).kind == "no-difference"
+
+
+def test_two_budgets_that_disagree_are_said():
+    notes = judge(advice(0.7, delta=0.3, equal=0.5), ["de"]).notes
+    assert any("The two budgets disagree" in note and "would be 50%, not 70%" in note for note in notes)
+    assert not any("disagree" in note for note in judge(advice(0.7, delta=0.3), ["de"]).notes)
+
+
+def test_languages_that_get_worse_are_named():
+    found = advice(0.7, delta=0.3, low=0.8)
+    worse = replace(found.options[7].gains["budget"], languages=(Estimate(-0.5, -0.7, -0.3, 0, 0, 0),))
+    options = (*found.options[:7], replace(found.options[7], gains={"budget": worse}), *found.options[8:])
+    notes = judge(replace(found, options=options), ["de"]).notes
+    assert "Predicted to get worse from it, because the others pull the other way: de." in notes
+
+
+@pytest.mark.parametrize(("count", "number"), [(3.2, 4), (101, 110), (1234.5, 1300), (99_001, 100_000)])
+def test_numbers_of_pairs_are_rounded_up_to_two_digits(count, number):
+    assert rounded_up(count) == number
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_judge_of_length_alone_is_never_followed_without_a_word(seed):
+    """A careless judge looks at the length alone, and so do the gradients: filtering helps to learn the length."""
+    rng = np.random.default_rng(seed)
+    pairs = made(seed, num_languages=2, each=400, dims=20)
+    length_N = rng.uniform(15, 25, 800)
+    careless_N = rng.random(800) < 0.3
+    by_length_ND = 0.05 * length_N[:, None] * np.eye(20)[0]
+    by_length_ND[careless_N] *= -1
+    sketches = torch.from_numpy(by_length_ND).float() + pairs["sketches"]
+    length_N[careless_N] *= -1
+    pairs |= {"sketches": sketches, "length_N": length_N}
+    found = judge(
+        advise(**pairs, consensus=Consensus(aggregator="mean"), settings=Settings(num_resamples=50), aggregators=()),
+        ["a", "b"],
+    )
+    assert found.kind == "filter"
+    assert SAME_SOURCE in found.notes
+    assert any("most of what these labels teach goes with length" in note for note in found.notes)
