@@ -239,6 +239,6 @@ class Case:
             "pairs": len(self.train_T),
             "swapped": int(self.swapped_T.sum()),
             "auto": advice.chosen["budget"].choice.share,
-            "verdict": judge(advice).kind,
+            "verdict": judge(advice, sorted(self.languages)).kind,
             "options": rows,
         }

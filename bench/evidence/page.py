@@ -30,6 +30,7 @@ from bench.evidence.plan import (
 )
 from bench.evidence.training import Recipe
 from bench.ranking import spearman
+from congrad.advice.budget import Floats
 from congrad.advice.options import ALL, OWN, TITLES
 
 Row = dict[str, Any]
@@ -41,13 +42,13 @@ TEXT = """# Evidence
 The advice of `congrad filter` is a prediction: to first order, at the start of training. This page sets it beside real
 trainings. A row of a table is an option; its figures are means over seeds, in brackets the smallest and the largest.
 
-- **Data**: the demo's pairs in {languages}. A quarter of the 48 prompts is held out, in all languages at once, and
-  {pairs} pairs are left to train on. Of these a share has its labels swapped. Held-out pairs keep their true labels. A
-  seed draws the prompts, the swapped labels, the adapter and the order.
+- **Data**: the demo's pairs in {languages}. A quarter of the 48 prompts is held out, in all languages at
+  once, and {pairs} pairs are left to train on. Of these a share has its labels swapped. Held-out pairs keep their true
+  labels. A seed draws the prompts, the swapped labels, the adapter and the order.
 - **Training**: Gemma 3 270M (`gemma3-270m`) in float32, a LoRA adapter of rank {rank} on its linear layers, DPO with
   beta {beta}, AdamW, a learning rate of {learning_rate:g} that falls to 0 on a line, batches of {batch_size}, one
-  epoch. It is a plain loop in PyTorch, which spends less than TRL and gives what `congrad train` gives (a test on a
-  tiny model).
+  epoch. It is a plain loop in PyTorch that gives what `congrad train` gives (a test on a tiny model) and has the head
+  run on response tokens alone.
 - **Predicted**: by the advice, which knows the training pairs alone, with the labels that they carry; at equal step
   length, and for the budget, which is the training's own. *True labels* is the same figure for the budget, but of the
   held-out pairs with their true labels. Where it ranks the options as the trainings do and the advice does not, the
@@ -142,20 +143,25 @@ def section(
 def carried(found: Found, noise: float, whole: dict[int, Row], recipe: Recipe, means: Sequence[Sequence[float]]) -> str:
     """Spearman's correlation and the calibration of what was predicted, over FIVE."""
     mean_OF = np.array(means)
-    per_seed = []
-    for seed, case in whole.items():
-        before_OF = np.array([[predicted(case, option)[who][measure] for who, measure in PREDICTED] for option in FIVE])
-        rows = [found.training(Training(noise, seed, *option, recipe)) for option in FIVE]
-        fall_O = np.array([row["loss_decrease"] for row in rows if row is not None])
-        per_seed.append([spearman(before_OF[:, number], fall_O) for number in range(len(PREDICTED))])
+    before_SOF = np.array(
+        [
+            [[predicted(case, option)[who][measure] for who, measure in PREDICTED] for option in FIVE]
+            for case in whole.values()
+        ]
+    )
+    trained = [[found.training(Training(noise, seed, *option, recipe)) for option in FIVE] for seed in whole]
+    fall_SO = np.array([[row["loss_decrease"] for row in of_seed if row is not None] for of_seed in trained])
     lines = []
     for number, name in enumerate(HEAD[4:]):
         slope, start = np.polyfit(mean_OF[:, number], mean_OF[:, 3], 1)
+        by_seed = [
+            spearman(before_O, fall_O) for before_O, fall_O in zip(before_SOF[..., number], fall_SO, strict=True)
+        ]
         lines.append(
             [
                 name,
                 f"{spearman(mean_OF[:, number], mean_OF[:, 3]):.2f}",
-                ", ".join(f"{each[number]:.2f}" for each in per_seed),
+                ", ".join(f"{each:.2f}" for each in by_seed),
                 f"{spearman(mean_OF[:, number], mean_OF[:, 4]):.2f}",
                 f"{np.corrcoef(mean_OF[:, number], mean_OF[:, 3])[0, 1]:.2f}",
                 f"{start:+.3f} {slope:+.3g} x",
@@ -163,7 +169,22 @@ def carried(found: Found, noise: float, whole: dict[int, Row], recipe: Recipe, m
         )
     head = ("over the five options", "Spearman, loss", "by seed", "Spearman, accuracy", "Pearson, loss", "calibration")
     said = "Calibration is the line of least squares from the predicted figure x to the loss decrease."
-    return f"{markdown(head, lines)}\n\n{said}"
+    return f"{markdown(head, lines)}\n\n{said}{by_chance(fall_SO)}"
+
+
+def by_chance(fall_SO: Floats) -> str:
+    """How far two options' means lie apart by the draw of order and adapter: what is left of the loss decreases without
+    the means of options and of seeds, which share their held-out prompts."""
+    num_seeds, num_options = fall_SO.shape
+    if num_seeds < 2:
+        return ""
+    left_SO = fall_SO - fall_SO.mean(0) - fall_SO.mean(1, keepdims=True) + fall_SO.mean()
+    variance = (left_SO**2).sum() / ((num_seeds - 1) * (num_options - 1))
+    error = float(np.sqrt(2 * variance / num_seeds))
+    return (
+        f" From seed to seed the options' loss decreases change places: the difference of two of these means has a "
+        f"standard error of about {error:.3f}, and what is closer than twice that is not ordered by these trainings."
+    )
 
 
 def keep_auto(found: Found) -> str:
@@ -237,7 +258,7 @@ def missing(found: Found) -> str:
 
 def named(option: Option) -> str:
     ranking, share = option
-    return TITLES[ranking] if ranking == ALL else f"{TITLES[ranking]}, {share:g}"
+    return TITLES[ranking] if ranking == ALL else f"{TITLES[ranking]} at {share:g}"
 
 
 def ranged(values: Sequence[float]) -> str:

@@ -4,10 +4,12 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from bench.evidence import __main__ as program
 from bench.evidence.cases import Case, open_bank
+from bench.evidence.page import by_chance
 from bench.evidence.plan import FIVE, Training
 from bench.evidence.training import Recipe, adapter, all_logps, fit, logps
 
@@ -97,6 +99,12 @@ def test_a_case_swaps_its_share_and_holds_prompts_out_in_all_languages(tmp_path,
     assert everything == pytest.approx(case.first_order(case.kept(("random", 1.0))))
 
 
+def test_what_two_options_differ_by_by_chance_is_what_seeds_and_options_leave():
+    # Left of [[1, 2], [3, 8]] without the means of rows and columns: 1 everywhere, of one degree of freedom: variance 4
+    assert "standard error of about 2.000," in by_chance(np.array([[1.0, 2.0], [3.0, 8.0]]))
+    assert by_chance(np.array([[1.0, 2.0]])) == ""
+
+
 def test_the_program_trains_and_goes_on_and_prints_its_page(tmp_path, folder, tiny_directory, monkeypatch, capsys):
     monkeypatch.setattr(program, "plan", lambda: [Training(0.25, 0, *option) for option in FIVE])
     monkeypatch.setattr(program, "MORE_SEEDS", range(0))
@@ -127,5 +135,5 @@ def test_the_program_trains_and_goes_on_and_prints_its_page(tmp_path, folder, ti
     assert again["loss_decrease"] == rows[-1]["loss_decrease"]
     text = call("--markdown")
     assert "\n| all pairs | 63 | 15 | 11 | " in text
-    assert "\n  - 25% swapped, seed 1: all pairs, keep 0.5, ConGrad, plain mean, 0.5, " in text
+    assert "\n  - 25% swapped, seed 1: all pairs, keep 0.5, ConGrad, plain mean at 0.5, " in text
     assert Path(output).read_text().count("\n") == len(rows)
