@@ -1,0 +1,191 @@
+"""Predicted gains beside real trainings, on the demo's pairs with a share of their labels swapped.
+
+    python -m bench.evidence                what is not done yet; an interrupted call goes on where it stopped
+    python -m bench.evidence --only predictions
+    python -m bench.evidence --markdown     the page of all that is done, docs/evidence.md
+
+A line of JSON in OUTPUT for every finished prediction and training. The sketches lie beside it.
+"""
+
+import os
+
+os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}  # before any import
+
+import argparse
+import json
+import math
+import statistics
+import time
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+from transformers import PreTrainedModel
+
+from bench.evidence.cases import Bank, Case, open_bank
+from bench.evidence.page import page
+from bench.evidence.plan import (
+    AUTO,
+    MORE_SEEDS,
+    NOISES,
+    OPTIONS,
+    RECIPE,
+    SIX,
+    Training,
+    plan,
+    prediction_key,
+    resolved,
+    training_key,
+)
+from bench.evidence.training import Recipe, adapter, all_logps, fit, margins
+from bench.where import commit, processor
+from congrad.advice.budget import Budget
+from congrad.models.load import load_model
+from congrad.models.packaged import resolve
+
+Row = dict[str, Any]
+PAIRS = Path(__file__).parents[2] / "demo" / "pairs"
+
+
+class Bench:
+    """What all cases share, opened when it is first needed."""
+
+    def __init__(self, name: str, pairs: Path, languages: tuple[str, ...], directory: Path) -> None:
+        self.name, self.pairs, self.languages, self.directory = resolve(name), pairs, languages, directory
+
+    @cached_property
+    def bank(self) -> Bank:
+        return open_bank(self.name, self.pairs, self.directory)
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        return load_model(self.name, dtype="float32", device="cpu")
+
+    @cached_property
+    def reference_N2(self) -> Tensor:
+        """Log-probabilities before any training; NaN of the pairs of other languages."""
+        own_N = torch.tensor([self.bank.names[code] in self.languages for code in self.bank.language_N.tolist()])
+        reference_N2 = torch.full((len(own_N), 2), torch.nan)
+        rows = torch.nonzero(own_N).flatten()
+        reference_N2[rows] = all_logps(self.model, [self.bank.triples[row] for row in rows.tolist()])
+        return reference_N2
+
+    def case(self, noise: float, seed: int, recipe: Recipe = RECIPE, *, every: bool = False) -> Case:
+        languages = tuple(self.bank.names) if every else self.languages
+        return Case(self.bank, languages, noise, seed, Budget(recipe.epochs, recipe.batch_size))
+
+    def train(self, training: Training) -> Row:
+        """What a training did to the held-out pairs: means over the languages."""
+        since, recipe = time.monotonic(), training.recipe
+        case = self.case(training.noise, training.seed, recipe)
+        kept_T = case.kept((training.ranking, training.share))
+        row_S = torch.nonzero(kept_T).flatten()
+        reference_S2 = self.reference_N2[case.train_T[row_S]]
+        reference_S2 = torch.where(case.swapped_T[row_S][:, None], reference_S2.flip(1), reference_S2)
+        with adapter(self.model, recipe.rank, training.seed) as model:
+            steps = fit(model, case.pairs(row_S), reference_S2, recipe, training.seed)
+            logps_H2 = all_logps(model, case.held_out())
+        margin_H = margins(logps_H2, self.reference_N2[case.held_H], recipe.beta).double()
+        fall_H, language_H = math.log(2) - softplus(-margin_H), self.bank.language_N[case.held_H]
+        falls = {
+            self.bank.names[code]: float(fall_H[language_H == code].mean()) for code in language_H.unique().tolist()
+        }
+        return {
+            "pairs": len(row_S),
+            "swapped": int((kept_T & case.swapped_T).sum()),
+            "steps": steps,
+            "loss_decrease": statistics.fmean(falls.values()),
+            "accuracy": float((margin_H > 0).double().mean()),
+            "languages": falls,
+            "seconds": round(time.monotonic() - since, 1),
+        }
+
+
+class Log:
+    """The rows of a file, by their key; of two with one key the last."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        self.path, lines = path, path.read_text("utf-8").splitlines()
+        self.where = {"commit": commit(), "processor": processor()}  # now: the sources may change on the way
+        self.rows: dict[str, Row] = {json.dumps(row["key"]): row for row in map(json.loads, lines)}
+
+    def get(self, key: Row) -> Row | None:
+        return self.rows.get(json.dumps(key))
+
+    def add(self, key: Row, row: Row) -> Row:
+        row = {"key": key, **row, **self.where}
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+        self.rows[json.dumps(key)] = row
+        return row
+
+
+def prediction(log: Log, bench: Bench, noise: float, seed: int, recipe: Recipe, *, every: bool, again: bool) -> Row:
+    key = prediction_key(noise, seed, recipe, every=every)
+    if not again and (row := log.get(key)) is not None:
+        return row
+    row = log.add(key, bench.case(noise, seed, recipe, every=every).predict(OPTIONS))
+    print(f"predicted: noise {noise:.0%}, seed {seed}: keep {row['auto']:.0%}, {row['verdict']}", flush=True)
+    return row
+
+
+def trained_cases(log: Log, bench: Bench, *, again: bool) -> None:
+    wanted = {(each.noise, each.seed, each.recipe) for each in plan()}
+    for noise, seed, recipe in sorted(wanted, key=lambda each: (each[2].epochs, each[0], each[1])):
+        prediction(log, bench, noise, seed, recipe, every=False, again=again)
+
+
+def more_cases(log: Log, bench: Bench, *, again: bool) -> None:
+    """All languages, where a prediction costs seconds and a training would cost an hour."""
+    for seed in MORE_SEEDS:
+        for noise in NOISES:
+            prediction(log, bench, noise, seed, RECIPE, every=True, again=again)
+
+
+def trainings(log: Log, bench: Bench) -> None:
+    for training in plan():
+        if training.share == AUTO:
+            found = prediction(log, bench, training.noise, training.seed, training.recipe, every=False, again=False)
+            training = resolved(training, found["auto"])
+        key = training_key(training)
+        if log.get(key) is None:
+            row = log.add(key, bench.train(training))
+            print(
+                f"trained: noise {training.noise:.0%}, seed {training.seed}, {training.ranking} {training.share:.0%}: "
+                f"loss {-row['loss_decrease']:+.3f}, accuracy {row['accuracy']:.3f}, {row['seconds']} s",
+                flush=True,
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="gemma3-270m")
+    parser.add_argument(
+        "--pairs", type=Path, default=PAIRS, help="a folder of LANGUAGE.jsonl, parallel by number of id"
+    )
+    parser.add_argument("--languages", nargs="+", default=SIX, help="that are trained")
+    parser.add_argument("--only", choices=("predictions", "trainings"))
+    parser.add_argument("--again", action="store_true", help="predict again what was predicted, as with a new engine")
+    parser.add_argument("--markdown", action="store_true", help="run nothing; print the page of what is done")
+    parser.add_argument("--output", type=Path, default=Path("runs/evidence.jsonl"))
+    options = parser.parse_args()
+    log = Log(options.output)
+    if options.markdown:
+        print(page(list(log.rows.values())), end="")
+        return
+    bench = Bench(options.model, options.pairs, tuple(options.languages), options.output.with_suffix(".index"))
+    if options.only != "trainings":
+        trained_cases(log, bench, again=options.again)
+    if options.only != "predictions":
+        trainings(log, bench)
+    if options.only != "trainings":
+        more_cases(log, bench, again=options.again)
+
+
+if __name__ == "__main__":
+    main()

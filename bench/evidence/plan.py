@@ -1,0 +1,56 @@
+"""What is predicted and trained, in the order of what should be known first."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from bench.evidence.cases import Option
+from bench.evidence.training import Recipe
+from congrad.advice.gain import SHARES
+from congrad.advice.options import ALL, OWN
+
+SIX = ("de", "en", "es", "fr", "ja", "ru")
+FIVE: tuple[Option, ...] = ((ALL, 1.0), (OWN, 0.5), ("mean", 0.5), ("random", 0.5), ("loss", 0.5))
+LARGER: tuple[Option, ...] = ((OWN, 0.7), (OWN, 0.8))
+OPTIONS = (*FIVE, *((OWN, share) for share in SHARES if share != 0.5))
+QUARTER, NOISES = 0.25, (0.0, 0.1, 0.25, 0.4)
+SEEDS, MORE_SEEDS = range(3), range(10)
+AUTO, RECIPE = "auto", Recipe()
+OTHER_RECIPES = ((Recipe(epochs=3), "three epochs"), (Recipe(learning_rate=1e-3), "a learning rate of 0.001"))
+
+
+@dataclass(frozen=True)
+class Training:
+    """One to be done; the share `auto` stands for what `keep auto` chooses."""
+
+    noise: float
+    seed: int
+    ranking: str
+    share: float | str
+    recipe: Recipe = RECIPE
+
+
+def plan() -> Iterator[Training]:
+    """Every training, some of them more than once."""
+    for noise in (QUARTER, 0.0):
+        yield from (Training(noise, seed, *option) for seed in SEEDS for option in FIVE)
+    yield from (Training(QUARTER, seed, *option) for seed in SEEDS for option in LARGER)
+    for noise in NOISES:
+        yield from (Training(noise, 0, OWN, share) for share in (AUTO, 0.5, 1.0))
+    for recipe, _ in OTHER_RECIPES:
+        yield from (Training(QUARTER, 0, *option, recipe) for option in FIVE)
+
+
+def resolved(training: Training, auto: float) -> Training:
+    """With what `keep auto` chose in the place of `auto`."""
+    return replace(training, share=auto) if training.share == AUTO else training
+
+
+def training_key(training: Training) -> dict[str, Any]:
+    return asdict(replace(training, ranking=ALL) if training.share == 1 else training)
+
+
+def prediction_key(noise: float, seed: int, recipe: Recipe, *, every: bool) -> dict[str, Any]:
+    """Of the six languages that are trained, or of every language."""
+    key = {"predicted": "every" if every else "six", "noise": noise, "seed": seed}
+    return key | {"epochs": recipe.epochs, "batch_size": recipe.batch_size}

@@ -1,0 +1,139 @@
+"""The loop that trains for the evidence is what `congrad train` does, and the program goes from pairs to a page."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bench.evidence import __main__ as program
+from bench.evidence.cases import Case, open_bank
+from bench.evidence.page import by_chance
+from bench.evidence.plan import FIVE, Training
+from bench.evidence.training import Recipe, adapter, all_logps, fit, logps
+
+from congrad.advice.budget import Budget
+from congrad.gradients.build import triples
+from congrad.models.load import load_model, load_tokenizer
+from congrad.preferences import load_preferences, tokenise
+from congrad.settings.model import Model
+from congrad.settings.training import Rounds
+from congrad.training.train import train
+
+pytest.importorskip("trl")
+
+LANGUAGES, PROMPTS = ("de", "en", "sw"), 28
+
+
+@pytest.fixture
+def folder(tmp_path, make_rows, save_rows):
+    """Parallel pairs: the number in the id is the prompt's."""
+    directory = tmp_path / "pairs"
+    directory.mkdir()
+    for language in LANGUAGES:
+        rows = [row | {"id": f"{language}-{number}"} for number, row in enumerate(make_rows(PROMPTS, (language,)))]
+        save_rows(directory / f"{language}.jsonl", rows)
+    return directory
+
+
+def tokenised(path, model):
+    pairs = tokenise(load_preferences(path), load_tokenizer(str(model)))
+    return triples(pairs, range(len(pairs.rows)))
+
+
+def test_log_probabilities_are_those_of_each_sequence_alone(folder, tiny_directory):
+    model, pairs = load_model(str(tiny_directory), dtype="float32"), tokenised(folder, tiny_directory)[:5]
+    expected = []
+    for prompt, *sides in pairs:
+        for response in sides:
+            ids = torch.tensor([[*prompt, *response]])
+            with torch.no_grad():
+                logp_TV = model(ids).logits[0].log_softmax(-1)
+            expected.append(sum(float(logp_TV[at - 1, ids[0, at]]) for at in range(len(prompt), ids.shape[1])))
+    torch.testing.assert_close(logps(model, pairs).flatten(), torch.tensor(expected), rtol=1e-5, atol=1e-5)
+
+
+def test_the_loop_trains_as_congrad_train_does(tmp_path, folder, tiny_directory):
+    """All weights, one batch of all pairs, so that neither the order nor an adapter's draw matters."""
+    path = folder / "de.jsonl"
+    pairs = tokenised(path, tiny_directory)
+    recipe = Recipe(learning_rate=1e-3, epochs=3, batch_size=len(pairs))
+    values = {"learning_rate": 1e-3, "num_train_epochs": 3, "per_device_train_batch_size": len(pairs), "seed": 0}
+    model = Model(str(tiny_directory), dtype="float32", device="cpu")
+    train([path], model, model, Rounds(), values, tmp_path / "trained")
+    theirs = all_logps(load_model(str(tmp_path / "trained" / "model"), dtype="float32"), pairs)
+    mine = load_model(str(tiny_directory), dtype="float32")
+    before = all_logps(mine, pairs)
+    assert fit(mine.requires_grad_(True), pairs, before, recipe, seed=0) == 3
+    change, expected = all_logps(mine, pairs) - before, theirs - before
+    assert expected.abs().mean() > 0.05
+    torch.testing.assert_close(change, expected, rtol=1e-2, atol=1e-2 * float(expected.abs().mean()))
+
+
+def test_an_adapter_leaves_the_model_as_it_was(folder, tiny_directory):
+    model, pairs = load_model(str(tiny_directory), dtype="float32"), tokenised(folder, tiny_directory)[:6]
+    before = all_logps(model, pairs)
+    with adapter(model, 4, seed=0) as adapted:
+        torch.testing.assert_close(all_logps(adapted, pairs), before)
+        fit(adapted, pairs, before, Recipe(learning_rate=1e-2, batch_size=3), seed=0)
+        assert not torch.allclose(all_logps(adapted, pairs), before)
+    assert torch.equal(all_logps(model, pairs), before)
+    assert not any(weight.requires_grad for weight in model.parameters())
+
+
+def test_a_case_swaps_its_share_and_holds_prompts_out_in_all_languages(tmp_path, folder, tiny_directory):
+    bank = open_bank(str(tiny_directory), folder, tmp_path / "index")
+    case = Case(bank, LANGUAGES, 0.25, 0, Budget(1, 6))
+    held = set(bank.prompt_N[case.held_H].tolist())
+    assert len(held) == 7
+    assert not held & set(bank.prompt_N[case.train_T].tolist())
+    assert len(case.held_H) == 3 * 7
+    assert torch.bincount(case.language_T, case.swapped_T.double()).tolist() == [5, 5, 5]  # a quarter of 21
+    row = int(torch.nonzero(case.swapped_T)[0])
+    prompt, chosen, rejected = bank.triples[int(case.train_T[row])]
+    swapped = case.pairs(torch.tensor([row]))[0]
+    assert [list(ids) for ids in swapped] == [list(prompt), list(rejected), list(chosen)]
+    assert int(case.kept(("congrad", 0.5)).sum()) == 3 * 11  # half of 21, rounded up
+    everything = case.first_order(case.kept(("all", 1.0)))
+    assert everything == pytest.approx(case.first_order(case.kept(("random", 1.0))))
+
+
+def test_what_two_options_differ_by_by_chance_is_what_seeds_and_options_leave():
+    # Left of [[1, 2], [3, 8]] without the means of rows and columns: 1 everywhere, of one degree of freedom: variance 4
+    assert "standard error of about 2.000," in by_chance(np.array([[1.0, 2.0], [3.0, 8.0]]))
+    assert by_chance(np.array([[1.0, 2.0]])) == ""
+
+
+def test_the_program_trains_and_goes_on_and_prints_its_page(tmp_path, folder, tiny_directory, monkeypatch, capsys):
+    monkeypatch.setattr(program, "plan", lambda: [Training(0.25, 0, *option) for option in FIVE])
+    monkeypatch.setattr(program, "MORE_SEEDS", range(0))
+    output = tmp_path / "runs" / "evidence.jsonl"
+    base = ["bench.evidence", "--model", str(tiny_directory), "--pairs", str(folder), "--languages", *LANGUAGES]
+
+    def call(*more: str) -> str:
+        monkeypatch.setattr(sys, "argv", [*base, "--output", str(output), *more])
+        program.main()
+        return capsys.readouterr().out
+
+    call()
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["key"].get("predicted", row["key"].get("ranking")) for row in rows] == [
+        "six",
+        *(name for name, _ in FIVE),
+    ]
+    everything = rows[1]
+    assert (everything["pairs"], everything["swapped"], everything["steps"]) == (63, 15, 11)
+    assert set(everything["languages"]) == set(LANGUAGES)
+    assert everything["loss_decrease"] == pytest.approx(sum(everything["languages"].values()) / 3)
+    lines = output.read_text()
+    assert call() == ""
+    assert output.read_text() == lines, "what is done is not done again"
+    output.write_text("".join(line + "\n" for line in lines.splitlines()[:-1]), encoding="utf-8")
+    assert call().startswith("trained: noise 25%, seed 0, loss 50%: ")
+    again = json.loads(output.read_text().splitlines()[-1])
+    assert again["loss_decrease"] == rows[-1]["loss_decrease"]
+    text = call("--markdown")
+    assert "\n| all pairs | 63 | 15 | 11 | " in text
+    assert "\n  - 25% swapped, seed 1: all pairs, keep 0.5, ConGrad, plain mean at 0.5, " in text
+    assert Path(output).read_text().count("\n") == len(rows)
