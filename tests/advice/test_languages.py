@@ -1,10 +1,12 @@
 """The whole advice on languages, called as a stage calls it."""
 
 import numpy as np
+import pytest
 import torch
 from tests.advice.planted import draw
 
 from congrad.advice.budget import MEASURES
+from congrad.advice.language_words import language_notes
 from congrad.advice.languages import advise_on_languages
 from congrad.settings.advice import Advice
 
@@ -12,11 +14,10 @@ from congrad.settings.advice import Advice
 def advise(pairs, factor_P, sketches=None, **options):
     return advise_on_languages(
         pairs.gradient_PD.float() if sketches is None else sketches,
-        factor_P=factor_P,
-        language_P=pairs.language_P,
-        group_P=pairs.group_P,
-        num_languages=pairs.num_languages,
-        advice=Advice(**options),
+        factor_N=factor_P,
+        language_N=pairs.language_P,
+        group_N=pairs.group_P,
+        settings=Advice(**options),
     )
 
 
@@ -54,3 +55,32 @@ def test_the_same_input_and_seed_give_the_same_numbers():
     assert first.groups["budget"].chosen_over_together.value.tolist() == (
         second.groups["budget"].chosen_over_together.value.tolist()
     )
+
+
+def test_a_sample_stands_for_all_pairs():
+    """Half of the prompts, and of as many steps."""
+    pairs = draw((60, 80), parallel=False)
+    whole = advise(pairs, torch.ones(140, dtype=torch.float64), batch_size=8)
+    half = advise(pairs, torch.ones(140, dtype=torch.float64), batch_size=8, max_pairs=70)
+    now = whole.how_many.times_X.tolist().index(1)
+    assert whole.how_many.together.num_pairs_X[now] == 140
+    assert half.how_many.together.num_pairs_X[now] == pytest.approx(140)
+    gains = [each.transfer.together_EL.value.mean(-1) for each in (whole, half)]
+    np.testing.assert_allclose(gains[1], gains[0], rtol=0.25)
+
+
+def test_pairs_without_a_gradient_and_their_language_take_no_part():
+    pairs = draw((15, 20, 25))
+    factor_P = torch.where(pairs.language_P == 1, 0.0, 1.0).double()
+    found = advise(pairs, factor_P)
+    assert found.language_L == (0, 2)
+    assert found.transfer.alone_EL.value.shape == (2, 2)
+
+
+@pytest.mark.parametrize("sizes", [(40,), (1, 30), (2, 2)])
+def test_any_sizes_have_words(sizes):
+    found = advise(draw(sizes), torch.ones(sum(sizes), dtype=torch.float64))
+    notes = language_notes(found, ["de", "en"][: len(sizes)])
+    assert any(note.startswith("Twice as many pairs like these") for note in notes)
+    assert any("train them together" in note for note in notes) == (len(sizes) > 1)
+    assert "nan" not in " ".join(notes)

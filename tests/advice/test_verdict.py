@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 import torch
 from tests.advice.conftest import made
+from tests.advice.planted import draw
 
 from congrad.advice.advise import Advice, Option, advise
 from congrad.advice.budget import Budget
 from congrad.advice.figures import Chosen, Estimate, Gains
 from congrad.advice.gain import SHARES
 from congrad.advice.keep_auto import Choice, Point
-from congrad.advice.verdict import SAME_SOURCE, Groups, judge, rounded_up
+from congrad.advice.languages import advise_on_languages
+from congrad.advice.verdict import SAME_SOURCE, judge, rounded_up
 from congrad.settings.advice import Advice as Settings
 from congrad.settings.consensus import Consensus
 
@@ -88,12 +90,19 @@ def test_too_few_prompts_to_hold_any_out():
 
 
 def test_groups_are_recommended_where_they_clearly_gain():
-    groups = Groups((("de", "fr"), ("en", "zh")), Estimate(1.2, 1, 1.4, 0.2, 0.1, 0.3))
-    found = judge(advice(), ["de"], groups)
-    assert (found.kind, found.groups) == ("groups", groups.languages)
-    assert found.sentence.startswith("Train in 2 groups, with an adapter for each: de, fr; en, zh.")
-    unclear = replace(groups, gain=replace(groups.gain, delta_low=-0.1))
-    assert judge(advice(), ["de"], unclear).kind == "no-difference"
+    """Two blocks of languages whose gradients are opposed."""
+    block_L = np.array([1.0, -1, -1, 1])
+    pairs = draw((30,) * 4, mean_LD=block_L[:, None] * np.eye(12)[0] * 2, noise=0.5)
+    inputs = {"factor_N": torch.ones(120), "language_N": pairs.language_P, "group_N": pairs.group_P}
+    inputs |= {"settings": Settings(batch_size=8, num_resamples=50)}
+    sketches, names = pairs.gradient_PD.float(), ["de", "en", "zh", "fr"]
+    lengths = np.arange(120.0)
+    found = advise(sketches, **inputs, length_N=lengths, given={}, consensus=Consensus(aggregator="mean"))
+    assert judge(found, names).kind != "groups"
+    verdict = judge(found, names, advise_on_languages(sketches, **inputs))
+    assert (verdict.kind, verdict.groups) == ("groups", (("de", "fr"), ("en", "zh")))
+    assert verdict.sentence.startswith("Train in 2 groups, with an adapter for each: de, fr; en, zh. Predicted gain")
+    assert not any("train them together" in note for note in verdict.notes)
 
 
 def test_two_budgets_that_disagree_are_said():

@@ -58,6 +58,16 @@ def test_every_option_has_figures_or_says_what_is_missing(run):
     assert named >= {"congrad", "mean", "random", "reward-margin", "loss", "longest", "difficulty", "medium-influence"}
 
 
+def test_languages_have_figures(run):
+    found = advice(run)
+    between, three = found["between_languages"], len(found["languages"])
+    assert [len(cut["groups"]) for cut in between["groups"]["budget"]["cuts"]] == list(range(1, three + 1))
+    assert len(between["transfer"]["pairs"]["budget"]["value"]) == three
+    together = between["groups"]["budget"]["cuts"][0]["gain"]["budget"]["value"]
+    assert together == pytest.approx(found["options"][0]["gains"]["budget"]["mean"]["value"], rel=1e-4)
+    assert any(note.startswith("Twice as many pairs like these") for note in found["verdict"]["notes"])
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

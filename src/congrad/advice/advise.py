@@ -9,15 +9,15 @@ Shapes: N pairs that could be scored, P of them that are measured, L languages, 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from congrad.advice.budget import MEASURES, Budget, Floats, Measure
 from congrad.advice.figures import Chosen, Figures, Gains
-from congrad.advice.folds import deal, sample
+from congrad.advice.folds import deal
 from congrad.advice.gain import SHARES, Reader, follow
-from congrad.advice.measure import Gradients, measure
+from congrad.advice.measure import measure
 from congrad.advice.options import ALL, OWN, rankings
+from congrad.advice.sample import draw
 from congrad.consensus.buckets import Sketches
 from congrad.consensus.score import one_thread_an_operation
 from congrad.selection.keep import num_kept
@@ -82,42 +82,32 @@ def advise(
     """Predicts the held-out gain of every option.
 
     Args:
-        sketches: the stored sketches (N x D).
-        factor_N: what makes a pair's sketch its gradient; a pair whose factor is zero or not finite takes no part.
-        language_N: codes of the languages. Each that has a pair takes part.
-        group_N: the same number for the pairs of one prompt, in whatever language.
+        sketches, factor_N, language_N, group_N: see `sample.draw`.
         length_N: tokens of the chosen response minus those of the rejected.
         given: see `rankings`; of N pairs.
         watch_WD: mean gradients of watched languages, which are not trained on.
         aggregators: that are compared with that of the filter.
         on_progress: called with how many pairs are done, and of how many.
     """
-    factor_N = factor_N.double()
-    row_P = torch.nonzero(factor_N.isfinite() & (factor_N != 0)).flatten()
-    total_pairs, total_L = len(row_P), torch.bincount(language_N[row_P])
-    if total_pairs > settings.max_pairs:
-        row_P = row_P[sample(group_N[row_P], settings.max_pairs, settings.seed, language_N[row_P])]
-    code_L, language_P = torch.unique(language_N[row_P], return_inverse=True)
-    prompt_U, prompt_P = torch.unique(group_N[row_P], return_inverse=True)
-    budget = Budget(settings.epochs, settings.batch_size)
-    sizes = (budget, len(row_P), total_pairs, len(prompt_U), tuple(code_L.tolist()), settings.num_folds)
-    if len(prompt_U) < LEAST_PROMPTS * settings.num_folds:
+    drawn = draw(sketches, factor_N=factor_N, language_N=language_N, group_N=group_N, settings=settings)
+    budget, total_pairs, scale = Budget(settings.epochs, settings.batch_size), drawn.total_pairs, drawn.scale
+    language_L = tuple(drawn.code_L.tolist())
+    sizes = (budget, drawn.num_pairs, total_pairs, drawn.num_prompts, language_L, settings.num_folds)
+    if drawn.num_prompts < LEAST_PROMPTS * settings.num_folds:
         return Advice(*sizes, options=(), chosen={})
-    scale = float(factor_N[row_P].abs().max())
-    gradients = Gradients(sketches, row_P, factor_N[row_P] / scale)  # clear of both ends of float32
-    position_P, read = row_P.numpy(), 0
+    position_P, read = drawn.row_P.numpy(), 0
 
     def on_rows(rows: int) -> None:
         nonlocal read
         read += rows
-        on_progress(min(read // NUM_PASSES, len(row_P)), len(row_P))
+        on_progress(min(read // NUM_PASSES, drawn.num_pairs), drawn.num_pairs)
 
     with one_thread_an_operation() as num_threads:
         measured = measure(
-            gradients,
-            language_P=language_P,
-            prompt_P=prompt_P,
-            fold_P=deal(prompt_P, settings.num_folds, settings.seed, language_P),
+            drawn.gradients,
+            language_P=drawn.language_P,
+            prompt_P=drawn.prompt_P,
+            fold_P=deal(drawn.prompt_P, settings.num_folds, settings.seed, drawn.language_P),
             num_folds=settings.num_folds,
             consensus=consensus,
             watch_WD=None if watch_WD is None else watch_WD / scale,
@@ -142,7 +132,7 @@ def advise(
         column = list(columns).index(ranking.name)
         found = {each.measure: each.of_shares(column) for each in figures}
         for number, share in enumerate(SHARES):
-            kept = sum(num_kept(size, share) for size in total_L[code_L].tolist())
+            kept = sum(num_kept(size, share) for size in drawn.total_L.tolist())
             gains = {measured_by: of_shares[number] for measured_by, of_shares in found.items()}
             options.append(Option(ranking.name, share, kept, None, gains))
     inner_columns = list(range(len(columns), len(columns) + len(inner)))

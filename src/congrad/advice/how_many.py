@@ -53,11 +53,14 @@ class HowMany:
     languages: list[Curve]
 
 
-def how_many(sums: LanguageSums, budget: Budget, times: tuple[float, ...] = TIMES) -> HowMany:
+def how_many(
+    sums: LanguageSums, budget: Budget, times: tuple[float, ...] = TIMES, *, pairs_of_each: float = 1.0
+) -> HowMany:
     """What more or fewer pairs would gain, of all languages and of each.
 
     Args:
         times: how many times as many pairs; 1 is put in where it is missing.
+        pairs_of_each: how many pairs a measured one stands for, where they are a sample.
     """
     times_X = np.unique([*times, 1.0])
     num_languages = sums.num_languages
@@ -71,7 +74,7 @@ def how_many(sums: LanguageSums, budget: Budget, times: tuple[float, ...] = TIME
     def curve(number: int, own_RXE: Array) -> Curve:
         mean_RXE = mean_ROXE[:, number]
         return Curve(
-            num_pairs_OX[number],
+            num_pairs_OX[number] * pairs_of_each,
             jackknife(mean_RXE.swapaxes(1, 2)),
             jackknife(own_RXE.swapaxes(1, 2)),
             jackknife((mean_RXE - mean_RXE[:, [now]]).swapaxes(1, 2)),

@@ -1,7 +1,8 @@
 """All that the advice says of languages, from one pass over the sketches."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from congrad.advice.budget import MEASURES, Budget, Measure
@@ -9,21 +10,25 @@ from congrad.advice.folds import deal
 from congrad.advice.groups import Groups, best_groups
 from congrad.advice.how_many import HowMany, how_many
 from congrad.advice.language_sums import LanguageSums, sum_languages
+from congrad.advice.sample import Sample, draw
 from congrad.advice.transfer import Transfer, transfer
 from congrad.advice.weights import Weighting, weigh
 from congrad.consensus.buckets import Sketches
+from congrad.consensus.score import one_thread_an_operation
 from congrad.settings.advice import Advice
 
 
 @dataclass(frozen=True)
 class LanguageAdvice:
     """Attributes:
+    language_L: codes of the languages that have a pair.
     groups: the best divisions, by each measure.
     transfer: what each language does for each.
     weights: how much each counts, in several ways.
     how_many: what more pairs would gain.
     """
 
+    language_L: tuple[int, ...]
     groups: dict[Measure, Groups]
     transfer: Transfer
     weights: list[Weighting]
@@ -31,52 +36,36 @@ class LanguageAdvice:
 
 
 def advise_on_languages(
-    sketches: Sketches,
-    *,
-    factor_P: Tensor,
-    language_P: Tensor,
-    group_P: Tensor,
-    num_languages: int,
-    advice: Advice,
-    num_threads: int = 1,
+    sketches: Sketches, *, factor_N: Tensor, language_N: Tensor, group_N: Tensor, settings: Advice
 ) -> LanguageAdvice:
-    """Groups of languages, transfer, weights and numbers of pairs; the arguments are those of `sum_languages`."""
-    sums = dealt_sums(
-        sketches,
-        factor_P=factor_P,
-        language_P=language_P,
-        group_P=group_P,
-        num_languages=num_languages,
-        advice=advice,
-        num_threads=num_threads,
-    )
-    budget = Budget(advice.epochs, advice.batch_size)
+    """Groups of languages, transfer, weights and numbers of pairs; the arguments are those of `sample.draw`."""
+    drawn = draw(sketches, factor_N=factor_N, language_N=language_N, group_N=group_N, settings=settings)
+    sums, budget = sums_of(drawn, settings), budget_of(drawn, settings)
     return LanguageAdvice(
-        {measure: best_groups(sums, budget, measure, seed=advice.seed) for measure in MEASURES},
+        tuple(drawn.code_L.tolist()),
+        {measure: best_groups(sums, budget, measure, seed=settings.seed) for measure in MEASURES},
         transfer(sums, budget),
         weigh(sums, budget),
-        how_many(sums, budget),
+        how_many(sums, budget, pairs_of_each=drawn.total_pairs / drawn.num_pairs),
     )
 
 
-def dealt_sums(
-    sketches: Sketches,
-    *,
-    factor_P: Tensor,
-    language_P: Tensor,
-    group_P: Tensor,
-    num_languages: int,
-    advice: Advice,
-    num_threads: int = 1,
-) -> LanguageSums:
-    """The sums, the prompts being dealt to the folds of the settings."""
-    return sum_languages(
-        sketches,
-        factor_P=factor_P,
-        language_P=language_P,
-        group_P=group_P,
-        fold_P=deal(group_P, advice.num_folds, advice.seed, language_P),
-        num_languages=num_languages,
-        seed=advice.seed,
-        num_threads=num_threads,
-    )
+def sums_of(drawn: Sample, settings: Advice) -> LanguageSums:
+    """The sums of the measured pairs, the prompts being dealt to the folds of the settings."""
+    with one_thread_an_operation() as num_threads:
+        return sum_languages(
+            drawn.gradients,
+            factor_P=torch.full((drawn.num_pairs,), drawn.scale, dtype=torch.float64),
+            language_P=drawn.language_P,
+            group_P=drawn.prompt_P,
+            fold_P=deal(drawn.prompt_P, settings.num_folds, settings.seed, drawn.language_P),
+            num_languages=len(drawn.code_L),
+            seed=settings.seed,
+            num_threads=num_threads,
+        )
+
+
+def budget_of(drawn: Sample, settings: Advice) -> Budget:
+    """That of the settings: an epoch has the steps of all pairs, of which the measured ones may be a sample."""
+    budget = Budget(settings.epochs, settings.batch_size)
+    return replace(budget, epochs=budget.epochs * drawn.total_pairs / drawn.num_pairs)

@@ -15,8 +15,9 @@ from typing import Literal
 from congrad.advice.advise import LEAST_PROMPTS, Advice
 from congrad.advice.figures import Estimate
 from congrad.advice.keep_auto import CLEARLY, Point
+from congrad.advice.language_words import BUDGET, compared, compared_with, groups_in_words, language_notes, members
+from congrad.advice.languages import LanguageAdvice
 from congrad.advice.options import OWN
-from congrad.tables import Number
 
 Kind = Literal["filter", "groups", "no-difference", "keep-all", "too-few"]
 WORTH_IT = 0.1  # of the gain of all pairs: a difference that a data set should be able to show
@@ -49,17 +50,8 @@ class Verdict:
     groups: tuple[tuple[str, ...], ...] = ()
 
 
-@dataclass(frozen=True)
-class Groups:
-    """What another way of training promises: the languages of each group, and the gain beside all together, read where
-    the division was not made."""
-
-    languages: tuple[tuple[str, ...], ...]
-    gain: Estimate
-
-
-def judge(advice: Advice, languages: Sequence[str], groups: Groups | None = None) -> Verdict:
-    """The verdict on what `advise` found, and on the best division into groups where one was looked for.
+def judge(advice: Advice, languages: Sequence[str], of_languages: LanguageAdvice | None = None) -> Verdict:
+    """The verdict on what `advise` found, and on the languages where they were looked at.
 
     Args:
         languages: names of the languages that have a pair.
@@ -80,11 +72,18 @@ def judge(advice: Advice, languages: Sequence[str], groups: Groups | None = None
     chosen, everything = advice.chosen["budget"], advice.options[0].gains["budget"]
     share, gain = chosen.choice.share, everything.mean
     notes = _notes(advice, share, languages)
-    if groups is not None and groups.gain.delta_low > 0:
-        names = "; ".join(", ".join(each) for each in groups.languages)
-        sentence = f"Train in {len(groups.languages)} groups, with an adapter for each: {names}."
-        said = f"Predicted gain on held-out pairs, compared with all together: {compared(groups.gain, gain)}."
-        return Verdict("groups", share, f"{sentence} {said}", basis, notes, groups=groups.languages)
+    if of_languages is not None:
+        notes += language_notes(of_languages, languages)
+        division = of_languages.groups["budget"]
+        if division.recommended:
+            groups, together = members(division.cuts[division.chosen - 1], languages), division.cuts[0].gain
+            sentence = f"Train in {len(groups)} groups, with an adapter for each: {groups_in_words(groups)}."
+            over = compared_with(division.chosen_over_together, together, BUDGET)
+            said = f"Predicted gain on held-out pairs, compared with all together: {over}."
+            if share < 1:
+                filtered = compared(chosen.gains.mean, gain)
+                notes = (f"Filtered to {share:.0%}, all together are predicted to gain {filtered}.", *notes)
+            return Verdict("groups", share, f"{sentence} {said}", basis, notes, groups=groups)
     if share < 1:
         sentence = f"Filter: keep {share:.0%} of every language."
         said = f"Predicted gain on held-out pairs, compared with all pairs: {compared(chosen.gains.mean, gain)}."
@@ -142,15 +141,6 @@ def _interval(point: Point) -> Estimate:
     """A point of the curve with the interval of its difference."""
     half = NORMAL * point.standard_error
     return Estimate(point.gain, math.nan, math.nan, point.delta, point.delta - half, point.delta + half)
-
-
-def compared(estimate: Estimate, everything: Estimate) -> str:
-    """The difference from all pairs with its interval: in percent of their gain, where that is clear of zero."""
-    is_clear = everything.low > 0
-    unit = everything.value if is_clear else 1.0
-    ends = (estimate.delta, estimate.delta_low, estimate.delta_high)
-    shown = Number(0, ".0%" if is_clear else ".3g", 1, None, None, *(end / unit for end in ends))
-    return shown.difference() + ("" if is_clear else f", where all pairs gain {everything.value:.3g}")
 
 
 def rounded_up(count: float) -> int:

@@ -5,23 +5,25 @@
 
 The groups are those of `congrad.advice.groups`, from the sketches of all scored pairs; only whole languages move.
 
-Shapes: N rows, L languages.
+Shapes: N rows, K languages of the run, L of them that have a pair with a gradient.
 """
 
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from congrad.advice.budget import MEASURES, Budget
-from congrad.advice.groups import Cut, best_groups
-from congrad.advice.language_sums import Estimate, LanguageSums
-from congrad.advice.languages import dealt_sums
+from congrad.advice.budget import MEASURES
+from congrad.advice.groups import best_groups
+from congrad.advice.language_sums import Estimate
+from congrad.advice.language_words import members
+from congrad.advice.languages import budget_of, sums_of
+from congrad.advice.sample import Sample, draw
 from congrad.errors import UserError
 from congrad.files import json_line, versions, without_nan, write_json
+from congrad.filtering.advised_languages import division
 from congrad.filtering.comparison import FILTER_AGAIN
 from congrad.filtering.finished import KEPT, ScoredRun, read_run, rows_in_order, stored_section
 from congrad.filtering.score import language_codes, pair_inputs
@@ -39,7 +41,7 @@ class Group:
     """A data set that was written."""
 
     file: str
-    languages: list[str]
+    languages: tuple[str, ...]
     num_pairs: int
 
 
@@ -80,34 +82,35 @@ def write_groups(
     if is_finished(directory, DIVISION):
         raise UserError(f"output: {directory} holds groups already", "choose another output directory")
     scored = read_run(Path(run))
-    names = scored.languages
+    drawn = sample_of_run(scored, advice)
+    names = [scored.languages[code] for code in drawn.code_L.tolist()]
     if num_groups is not None and not 2 <= num_groups <= len(names):
         raise UserError(f"must be 2 to {len(names)}, the number of languages", key="--groups", value=num_groups)
-    found = best_groups(sums_of_run(scored, advice), Budget(advice.epochs, advice.batch_size), seed=advice.seed)
+    found = best_groups(sums_of(drawn, advice), budget_of(drawn, advice), seed=advice.seed)
     if num_groups is None and not found.recommended:
         problem = f"no division of the {len(names)} languages is predicted to gain clearly over none"
         raise UserError(problem, "train them together, or say how many groups to write all the same (--groups)")
     cut = found.cuts[(num_groups or found.chosen) - 1]
-    members = _members(names, cut)
-    label_N = cut.label_L[scored.language_N]
-    count_G = [0] * len(members)
+    languages_G = members(cut, names)
+    label_K = np.full(len(scored.languages), -1)  # of every code; a language without a gradient has no scored row
+    label_K[drawn.code_L.numpy()] = cut.label_L
+    label_N = label_K[scored.language_N]
+    count_G = [0] * len(languages_G)
     with staging(directory, DIVISION) as new, ExitStack() as stack:
-        files = [stack.enter_context((new / _file(number)).open("xb")) for number in range(len(members))]
+        files = [stack.enter_context((new / _file(number)).open("xb")) for number in range(len(languages_G))]
         for position, row in rows_in_order(scored, kept_only=kept_only):
             if not np.isnan(scored.score_N[position]):
                 count_G[label_N[position]] += 1
                 files[label_N[position]].write(json_line(row))
         stack.close()
-        groups = [Group(_file(number), *each) for number, each in enumerate(zip(members, count_G, strict=True))]
+        groups = [Group(_file(number), *each) for number, each in enumerate(zip(languages_G, count_G, strict=True))]
         content = {
             "congrad_groups": 1,
             "groups": [asdict(group) for group in groups],
             "kept_only": kept_only,
             "selection": file_fingerprint(scored.directory / KEPT),
             "advice": asdict(advice),
-            "recommended": found.recommended,
-            "cuts": [_cut(names, each) for each in found.cuts],
-            "merges": found.tree.merges,
+            **division(found, names),
             "versions": versions(),
         }
         write_json(new / DIVISION.last, without_nan(content))
@@ -118,41 +121,20 @@ def write_groups(
     return Division(directory, groups, found.recommended, share, float(cut.random_gain[budget] / unit - 1))
 
 
-def sums_of_run(run: ScoredRun, advice: Advice) -> LanguageSums:
-    """The sums of the run's pairs by language and bucket, from its index under its own loss."""
+def sample_of_run(run: ScoredRun, advice: Advice) -> Sample:
+    """The run's pairs with their gradients, from its index under its own loss."""
     index = open_index(run.directory / run.manifest["index"])
     if language_codes(index)[0] != run.languages:
         raise UserError("not the index of this run: its languages are others", FILTER_AGAIN, at=index.directory)
-    inputs = pair_inputs(index, stored_section(Loss, run), torch.from_numpy(run.shared_N))
-    return dealt_sums(
+    inputs = pair_inputs(index, stored_section(Loss, run), torch.tensor(run.shared_N))
+    return draw(
         index,
-        factor_P=inputs["weight_P"].double() * inputs["scale_P"].double(),
-        language_P=inputs["language_P"].long(),
-        group_P=inputs["group_P"],
-        num_languages=len(run.languages),
-        advice=advice,
-        num_threads=torch.get_num_threads(),
+        factor_N=inputs["weight_P"].double() * inputs["scale_P"].double(),
+        language_N=inputs["language_P"].long(),
+        group_N=inputs["group_P"],
+        settings=advice,
     )
 
 
 def _file(number: int) -> str:
     return f"group-{number + 1}.jsonl"
-
-
-def _members(languages: list[str], cut: Cut) -> list[list[str]]:
-    """The languages of every group."""
-    return [[languages[i] for i in np.flatnonzero(cut.label_L == number)] for number in range(cut.num_groups)]
-
-
-def _cut(languages: list[str], cut: Cut) -> dict[str, Any]:
-    """What a number of groups is predicted to gain, by measure."""
-    gains: dict[str, Any] = {
-        measure: {
-            "gain": cut.gain.value[number],
-            "over_together": cut.over_together.value[number],
-            "over_together_interval": cut.over_together.interval[number].tolist(),
-            "random_groups": cut.random_gain[number],
-        }
-        for number, measure in enumerate(MEASURES)
-    }
-    return {"groups": _members(languages, cut), **gains}

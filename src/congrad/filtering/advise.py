@@ -13,11 +13,13 @@ import torch
 
 from congrad.advice.advise import Advice, advise
 from congrad.advice.budget import Floats
+from congrad.advice.languages import LanguageAdvice, advise_on_languages
 from congrad.advice.options import TITLES
 from congrad.advice.verdict import judge
 from congrad.errors import UserError
-from congrad.files import write_json
+from congrad.files import without_nan, write_json
 from congrad.filtering.advised import FILE
+from congrad.filtering.advised_languages import languages_content
 from congrad.filtering.directory import RUN
 from congrad.filtering.finished import open_run, stored_config, stored_section
 from congrad.filtering.prompts import find_prompts
@@ -46,18 +48,22 @@ def advise_index(
     """What advice.json holds."""
     inputs = pair_inputs(index, loss, prompt_N)
     tokens_P2 = tokens(index)
+    pairs: dict[str, Any] = {
+        "factor_N": inputs["weight_P"].double() * inputs["scale_P"].double(),
+        "language_N": inputs["language_P"].long(),
+        "group_N": inputs["group_P"],
+        "settings": settings,
+    }
     found = advise(
         index,
-        factor_N=inputs["weight_P"].double() * inputs["scale_P"].double(),
-        language_N=inputs["language_P"],
-        group_N=inputs["group_P"],
+        **pairs,
         length_N=tokens_P2[:, 0] - tokens_P2[:, 1],
         given=without_gradients(index, preferences, loss, consensus.seed),
         consensus=consensus,
-        settings=settings,
         on_progress=on_progress,
     )
-    return content(found, language_codes(index)[0])
+    of_languages = advise_on_languages(index, **pairs) if found.options else None
+    return content(found, of_languages, language_codes(index)[0])
 
 
 def tokens(index: GradientIndex) -> Floats:
@@ -87,10 +93,10 @@ def without_gradients(index: GradientIndex, preferences: Preferences, loss: Loss
     return found
 
 
-def content(advice: Advice, names: list[str]) -> dict[str, Any]:
+def content(advice: Advice, of_languages: LanguageAdvice | None, names: list[str]) -> dict[str, Any]:
     """advice.json, with figures rounded to what they can mean."""
     languages = [names[code] for code in advice.language_L]
-    verdict = judge(advice, languages)
+    verdict = judge(advice, languages, of_languages)
     chosen = {
         measure: {**asdict(found.choice), "share_by_fold": found.share_F, "gains": asdict(found.gains)}
         for measure, found in advice.chosen.items()
@@ -106,8 +112,9 @@ def content(advice: Advice, names: list[str]) -> dict[str, Any]:
         "verdict": asdict(verdict),
         "chosen": chosen,
         "options": [{"title": TITLES[option.ranking], **asdict(option)} for option in advice.options],
+        "between_languages": of_languages and languages_content(of_languages, languages),
     }
-    rounded: dict[str, Any] = _rounded(made)
+    rounded: dict[str, Any] = without_nan(_rounded(made))
     return rounded
 
 

@@ -3,6 +3,7 @@
 verdict     kind, share, sentence, basis, notes, needed_pairs, groups
 chosen      by measure: what `keep auto` chooses, its curve, and the gains of the whole procedure
 options     every ranking and share with its gains by measure, or what is missing; all pairs first
+between_languages   groups to train apart, transfer, weights, and what more pairs would gain
 """
 
 from pathlib import Path
@@ -16,6 +17,7 @@ from congrad.stage import MOST_BYTES, Amount, Record, read_json
 FILE = "advice.json"
 ADVISE_AGAIN = "run congrad advise on it again"
 Share = Annotated[float, Ge(0), Le(1)]
+Measure = Literal["budget", "equal_length"]
 
 
 class Figure(Record):
@@ -70,6 +72,76 @@ class VerdictRead(Record):
     groups: list[list[str]]
 
 
+Value = float | None
+Values = Value | list[Value] | list[list[Value]]
+
+
+class Spread(Record):
+    value: Values
+    low: Values
+    high: Values
+
+
+ByMeasure = dict[Measure, Spread]
+
+
+class CutRead(Record):
+    groups: list[list[str]]
+    gain: ByMeasure
+    over_together: ByMeasure
+    languages: ByMeasure
+    random_groups: dict[Measure, Value]
+
+
+class GroupsRead(Record):
+    chosen: Amount
+    recommended: bool
+    over_together: ByMeasure
+    over_random: ByMeasure
+    cuts: list[CutRead]
+    merges: list[Annotated[list[Amount], Field(min_length=2, max_length=2)]]
+
+
+class TransferRead(Record):
+    pairs: ByMeasure
+    alone: ByMeasure
+    others: ByMeasure
+    together: ByMeasure
+
+
+class WeightingRead(Record):
+    kind: str
+    weights: list[float]
+    promised: dict[Measure, float]
+    gain: ByMeasure
+    worst: ByMeasure
+    over_pairs: ByMeasure
+    worst_over_pairs: ByMeasure
+    languages: ByMeasure
+
+
+class CurveRead(Record):
+    num_pairs: list[float]
+    gain: ByMeasure
+    own: ByMeasure
+    over_now: ByMeasure
+
+
+class HowManyRead(Record):
+    times: list[float]
+    together: CurveRead
+    languages: list[CurveRead]
+
+
+class LanguagesRead(Record):
+    """What is said of languages, in the order of `languages`; null where there is nothing to say."""
+
+    groups: dict[Measure, GroupsRead]
+    transfer: TransferRead
+    weights: list[WeightingRead]
+    how_many: HowManyRead
+
+
 class AdviceFile(Record):
     """advice.json; the figures of languages are in the order of `languages`."""
 
@@ -84,6 +156,7 @@ class AdviceFile(Record):
     verdict: VerdictRead
     chosen: dict[str, ChosenRead]
     options: list[OptionRead]
+    between_languages: LanguagesRead | None = None
 
 
 def read_advice(run: Path) -> dict[str, Any] | None:
