@@ -1,10 +1,10 @@
 """The demo's pairs as a careless judge would label them: in some languages it prefers the wrong answer now and then.
 
-    python demo/careless.py label runs/demo-pairs [--noise 0.4] [--seed 0]
+    python demo/careless.py label runs/demo-pairs [--noise 0.25] [--seed 0]
     python demo/careless.py count runs/demo-pairs runs/demo
 
-`label` copies the pairs, and swaps chosen and rejected in a share of those of CARELESS. The column `swapped`, which the
-filter does not read, says in which. `count` says how many of the swapped pairs a run dropped, beside the others.
+`label` copies the pairs, and swaps chosen and rejected in a share of those in every language but CAREFUL. The column
+`swapped`, which the filter does not read, says in which. `count` says how many of the swapped pairs a run dropped, beside the others.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 PAIRS = Path(__file__).parent / "pairs"
-CARELESS = ("ar", "de", "hi", "ja", "ru", "th", "tr")
+CAREFUL = ("en",)
 
 
 def labelled(language: str, rows: list[dict[str, Any]], noise: float, seed: int) -> list[dict[str, Any]]:
-    """The rows with `swapped`; exactly that share of a careless language's, drawn at random."""
-    number = round(noise * len(rows)) if language in CARELESS else 0
+    """The rows with `swapped`; exactly that share of a language's that is judged without care, drawn at random."""
+    number = 0 if language in CAREFUL else round(noise * len(rows))
     swapped = set(random.Random(f"{seed}:{language}").sample(range(len(rows)), number))
     return [
         row | {"chosen": row["rejected"], "rejected": row["chosen"], "swapped": True}
@@ -46,7 +46,7 @@ def label(output: Path, noise: float, seed: int) -> str:
         number, total = number + sum(row["swapped"] for row in rows), total + len(rows)
     if not number:
         return f"{output}: {total} pairs, all with the right label"
-    return f"{output}: {total} pairs; a careless judge swapped {number} labels in {', '.join(CARELESS)}"
+    return f"{output}: {total} pairs; a careless judge swapped {number} labels, none in {', '.join(CAREFUL)}"
 
 
 def count(pairs: Path, run: Path) -> str:
@@ -67,7 +67,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("label")
     one.add_argument("output", type=Path)
-    one.add_argument("--noise", type=float, default=0.4)
+    one.add_argument("--noise", type=float, default=0.25)
     one.add_argument("--seed", type=int, default=0)
     other = commands.add_parser("count")
     other.add_argument("pairs", type=Path)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 DEMO = Path(__file__).parents[2] / "demo"
-CARELESS = ("ar", "de", "hi", "ja", "ru", "th", "tr")
 
 
 def careless(*words):
@@ -21,13 +20,11 @@ def read(path):
 
 
 def test_a_share_of_the_labels_of_some_languages_is_swapped(tmp_path):
-    done = careless("label", tmp_path / "one", "--noise", "0.25")
-    assert done.stdout == (
-        f"{tmp_path / 'one'}: 624 pairs; a careless judge swapped 84 labels in ar, de, hi, ja, ru, th, tr\n"
-    )
+    done = careless("label", tmp_path / "one", "--noise", "0.4")
+    assert done.stdout == f"{tmp_path / 'one'}: 624 pairs; a careless judge swapped 228 labels, none in en\n"
     for path in sorted((DEMO / "pairs").glob("*.jsonl")):
         before, after = read(path), read(tmp_path / "one" / path.name)
-        assert sum(row["swapped"] for row in after) == (12 if path.stem in CARELESS else 0)
+        assert sum(row["swapped"] for row in after) == (0 if path.stem == "en" else 19)
         for old, new in zip(before, after, strict=True):
             sides = (new["chosen"], new["rejected"])
             assert sides == ((old["rejected"], old["chosen"]) if new["swapped"] else (old["chosen"], old["rejected"]))
@@ -59,10 +56,10 @@ def test_what_a_run_dropped_is_counted(tmp_path):
     rows = [row for path in sorted((tmp_path / "pairs").glob("*.jsonl")) for row in read(path)]
     swapped = [row for row in rows if row["swapped"]]
     right = [row for row in rows if not row["swapped"]]
-    assert (len(swapped), len(right)) == (133, 491)
+    assert (len(swapped), len(right)) == (144, 480)
     (tmp_path / "run").mkdir()
-    kept = swapped[:33] + right[:391]
+    kept = swapped[:36] + right[:432]
     (tmp_path / "run" / "kept.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
     assert careless("count", tmp_path / "pairs", tmp_path / "run").stdout == (
-        "the filter dropped 100 of 133 pairs with swapped labels (75%) and 100 of 491 pairs with right labels (20%)\n"
+        "the filter dropped 108 of 144 pairs with swapped labels (75%) and 48 of 480 pairs with right labels (10%)\n"
     )

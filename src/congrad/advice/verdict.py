@@ -88,7 +88,12 @@ def judge(advice: Advice, languages: Sequence[str], of_languages: LanguageAdvice
         sentence = f"Filter: keep {share:.0%} of every language."
         said = f"Predicted gain on held-out pairs, compared with all pairs: {compared(chosen.gains.mean, gain)}."
         if chosen.gains.mean.delta_low <= 0:
-            weak = "The interval, that of the whole choosing procedure, reaches 0: take it as a hint, not as proof."
+            here = next(each for each in chosen.choice.curve if each.share == share)
+            weak = (
+                "That interval, of the whole choosing procedure on pairs that had no part in it, reaches 0: take it as a "
+                f"hint, not as proof. The share that was chosen has {compared(_interval(here), gain)} on the pairs that "
+                "chose it."
+            )
             notes = (weak, *notes)
         return Verdict("filter", share, f"{sentence} {said}", basis, notes)
     best = max(chosen.choice.curve[:-1], key=lambda point: point.gain)
