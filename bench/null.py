@@ -8,6 +8,9 @@ the mean score is 0. Power: two blocks of languages that agree within and confli
 (the bootstrap interval of the cosine, which counts translations), each at the rate of false conflicts that the old rule
 has where gradients are as long and at right angles.
 
+Advice: on pure noise what `keep auto` chooses must have no advantage over all pairs where it is read on pairs that had
+no part in the choice, and on exchangeable pairs with a common direction it must keep everything in 95% of the runs.
+
 Every cell is a file of its own; an interrupted call goes on when it is given again. `--runs 60` is quick.
 """
 
@@ -23,18 +26,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from congrad.advice.advise import LEAST_PROMPTS, advise
 from congrad.consensus.buckets import assign_buckets, sum_buckets
 from congrad.consensus.conflict import compare_languages
 from congrad.consensus.languages import agreement
 from congrad.consensus.score import score_pairs
 from congrad.files import write_json
+from congrad.settings.advice import Advice
 from congrad.settings.consensus import Consensus
 from congrad.tables import Number, Table, columns, to_markdown
 
 NUM_DIMS = 64
 WITHIN = 0.3  # correlation of translations
 DRAWS = 200  # of the bootstrap of the old rule
-NULL, POWER = "null", "power"
+NULL, POWER, NOISE, CLEAN = "null", "power", "noise", "clean"
+SIGNAL = 8 / 3  # length of the common direction of clean pairs, whose noise is 8 long: the demo's ratio
+BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,10 @@ class Cell:
     parallel: bool
 
     @property
+    def prompts(self) -> int:
+        return self.pairs * (1 if self.parallel else self.languages)
+
+    @property
     def name(self) -> str:
         return f"{self.kind}-{self.languages}-{self.pairs}-{'parallel' if self.parallel else 'independent'}"
 
@@ -54,9 +65,12 @@ class Cell:
 def cells(languages: Sequence[int], pairs: Sequence[int]) -> list[Cell]:
     """The quick ones first."""
     both = (False, True)
-    null = [Cell(NULL, size, each, parallel) for size in languages for each in pairs for parallel in both]
+    shapes = [(size, each, parallel) for size in languages for each in pairs for parallel in both]
+    null = [Cell(NULL, *shape) for shape in shapes]
     power = [Cell(POWER, 6, each, parallel) for each in (48, 200) for parallel in both]
-    return sorted(null + power, key=lambda cell: cell.languages * cell.pairs)
+    told = [Cell(kind, *shape) for kind in (NOISE, CLEAN) for shape in shapes]
+    enough = [cell for cell in told if cell.prompts >= LEAST_PROMPTS * Advice().num_folds]
+    return sorted(null + power + enough, key=lambda cell: cell.languages * cell.pairs)
 
 
 def draw(cell: Cell, run: int, mean_LD: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
@@ -88,6 +102,25 @@ def null_run(cell: Cell, run: int) -> dict[str, Any]:
     verdict_LL = scores.agreement.verdict_LL
     flags = {"conflict": bool((verdict_LL < 0).any()), "any": bool((verdict_LL != 0).any())}
     return flags | {"score": float(scores.score_P.mean())}
+
+
+def advice_run(cell: Cell, run: int) -> dict[str, Any]:
+    """What is chosen to be kept, and the advantage over all pairs where it was not chosen, by all pairs' gain."""
+    mean_LD = torch.zeros(cell.languages, NUM_DIMS)
+    mean_LD[:, 0] = SIGNAL if cell.kind == CLEAN else 0.0
+    sketches, language_P, prompt_P = draw(cell, run, mean_LD)
+    found = advise(
+        sketches,
+        factor_N=torch.ones(len(sketches)),
+        language_N=language_P,
+        group_N=prompt_P,
+        length_N=np.zeros(len(sketches)),
+        given={},
+        consensus=Consensus(num_orders=16, seed=run),
+        settings=Advice(batch_size=BATCH_SIZE, num_resamples=2, seed=run),
+        aggregators=(),
+    ).chosen["budget"]
+    return {"share": found.choice.share, "advantage": found.gains.mean.delta}
 
 
 def blocks(cell: Cell) -> tuple[Tensor, NDArray[np.bool_]]:
@@ -135,7 +168,7 @@ def measure(cell: Cell, runs: int, directory: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text())
         if content["runs"] == runs:
             return content
-    one = null_run if cell.kind == NULL else power_run
+    one = {NULL: null_run, POWER: power_run}.get(cell.kind, advice_run)
     content = {"cell": asdict(cell), "runs": runs, "found": [one(cell, run) for run in range(runs)]}
     write_json(path, content)
     return content
@@ -156,6 +189,20 @@ def null_table(contents: Sequence[dict[str, Any]]) -> Table:
     return Table(columns(*titles, "mean score", "standard error", "in standard errors"), rows)
 
 
+def advice_table(contents: Sequence[dict[str, Any]]) -> Table:
+    rows = []
+    for content in contents:
+        cell, found = Cell(**content["cell"]), content["found"]
+        everything = Number(float(np.mean([each["share"] == 1 for each in found])), ".1%")
+        advantage_R = np.array([each["advantage"] for each in found])
+        error = float(advantage_R.std(ddof=1) / len(advantage_R) ** 0.5)
+        of_error = Number(float(advantage_R.mean()) / error, "+.1f") if error else None
+        kind = "the same" if cell.parallel else "their own"
+        rows.append([cell.kind, kind, Number(cell.languages, "d"), Number(cell.pairs, "d"), everything, of_error])
+    titles = ("data", "prompts", "languages", "pairs each", "runs that keep everything")
+    return Table(columns(*titles, "advantage in standard errors"), rows)
+
+
 def power_table(contents: Sequence[dict[str, Any]]) -> Table:
     rows = []
     for content in contents:
@@ -174,9 +221,9 @@ def power_table(contents: Sequence[dict[str, Any]]) -> Table:
 
 def tables(contents: Sequence[dict[str, Any]]) -> str:
     """Markdown of what is there."""
-    kinds = {kind: [each for each in contents if each["cell"]["kind"] == kind] for kind in (NULL, POWER)}
-    texts = [to_markdown(null_table(kinds[NULL]))] if kinds[NULL] else []
-    return "\n".join(texts + ([to_markdown(power_table(kinds[POWER]))] if kinds[POWER] else []))
+    made = ((null_table, (NULL,)), (power_table, (POWER,)), (advice_table, (NOISE, CLEAN)))
+    of = [(table, [each for each in contents if each["cell"]["kind"] in kinds]) for table, kinds in made]
+    return "\n".join(to_markdown(table(own)) for table, own in of if own)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

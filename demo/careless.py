@@ -4,7 +4,8 @@
     python demo/careless.py count runs/demo-pairs runs/demo
 
 `label` copies the pairs, and swaps chosen and rejected in a share of those in every language but CAREFUL. The column
-`swapped`, which the filter does not read, says in which. `count` says how many of the swapped pairs a run dropped, beside the others.
+`swapped`, which the filter does not read, says in which. `count` says how many of the swapped pairs a run dropped,
+beside the others.
 """
 
 from __future__ import annotations

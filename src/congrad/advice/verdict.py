@@ -90,9 +90,9 @@ def judge(advice: Advice, languages: Sequence[str], of_languages: LanguageAdvice
         if chosen.gains.mean.delta_low <= 0:
             here = next(each for each in chosen.choice.curve if each.share == share)
             weak = (
-                "That interval, of the whole choosing procedure on pairs that had no part in it, reaches 0: take it as a "
-                f"hint, not as proof. The share that was chosen has {compared(_interval(here), gain)} on the pairs that "
-                "chose it."
+                "That interval, of the whole choosing procedure on pairs that had no part in it, reaches 0: take it as "
+                f"a hint, not as proof. The share that was chosen has {compared(_interval(here), gain)} on the pairs "
+                "that chose it."
             )
             notes = (weak, *notes)
         return Verdict("filter", share, f"{sentence} {said}", basis, notes)
