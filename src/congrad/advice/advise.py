@@ -3,7 +3,7 @@
 Means, products, directions, gains: four passes over the sketches for all options at once (more where the directions of
 all of them take more than 1 GiB), and none for other budgets.
 
-Shapes: N pairs that could be scored, P of them that are measured, L languages, W watched languages.
+Shapes: N pairs that could be scored, P of them that are measured, L languages.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +18,7 @@ from congrad.advice.folds import deal, sample
 from congrad.advice.gain import SHARES, Reader, follow
 from congrad.advice.measure import Gradients, measure
 from congrad.advice.options import ALL, OWN, rankings
+from congrad.advice.watched import WatchedLanguage, WatchedPairs, sum_watched, usable
 from congrad.consensus.buckets import Sketches
 from congrad.consensus.score import one_thread_an_operation
 from congrad.selection.keep import num_kept
@@ -53,6 +54,7 @@ class Advice:
     language_L: codes of the languages that have a pair.
     options: all pairs first; empty where there are too few prompts to hold any out.
     chosen: by measure; empty where there are too few.
+    watched: languages of pairs that are not trained on, as the figures have them; none where nothing is watched.
     """
 
     budget: Budget
@@ -63,6 +65,7 @@ class Advice:
     num_folds: int
     options: tuple[Option, ...]
     chosen: Mapping[Measure, Chosen]
+    watched: tuple[WatchedLanguage, ...] = ()
 
 
 def advise(
@@ -75,7 +78,7 @@ def advise(
     given: Mapping[str, Floats | str],
     consensus: Consensus,
     settings: AdviceSettings,
-    watch_WD: Tensor | None = None,
+    watch: WatchedPairs | None = None,
     aggregators: Sequence[str] = AGGREGATORS,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Advice:
@@ -88,12 +91,12 @@ def advise(
         group_N: the same number for the pairs of one prompt, in whatever language.
         length_N: tokens of the chosen response minus those of the rejected.
         given: see `rankings`; of N pairs.
-        watch_WD: mean gradients of watched languages, which are not trained on.
+        watch: pairs that are not trained on, one with a gradient at least.
         aggregators: that are compared with that of the filter.
         on_progress: called with how many pairs are done, and of how many.
     """
     factor_N = factor_N.double()
-    row_P = torch.nonzero(factor_N.isfinite() & (factor_N != 0)).flatten()
+    row_P = torch.nonzero(usable(factor_N)).flatten()
     total_pairs, total_L = len(row_P), torch.bincount(language_N[row_P])
     if total_pairs > settings.max_pairs:
         row_P = row_P[sample(group_N[row_P], settings.max_pairs, settings.seed, language_N[row_P])]
@@ -106,6 +109,7 @@ def advise(
     scale = float(factor_N[row_P].abs().max())
     gradients = Gradients(sketches, row_P, factor_N[row_P] / scale)  # clear of both ends of float32
     position_P, read = row_P.numpy(), 0
+    fold_P = deal(prompt_P, settings.num_folds, settings.seed, language_P)
 
     def on_rows(rows: int) -> None:
         nonlocal read
@@ -113,14 +117,29 @@ def advise(
         on_progress(min(read // NUM_PASSES, len(row_P)), len(row_P))
 
     with one_thread_an_operation() as num_threads:
+        watched = (
+            None
+            if watch is None
+            else sum_watched(
+                watch,
+                group_P=group_N[row_P],
+                fold_P=fold_P,
+                num_folds=settings.num_folds,
+                max_pairs=settings.max_pairs,
+                seed=settings.seed,
+                scale=scale,
+                num_threads=num_threads,
+            )
+        )
         measured = measure(
             gradients,
             language_P=language_P,
             prompt_P=prompt_P,
-            fold_P=deal(prompt_P, settings.num_folds, settings.seed, language_P),
+            fold_P=fold_P,
             num_folds=settings.num_folds,
             consensus=consensus,
-            watch_WD=None if watch_WD is None else watch_WD / scale,
+            watch_KD=None if watched is None else watched.mean_KD,
+            share_WFS=None if watched is None else watched.share_WFS,
             num_threads=num_threads,
             on_rows=on_rows,
         )
@@ -147,4 +166,5 @@ def advise(
             options.append(Option(ranking.name, share, kept, None, gains))
     inner_columns = list(range(len(columns), len(columns) + len(inner)))
     chosen = {each.measure: each.chosen(0, inner_columns) for each in figures}
-    return Advice(*sizes, options=tuple(options), chosen=chosen)
+    watched_languages = () if watched is None else watched.languages
+    return Advice(*sizes, options=tuple(options), chosen=chosen, watched=watched_languages)

@@ -5,6 +5,10 @@ groups          languages trained in groups gain clearly more than together
 no-difference   no share is, and the data would show a difference of `WORTH_IT`
 keep-all        even the best share loses clearly
 too-few         none of these can be told
+
+Watched pairs have a veto, and no more: where the share that the pairs' own labels choose is predicted to make the mean
+of the watched languages worse than all pairs do (the whole 95% interval of the difference is below 0), the verdict is
+keep-all. They never choose a smaller share, since the best of ten for them would be a choice that nothing checks.
 """
 
 import math
@@ -21,6 +25,7 @@ from congrad.tables import Number
 Kind = Literal["filter", "groups", "no-difference", "keep-all", "too-few"]
 WORTH_IT = 0.1  # of the gain of all pairs: a difference that a data set should be able to show
 NORMAL = 1.96  # standard errors on each side of a 95% interval
+FEW_WATCHED = 8  # prompts of a watched language: with fewer, the draws do not show how much they vary
 MUCH_LENGTH = 0.5  # of the gain: where less is left without the length difference, it is said first
 EVIDENCE = "docs/evidence.md"
 SAME_SOURCE = (
@@ -58,11 +63,14 @@ class Groups:
     gain: Estimate
 
 
-def judge(advice: Advice, languages: Sequence[str], groups: Groups | None = None) -> Verdict:
+def judge(
+    advice: Advice, languages: Sequence[str], groups: Groups | None = None, watched: Sequence[str] = ()
+) -> Verdict:
     """The verdict on what `advise` found, and on the best division into groups where one was looked for.
 
     Args:
         languages: names of the languages that have a pair.
+        watched: of those that are watched.
     """
     budget = advice.budget
     epochs = "1 epoch" if budget.epochs == 1 else f"{budget.epochs:g} epochs"
@@ -79,7 +87,7 @@ def judge(advice: Advice, languages: Sequence[str], groups: Groups | None = None
         return Verdict("too-few", 1.0, sentence, basis, (), needed)
     chosen, everything = advice.chosen["budget"], advice.options[0].gains["budget"]
     share, gain = chosen.choice.share, everything.mean
-    notes = _notes(advice, share, languages)
+    notes = _notes(advice, share, languages, watched)
     if groups is not None and groups.gain.delta_low > 0:
         names = "; ".join(", ".join(each) for each in groups.languages)
         sentence = f"Train in {len(groups.languages)} groups, with an adapter for each: {names}."
@@ -88,6 +96,14 @@ def judge(advice: Advice, languages: Sequence[str], groups: Groups | None = None
     if share < 1:
         sentence = f"Filter: keep {share:.0%} of every language."
         said = f"Predicted gain on held-out pairs, compared with all pairs: {compared(chosen.gains.mean, gain)}."
+        harm, of_all = chosen.gains.watched_mean, everything.watched_mean
+        num_watched = sum(each.num_prompts for each in advice.watched)
+        if harm is not None and of_all is not None and harm.delta_high < 0 and num_watched >= FEW_WATCHED:
+            sentence = f"Do not filter: keep all pairs. To keep {share:.0%} of every language is predicted to make the"
+            said = f"watched pairs worse: {compared(harm, of_all)}, compared with all pairs."
+            decides = f"The watched pairs decide. By the pairs' own labels: {compared(chosen.gains.mean, gain)}."
+            notes = (decides, *_notes(advice, 1.0, languages, watched))
+            return Verdict("keep-all", 1.0, f"{sentence} {said}", basis, notes)
         if chosen.gains.mean.delta_low <= 0:
             weak = "The interval, that of the whole choosing procedure, reaches 0: take it as a hint, not as proof."
             notes = (weak, *notes)
@@ -113,13 +129,14 @@ def judge(advice: Advice, languages: Sequence[str], groups: Groups | None = None
     return Verdict("too-few", 1.0, f"{sentence} {said} {enough}", basis, notes, needed)
 
 
-def _notes(advice: Advice, share: float, languages: Sequence[str]) -> tuple[str, ...]:
+def _notes(advice: Advice, share: float, languages: Sequence[str], watched: Sequence[str]) -> tuple[str, ...]:
     other = advice.chosen["equal_length"].choice.share
     notes = [SAME_SOURCE]
     option = next(each for each in advice.options if (each.ranking, each.share) == (OWN, share)).gains["budget"]
     worse = [name for name, each in zip(languages, option.languages, strict=True) if each.high < 0]
     if worse:
         notes.append(f"Predicted to get worse from it, because the others pull the other way: {', '.join(worse)}.")
+    notes += _watched(advice, share, watched)
     if option.without_length is not None and option.mean.low > 0:
         left = max(option.without_length / option.mean.value, 0)
         said = f"Between responses of one length, {left:.0%} of the predicted gain is left"
@@ -136,6 +153,29 @@ def _notes(advice: Advice, share: float, languages: Sequence[str]) -> tuple[str,
     if advice.num_pairs < advice.total_pairs:
         notes.append(f"From a sample of {advice.num_pairs:,} of {advice.total_pairs:,} pairs.")
     return tuple(notes)
+
+
+def _watched(advice: Advice, share: float, watched: Sequence[str]) -> list[str]:
+    """What is said of pairs that are not trained on."""
+    everything, chosen = advice.options[0].gains["budget"], advice.chosen["budget"]
+    mean, gains = everything.watched_mean, chosen.gains.watched_mean
+    if mean is None or gains is None:
+        return []
+    notes = []
+    if share < 1:
+        notes.append(f"Watched pairs, predicted gain compared with all pairs: {compared(gains, mean)}.")
+    else:
+        shown = Number(mean.value, ".3g", 1, mean.low, mean.high)
+        held_out = f"where held-out pairs gain {everything.mean.value:.3g}"
+        notes.append(f"Watched pairs, predicted gain from all pairs: {shown} {shown.interval}, {held_out}.")
+    worse = [name for name, each in zip(watched, everything.watched, strict=True) if each.high < 0]
+    if worse:
+        notes.append(f"Watched, and predicted to get worse from training on all pairs: {', '.join(worse)}.")
+    few = [name for name, each in zip(watched, advice.watched, strict=True) if each.num_prompts < FEW_WATCHED]
+    if few:
+        names = ", ".join(few)
+        notes.append(f"Watched with fewer than {FEW_WATCHED} prompts, so that intervals are too narrow: {names}.")
+    return notes
 
 
 def _interval(point: Point) -> Estimate:

@@ -23,6 +23,7 @@ from congrad.filtering.finished import open_run, stored_config, stored_section
 from congrad.filtering.prompts import find_prompts
 from congrad.filtering.rankings import Baseline, judge_margins, model_scores, of_index, resolve
 from congrad.filtering.score import language_codes, pair_inputs
+from congrad.filtering.watch import WatchedIndex, open_watch
 from congrad.gradients.index import GradientIndex, open_index
 from congrad.preferences.load import read_preferences
 from congrad.preferences.rows import Preferences
@@ -42,6 +43,7 @@ def advise_index(
     consensus: Consensus,
     settings: Settings,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    watch: WatchedIndex | None = None,
 ) -> dict[str, Any]:
     """What advice.json holds."""
     inputs = pair_inputs(index, loss, prompt_N)
@@ -55,9 +57,10 @@ def advise_index(
         given=without_gradients(index, preferences, loss, consensus.seed),
         consensus=consensus,
         settings=settings,
+        watch=None if watch is None else watch.pairs(loss, prompt_N),
         on_progress=on_progress,
     )
-    return content(found, language_codes(index)[0])
+    return content(found, language_codes(index)[0], watch)
 
 
 def tokens(index: GradientIndex) -> Floats:
@@ -87,10 +90,11 @@ def without_gradients(index: GradientIndex, preferences: Preferences, loss: Loss
     return found
 
 
-def content(advice: Advice, names: list[str]) -> dict[str, Any]:
+def content(advice: Advice, names: list[str], watch: WatchedIndex | None = None) -> dict[str, Any]:
     """advice.json, with figures rounded to what they can mean."""
     languages = [names[code] for code in advice.language_L]
-    verdict = judge(advice, languages)
+    watched = [] if watch is None else [watch.languages[each.code] for each in advice.watched]
+    verdict = judge(advice, languages, watched=watched)
     chosen = {
         measure: {**asdict(found.choice), "share_by_fold": found.share_F, "gains": asdict(found.gains)}
         for measure, found in advice.chosen.items()
@@ -102,7 +106,8 @@ def content(advice: Advice, names: list[str]) -> dict[str, Any]:
         "num_prompts": advice.num_prompts,
         "num_folds": advice.num_folds,
         "languages": languages,
-        "watched": [],
+        "watched": watched,
+        "watched_pairs": [each.num_pairs for each in advice.watched],
         "verdict": asdict(verdict),
         "chosen": chosen,
         "options": [{"title": TITLES[option.ranking], **asdict(option)} for option in advice.options],
@@ -139,7 +144,8 @@ def advise_run(run: Path, settings: Settings, listener: Listener = SILENT) -> di
             listener.on_progress(Progress("predicting", done, total, "pairs"))
 
         index = open_index(index_path)
+        watch = open_watch(run / manifest["watch"], index, config) if manifest.get("watch") else None
         prompt_N, _ = find_prompts(preferences, index, config.input.columns.group)
-        found = advise_index(index, preferences, prompt_N, loss, consensus, settings, on_progress)
+        found = advise_index(index, preferences, prompt_N, loss, consensus, settings, on_progress, watch)
         write_json(run / FILE, found)
     return found

@@ -34,6 +34,7 @@ class GainsRead(Record):
     languages: list[Figure]
     without_length: float | None
     watched: list[Figure] = Field([])
+    watched_mean: Figure | None = None
 
 
 class OptionRead(Record):
@@ -81,6 +82,7 @@ class AdviceFile(Record):
     num_prompts: Amount
     languages: list[str]
     watched: list[str] = Field([])
+    watched_pairs: list[Amount] = Field([])
     verdict: VerdictRead
     chosen: dict[str, ChosenRead]
     options: list[OptionRead]

@@ -20,6 +20,7 @@ from congrad.filtering.advised import read_advice
 from congrad.filtering.comparison import FILTER_AGAIN, Array, Comparison, LanguagesFile, read_comparison
 from congrad.filtering.directory import RUN, SCORE_COLUMN, is_run
 from congrad.preferences.render import is_pair
+from congrad.settings.advice import Advice
 from congrad.settings.index import PassSettings
 from congrad.settings.input import Input
 from congrad.settings.model import Model
@@ -92,6 +93,7 @@ class Manifest(Stored):
     config: dict[str, dict[str, Any]] = Field({})
     command: list[str] = Field([])
     index: str = ""
+    watch: str = ""
     plan: Identities = Identities()
     data_fingerprint: str = ""
     rows: Amount = 0
@@ -222,7 +224,8 @@ def stored_config(run: Path) -> tuple[FilterConfig, Path, dict[str, Any]]:
     opened = open_run(run)
     _require(opened, REFILTERED)
     sections = stored_section(Input, opened), stored_section(Model, opened), stored_section(PassSettings, opened)
-    return FilterConfig(*sections), run / opened.manifest["index"], opened.manifest
+    advice = Advice(watch=opened.settings.get("advice", {}).get("watch") or None)
+    return FilterConfig(*sections, advice=advice), run / opened.manifest["index"], opened.manifest
 
 
 def read_run(directory: Path) -> ScoredRun:
