@@ -23,7 +23,7 @@ def watched(tmp_path, save_rows) -> Path:
     """Prompts of the data with their labels the other way round, and others of a language that the data has not."""
     rows = preference_rows(30)[:12]
     rows = [{**row, "chosen": row["rejected"], "rejected": row["chosen"], "language": "xx"} for row in rows]
-    rows += [{**row, "prompt": f"new {row['prompt']}", "id": f"n-{i}"} for i, row in enumerate(preference_rows(9, ("sw",)))]
+    rows += [{**row, "prompt": f"new {row['prompt']}", "id": f"new {row['id']}"} for row in preference_rows(9, ("sw",))]
     return save_rows(tmp_path / "watched.jsonl", rows)
 
 
@@ -141,6 +141,47 @@ def test_mistakes_are_said_by_the_flag_and_lose_nothing(congrad, words, tmp_path
     assert congrad("advise", run, "-q").code == 0
 
 
+def contents(run: Path) -> dict[str, bytes]:
+    """All that decides a result: neither times nor what index.json says of them."""
+    names = ("scores.parquet", "kept.jsonl", "advice.json", "languages.json")
+    places = [*(run / name for name in names), *watch_index(run).glob("*.safetensors"), *watch_index(run).glob("p*")]
+    return {str(path.relative_to(run)): path.read_bytes() for path in places}
+
+
+def test_a_killed_run_goes_on_where_it_stopped(congrad, words, tmp_path, save_rows, monkeypatch):
+    """Killed after the first shard of the watched pairs; the data's index and that shard stay as they are."""
+    from congrad.gradients import build
+
+    watched = save_rows(tmp_path / "watched.jsonl", preference_rows(100)[60:])  # two shards
+    assert congrad(*words, "-o", tmp_path / "whole", "--watch", watched).code == 0
+    written = []
+
+    def write(path, tensors, real=build.write_tensors):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path)
+        real(path, tensors)
+
+    monkeypatch.setattr(build, "write_tensors", write)
+    assert congrad(*words, "-o", tmp_path / "run", "--watch", watched).code == 130
+    monkeypatch.undo()
+    before = {path: path.stat().st_mtime_ns for path in written}
+    assert [path.parent for path in written] == [tmp_path / "run" / "index", watch_index(tmp_path / "run")]
+    assert congrad(*words, "-o", tmp_path / "run", "--watch", watched).code == 0
+    assert before == {path: path.stat().st_mtime_ns for path in written}
+    assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_two_ranks_watch_as_one(congrad, words, watched, tmp_path, start):
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "congrad"]
+    process = start(*launcher, *words, "-o", tmp_path / "two", "--watch", watched)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err[-3000:]
+    assert congrad(*words, "-o", tmp_path / "one", "--watch", watched).code == 0
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
+
+
 def test_no_pair_with_a_gradient(congrad, words, watched, tmp_path, monkeypatch):
     monkeypatch.setattr("congrad.filtering.watch.usable", lambda factor_N: torch.zeros_like(factor_N, dtype=torch.bool))
     done = congrad(*words, "-o", tmp_path / "run", "--watch", watched)
@@ -185,7 +226,8 @@ def test_a_damaged_run_is_refused(congrad, words, watched, tmp_path, name, chang
 
 
 def test_watched_languages_are_bounded(congrad, words, tmp_path, save_rows):
-    watched = save_rows(tmp_path / "many.jsonl", [{**row, "language": "abcd"[i % 4]} for i, row in enumerate(preference_rows(50)[40:])])
+    rows = [{**row, "language": "abcd"[number % 4]} for number, row in enumerate(preference_rows(50)[40:])]
+    watched = save_rows(tmp_path / "many.jsonl", rows)
     run = tmp_path / "run"
     assert congrad(*words, "-o", run, "--watch", watched).code == 0
     done = congrad("filter", run, "input.bounds.languages=3")
