@@ -24,6 +24,7 @@ def watched(tmp_path, save_rows) -> Path:
     rows = preference_rows(30)[:12]
     rows = [{**row, "chosen": row["rejected"], "rejected": row["chosen"], "language": "xx"} for row in rows]
     rows += [{**row, "prompt": f"new {row['prompt']}", "id": f"new {row['id']}"} for row in preference_rows(9, ("sw",))]
+    rows.append({**rows[-1], "rejected": rows[-1]["chosen"]})  # has no gradient
     return save_rows(tmp_path / "watched.jsonl", rows)
 
 
@@ -48,7 +49,7 @@ def test_every_option_has_a_number_for_the_watched_pairs(congrad, words, watched
     done = congrad(*words, "-o", run, "--watch", watched)
     assert done.code == 0, done.err
     found = advice(run)
-    assert (found["watched"], found["watched_pairs"]) == (["sw", "xx"], [9, 12])
+    assert (found["watched"], found["watched_pairs"], found["watched_left_out"]) == (["sw", "xx"], [9, 12], 1)
     for option in found["options"]:
         for gains in option["gains"].values():
             assert len(gains["watched"]) == 2
@@ -57,7 +58,7 @@ def test_every_option_has_a_number_for_the_watched_pairs(congrad, words, watched
             assert mean["value"] == pytest.approx(sum(each["value"] for each in gains["watched"]) / 2, rel=1e-4)
     shares = [each["share"] for each in found["options"] if each["ranking"] == "medium-influence"]
     assert shares == [tenth / 10 for tenth in range(1, 11)]
-    assert "watched" in done.out.splitlines()[-1] or any("watched" in line for line in done.out.splitlines())
+    assert any(line.split()[-1:] == ["watched"] for line in done.out.splitlines()), "the table's last column"
     manifest = json.loads((run / "manifest.json").read_text())
     assert run / manifest["watch"] == watch_index(run)
     before = (run / "advice.json").read_bytes()
@@ -202,12 +203,12 @@ def test_a_run_takes_no_others(congrad, words, watched, tmp_path):
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("prompts.json", {"prompts": [0] * 20 + [60]}, "prompts below that"),
-        ("prompts.json", {"prompts": [-1] * 21}, "should be greater than or equal to 0"),
+        ("prompts.json", {"prompts": [0] * 21 + [60]}, "prompts below that"),
+        ("prompts.json", {"prompts": [-1] * 22}, "should be greater than or equal to 0"),
         ("prompts.json", {"prompts": []}, "should have at least 1"),
-        ("prompts.json", {"prompts": [0] * 20}, "num_rows 21 should be 20"),
+        ("prompts.json", {"prompts": [0] * 20}, "num_rows 22 should be 20"),
         ("prompts.json", {"data_rows": 31}, "data_rows should be 30"),
-        ("plan.json", {"num_rows": 10**12}, "num_rows 1000000000000 should be 21"),
+        ("plan.json", {"num_rows": 10**12}, "num_rows 1000000000000 should be 22"),
         ("plan.json", {"model": "0" * 64}, "the model (model.name, model.adapter) should be that of"),
         ("plan.json", {"dims": 4}, "dims should be the square"),
         ("manifest.json", {"watch": "../nowhere"}, "cannot be read"),

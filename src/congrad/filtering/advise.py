@@ -3,7 +3,7 @@
 Shapes: N input rows, P sketched pairs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from congrad.advice.advise import Advice, advise
 from congrad.advice.budget import Floats
 from congrad.advice.options import TITLES
 from congrad.advice.verdict import judge
+from congrad.advice.watched import usable
 from congrad.errors import UserError
 from congrad.files import write_json
 from congrad.filtering.advised import FILE
@@ -48,6 +49,7 @@ def advise_index(
     """What advice.json holds."""
     inputs = pair_inputs(index, loss, prompt_N)
     tokens_P2 = tokens(index)
+    watched = None if watch is None else watch.pairs(loss, prompt_N)
     found = advise(
         index,
         factor_N=inputs["weight_P"].double() * inputs["scale_P"].double(),
@@ -57,10 +59,12 @@ def advise_index(
         given=without_gradients(index, preferences, loss, consensus.seed),
         consensus=consensus,
         settings=settings,
-        watch=None if watch is None else watch.pairs(loss, prompt_N),
+        watch=watched,
         on_progress=on_progress,
     )
-    return content(found, language_codes(index)[0], watch)
+    names = [] if watch is None else watch.languages
+    left_out = 0 if watch is None or watched is None else len(watch.prompt_M) - int(usable(watched.factor_N).sum())
+    return content(found, language_codes(index)[0], names, left_out)
 
 
 def tokens(index: GradientIndex) -> Floats:
@@ -90,10 +94,17 @@ def without_gradients(index: GradientIndex, preferences: Preferences, loss: Loss
     return found
 
 
-def content(advice: Advice, names: list[str], watch: WatchedIndex | None = None) -> dict[str, Any]:
-    """advice.json, with figures rounded to what they can mean."""
+def content(
+    advice: Advice, names: list[str], watched_names: Sequence[str] = (), watched_left_out: int = 0
+) -> dict[str, Any]:
+    """advice.json, with figures rounded to what they can mean.
+
+    Args:
+        names, watched_names: of the languages, by code.
+        watched_left_out: watched pairs without a gradient.
+    """
     languages = [names[code] for code in advice.language_L]
-    watched = [] if watch is None else [watch.languages[each.code] for each in advice.watched]
+    watched = [watched_names[each.code] for each in advice.watched]
     verdict = judge(advice, languages, watched=watched)
     chosen = {
         measure: {**asdict(found.choice), "share_by_fold": found.share_F, "gains": asdict(found.gains)}
@@ -108,6 +119,7 @@ def content(advice: Advice, names: list[str], watch: WatchedIndex | None = None)
         "languages": languages,
         "watched": watched,
         "watched_pairs": [each.num_pairs for each in advice.watched],
+        "watched_left_out": watched_left_out,
         "verdict": asdict(verdict),
         "chosen": chosen,
         "options": [{"title": TITLES[option.ranking], **asdict(option)} for option in advice.options],

@@ -83,6 +83,7 @@ class AdviceFile(Record):
     languages: list[str]
     watched: list[str] = Field([])
     watched_pairs: list[Amount] = Field([])
+    watched_left_out: Amount = 0
     verdict: VerdictRead
     chosen: dict[str, ChosenRead]
     options: list[OptionRead]
