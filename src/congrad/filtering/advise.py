@@ -20,7 +20,7 @@ from congrad.errors import UserError
 from congrad.files import write_json
 from congrad.filtering.advised import FILE
 from congrad.filtering.directory import RUN
-from congrad.filtering.finished import open_run, stored_config, stored_section
+from congrad.filtering.finished import open_run, stored_config, stored_section, watch_place
 from congrad.filtering.prompts import find_prompts
 from congrad.filtering.rankings import Baseline, judge_margins, model_scores, of_index, resolve
 from congrad.filtering.score import language_codes, pair_inputs
@@ -156,7 +156,8 @@ def advise_run(run: Path, settings: Settings, listener: Listener = SILENT) -> di
             listener.on_progress(Progress("predicting", done, total, "pairs"))
 
         index = open_index(index_path)
-        watch = open_watch(run / manifest["watch"], index, config) if manifest.get("watch") else None
+        watch_path = watch_place(run, manifest)
+        watch = None if watch_path is None else open_watch(watch_path, index, config)
         prompt_N, _ = find_prompts(preferences, index, config.input.columns.group)
         found = advise_index(index, preferences, prompt_N, loss, consensus, settings, on_progress, watch)
         write_json(run / FILE, found)

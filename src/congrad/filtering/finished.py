@@ -28,7 +28,7 @@ from congrad.settings.section import LEAVES, fields_of, is_section, type_of
 from congrad.settings.selection import Selection
 from congrad.settings.tree import FilterConfig
 from congrad.stage import Amount, Record, check_record, damaged, read_json, read_rows
-from congrad.words import one_line
+from congrad.words import one_line, quote
 
 T = TypeVar("T")
 KEPT, DROPPED, SCORES_FILE = "kept.jsonl", "dropped.jsonl", "scores.parquet"
@@ -225,7 +225,21 @@ def stored_config(run: Path) -> tuple[FilterConfig, Path, dict[str, Any]]:
     _require(opened, REFILTERED)
     sections = stored_section(Input, opened), stored_section(Model, opened), stored_section(PassSettings, opened)
     advice = Advice(watch=opened.settings.get("advice", {}).get("watch") or None)
-    return FilterConfig(*sections, advice=advice), run / opened.manifest["index"], opened.manifest
+    return FilterConfig(*sections, advice=advice), place_of(run, opened.manifest["index"]), opened.manifest
+
+
+def watch_place(run: Path, manifest: Mapping[str, Any]) -> Path | None:
+    """Where the index of the watched pairs of a run is; None where it watches none."""
+    return place_of(run, manifest["watch"]) if manifest.get("watch") else None
+
+
+def place_of(run: Path, named: str) -> Path:
+    """A directory as a manifest names it."""
+    try:
+        (run / named).resolve()
+    except (OSError, ValueError) as error:
+        raise damaged(run / RUN.last, f"{quote(named)} is no path", FILTER_AGAIN) from error
+    return run / named
 
 
 def read_run(directory: Path) -> ScoredRun:

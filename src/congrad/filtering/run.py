@@ -96,10 +96,10 @@ def refilter(
     """
     run = Path(run)
     started = time.monotonic()
-    from congrad.filtering.finished import stored_config
+    from congrad.filtering.finished import stored_config, watch_place
 
     config, index_path, old = stored_config(run)
-    watch_path = run / old["watch"] if old.get("watch") else None
+    watch_path = watch_place(run, old)
     for path in filter(None, (index_path, watch_path)):
         if not path.resolve().is_relative_to(run.resolve()):  # as of a run that was filtered again elsewhere
             listener.on_note(f"the index of {run} lies elsewhere: {path.resolve()}")
