@@ -22,8 +22,7 @@ from congrad.errors import UserError
 from congrad.files import write_json
 from congrad.filtering.prompts import ID_COLUMNS, Codes, joined, tells_prompts_apart, without_tag
 from congrad.filtering.score import language_codes, pair_inputs
-from congrad.gradients.build import decided
-from congrad.gradients.index import INDEX, SAME_FILES, GradientIndex, open_index, read_plan
+from congrad.gradients.index import INDEX, SAME_FILES, GradientIndex, decided, open_index, read_plan
 from congrad.preferences.render import explicit
 from congrad.preferences.rows import Preferences, iterate
 from congrad.settings.consensus import Loss
