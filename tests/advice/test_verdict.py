@@ -15,6 +15,7 @@ from congrad.advice.gain import SHARES
 from congrad.advice.keep_auto import Choice, Point
 from congrad.advice.languages import advise_on_languages
 from congrad.advice.verdict import SAME_SOURCE, judge, rounded_up
+from congrad.advice.watched import WatchedLanguage
 from congrad.settings.advice import Advice as Settings
 from congrad.settings.consensus import Consensus
 
@@ -82,6 +83,53 @@ def test_where_all_pairs_gain_nothing_there_is_no_number():
     found = judge(advice(value=-0.1, low=-1.0, delta=0.0, error=0.1), ["de"])
     assert (found.kind, found.needed_pairs) == ("too-few", None)
     assert "What one part of them teaches does not even help the others." in found.sentence
+
+
+def watching(found, *, value=0.5, low=0.3, high=0.7, procedure=(0.0, -0.1, 0.1), num_prompts=20):
+    """The same with a watched language, which gains `value` from all pairs."""
+
+    def with_watched(gains, estimate):
+        return replace(gains, watched=(estimate,), watched_mean=estimate)
+
+    of_all = Estimate(value, low, high, 0, 0, 0)
+    options = tuple(
+        replace(each, gains={name: with_watched(gains, of_all) for name, gains in each.gains.items()})
+        for each in found.options
+    )
+    of_chosen = Estimate(value + procedure[0], low, high, *procedure)
+    chosen = {name: replace(each, gains=with_watched(each.gains, of_chosen)) for name, each in found.chosen.items()}
+    watched = (WatchedLanguage(0, 20, num_prompts),)
+    return judge(replace(found, options=options, chosen=chosen, watched=watched), ["de"], watched=["xx"])
+
+
+def test_clear_harm_to_watched_pairs_decides_against_filtering():
+    found = watching(advice(0.7, delta=0.3), procedure=(-0.2, -0.3, -0.1))
+    assert (found.kind, found.share) == ("keep-all", 1.0)
+    assert found.sentence == (
+        "Do not filter: keep all pairs. To keep 70% of every language is predicted to make the watched pairs worse: "
+        "-40% [-60%, -20%], compared with all pairs."
+    )
+    assert found.notes[0] == "The watched pairs decide. By the pairs' own labels: +30% [+10%, +50%]."
+    assert "Watched pairs, predicted gain from all pairs: 0.5 [0.3, 0.7], where held-out pairs gain 1." in found.notes
+
+
+@pytest.mark.parametrize(("procedure", "num_prompts"), [((-0.2, -0.4, 0.01), 20), ((-0.2, -0.3, -0.1), 7)])
+def test_harm_that_is_not_clear_is_said_and_decides_nothing(procedure, num_prompts):
+    found = watching(advice(0.7, delta=0.3), procedure=procedure, num_prompts=num_prompts)
+    assert (found.kind, found.share) == ("filter", 0.7)
+    assert any(note.startswith("Watched pairs, predicted gain compared with all pairs: -40% [") for note in found.notes)
+    few = "Watched with fewer than 8 prompts, so that intervals are too narrow: xx."
+    assert (few in found.notes) == (num_prompts < 8)
+
+
+def test_watched_pairs_never_choose_a_share():
+    assert watching(advice(), procedure=(0.5, 0.4, 0.6)).share == 1.0
+
+
+def test_the_tax_of_training_at_all_is_said():
+    tax = "Watched, and predicted to get worse from training on all pairs: xx."
+    assert tax in watching(advice(), value=-0.5, low=-0.7, high=-0.3).notes
+    assert tax not in watching(advice(), value=-0.5, low=-0.7, high=0.1).notes
 
 
 def test_too_few_prompts_to_hold_any_out():

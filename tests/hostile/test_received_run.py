@@ -325,6 +325,18 @@ def test_one_text_at_a_time(congrad, made, place, tiny_directory, name):
         check_exports(run, made("plain") / "run", seen)
 
 
+def test_the_place_of_watched_pairs(congrad, made, place, tiny_directory):
+    """It is what a manifest says, and so are the words for where they were read."""
+    for text in armed(place):
+        path = received(made("plain"), place) / "run/manifest.json"
+        (manifest,) = rows_of(path)
+        manifest |= {"watch": text}
+        manifest["config"]["advice"]["watch"] = text
+        write_rows(path, [manifest])
+        codes = attack(congrad, place, tiny_directory, ("filter", "advise"), text)
+        assert set(codes.values()) == ({2} if text else {0})
+
+
 def test_a_loop(congrad, place, capsys):
     """Every text of every file of a loop, one at a time and all at once."""
     loop, draw = place / "received" / "loop", random.Random(0)

@@ -64,6 +64,7 @@ MISTAKES: list[tuple[str, str, Any, str, dict[str, Any]]] = [
     ("advice.epochs", "0", 0, "must be above 0", {}),
     ("advice.batch_size", "0", 0, "must be 1 or more", {}),
     ("advice.num_folds", "3", 3, "must be 4 or more", {}),
+    ("advice.watch", "' '", " ", "is empty", {}),
     ("report.write", "no", "no", "must be true or false", {}),
     ("prompts.limit", "0", 0, "must be 1 or more", {"source": "x"}),
     ("prompts.columns.prompt", "1", 1, "must be text", {}),

@@ -3,7 +3,7 @@
 Means, products, directions, gains: four passes over the sketches for all options at once (more where the directions of
 all of them take more than 1 GiB), and none for other budgets.
 
-Shapes: N pairs that could be scored, P of them that are measured, L languages, W watched languages.
+Shapes: N pairs that could be scored, P of them that are measured, L languages.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +18,7 @@ from congrad.advice.gain import SHARES, Reader, follow
 from congrad.advice.measure import measure
 from congrad.advice.options import ALL, OWN, rankings
 from congrad.advice.sample import draw
+from congrad.advice.watched import WatchedLanguage, WatchedPairs, sum_watched
 from congrad.consensus.buckets import Sketches
 from congrad.consensus.score import one_thread_an_operation
 from congrad.selection.keep import num_kept
@@ -53,6 +54,7 @@ class Advice:
     language_L: codes of the languages that have a pair.
     options: all pairs first; empty where there are too few prompts to hold any out.
     chosen: by measure; empty where there are too few.
+    watched: languages of pairs that are not trained on, as the figures have them; none where nothing is watched.
     """
 
     budget: Budget
@@ -63,6 +65,7 @@ class Advice:
     num_folds: int
     options: tuple[Option, ...]
     chosen: Mapping[Measure, Chosen]
+    watched: tuple[WatchedLanguage, ...] = ()
 
 
 def advise(
@@ -75,7 +78,7 @@ def advise(
     given: Mapping[str, Floats | str],
     consensus: Consensus,
     settings: AdviceSettings,
-    watch_WD: Tensor | None = None,
+    watch: WatchedPairs | None = None,
     aggregators: Sequence[str] = AGGREGATORS,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Advice:
@@ -85,7 +88,7 @@ def advise(
         sketches, factor_N, language_N, group_N: see `sample.draw`.
         length_N: tokens of the chosen response minus those of the rejected.
         given: see `rankings`; of N pairs.
-        watch_WD: mean gradients of watched languages, which are not trained on.
+        watch: pairs that are not trained on, one with a gradient at least.
         aggregators: that are compared with that of the filter.
         on_progress: called with how many pairs are done, and of how many.
     """
@@ -96,6 +99,7 @@ def advise(
     if drawn.num_prompts < LEAST_PROMPTS * settings.num_folds:
         return Advice(*sizes, options=(), chosen={})
     position_P, read = drawn.row_P.numpy(), 0
+    fold_P = deal(drawn.prompt_P, settings.num_folds, settings.seed, drawn.language_P)
 
     def on_rows(rows: int) -> None:
         nonlocal read
@@ -103,14 +107,29 @@ def advise(
         on_progress(min(read // NUM_PASSES, drawn.num_pairs), drawn.num_pairs)
 
     with one_thread_an_operation() as num_threads:
+        watched = (
+            None
+            if watch is None
+            else sum_watched(
+                watch,
+                group_P=group_N[drawn.row_P],
+                fold_P=fold_P,
+                num_folds=settings.num_folds,
+                max_pairs=settings.max_pairs,
+                seed=settings.seed,
+                scale=scale,
+                num_threads=num_threads,
+            )
+        )
         measured = measure(
             drawn.gradients,
             language_P=drawn.language_P,
             prompt_P=drawn.prompt_P,
-            fold_P=deal(drawn.prompt_P, settings.num_folds, settings.seed, drawn.language_P),
+            fold_P=fold_P,
             num_folds=settings.num_folds,
             consensus=consensus,
-            watch_WD=None if watch_WD is None else watch_WD / scale,
+            watch_KD=None if watched is None else watched.mean_KD,
+            share_WFS=None if watched is None else watched.share_WFS,
             num_threads=num_threads,
             on_rows=on_rows,
         )
@@ -137,4 +156,5 @@ def advise(
             options.append(Option(ranking.name, share, kept, None, gains))
     inner_columns = list(range(len(columns), len(columns) + len(inner)))
     chosen = {each.measure: each.chosen(0, inner_columns) for each in figures}
-    return Advice(*sizes, options=tuple(options), chosen=chosen)
+    watched_languages = () if watched is None else watched.languages
+    return Advice(*sizes, options=tuple(options), chosen=chosen, watched=watched_languages)

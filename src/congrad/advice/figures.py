@@ -1,6 +1,7 @@
 """The figures of an option: gains with their intervals, beside those of all pairs, by the same draws of prompts.
 
-Shapes: P pairs, L languages, F folds, O options, G prompts, R draws, W watched languages, M = L + W.
+Shapes: P pairs, L languages, F folds, O options, G prompts, R draws, W watched languages, U units of
+watched prompts, M = L + W.
 """
 
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ class Gains:
         languages: of each.
         without_length: the mean where what goes with the length difference is regressed out, see `without_length`.
         watched: of the watched languages.
+        watched_mean: over these.
     """
 
     mean: Estimate
@@ -48,6 +50,7 @@ class Gains:
     languages: tuple[Estimate, ...]
     without_length: float | None
     watched: tuple[Estimate, ...]
+    watched_mean: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,14 @@ class Figures:
         return self.reader.measure
 
     @cached_property
-    def more_RG(self) -> Floats:
-        """How much more than once every prompt counts in each draw with replacement."""
-        num_prompts = self.reader.measured.num_prompts
-        even_G = np.full(num_prompts, 1 / num_prompts)
-        count_RG = np.random.default_rng(self.seed).multinomial(num_prompts, even_G, self.num_resamples)
-        more_RG: Floats = count_RG.astype(np.float64) - 1
-        return more_RG
+    def more_RT(self) -> Floats:
+        """How much more than once every prompt counts in each draw with replacement, and every unit of watched prompts
+        (T = G + U)."""
+        measured, generator = self.reader.measured, np.random.default_rng(self.seed)
+        sizes = (size for size in (measured.num_prompts, measured.num_units) if size)
+        counts = [generator.multinomial(size, np.full(size, 1 / size), self.num_resamples) for size in sizes]
+        more_RT: Floats = np.concatenate(counts, axis=1).astype(np.float64) - 1
+        return more_RT
 
     @cached_property
     def there_L(self) -> Whole:
@@ -102,18 +106,22 @@ class Figures:
         return value_1J[0], draws_1RJ[0]
 
     def drawn(self, gains: Sequence[Gain]) -> tuple[Floats, Floats]:
-        """Mean, worst, every language, every watched one, of every option (O x J, J = 2 + L + W), and in every draw."""
+        """Mean, worst, every language, every watched one and their mean, of every option (O x J), and in every draw."""
         value_OM = np.stack([np.concatenate([each.value_L[self.there_L], each.watched_W]) for each in gains])
-        influence_GM = np.concatenate(
-            [part for each in gains for part in (each.influence_GL[:, self.there_L], each.watched_GW)], axis=1
-        )
-        more_ROM = (self.more_RG @ influence_GM).reshape(-1, *value_OM.shape)
+        none_UL = np.zeros((self.reader.measured.num_units, len(self.there_L)))
+        influence_TM = [
+            np.block([[each.influence_GL[:, self.there_L], each.watched_GW], [none_UL, each.watched_UW]])
+            for each in gains
+        ]
+        more_ROM = (self.more_RT @ np.concatenate(influence_TM, axis=1)).reshape(-1, *value_OM.shape)
         return self._summed_up(value_OM), self._summed_up(value_OM[:, None] + more_ROM.swapaxes(0, 1))
 
     def _summed_up(self, of_language: Floats) -> Floats:
-        """With mean and least of the trained languages before the others, on the last axis."""
-        trained = of_language[..., : len(self.there_L)]
-        return np.concatenate([trained.mean(-1, keepdims=True), trained.min(-1, keepdims=True), of_language], axis=-1)
+        """With mean and least of the trained languages before all of them, and the watched ones' mean behind."""
+        trained, watched = np.split(of_language, [len(self.there_L)], axis=-1)
+        of_watched = [watched.mean(-1, keepdims=True)] if watched.shape[-1] else []
+        summed_up = [trained.mean(-1, keepdims=True), trained.min(-1, keepdims=True), of_language, *of_watched]
+        return np.concatenate(summed_up, axis=-1)
 
     def of(self, gains: Sequence[Gain]) -> list[Gains]:
         """The figures of several options, from one product with the draws."""
@@ -122,7 +130,7 @@ class Figures:
         low_OJ, high_OJ = np.percentile(draws_ORJ, TAILS, axis=1)
         delta_low_OJ, delta_high_OJ = np.percentile(draws_ORJ - all_RJ, TAILS, axis=1)
         ends = (value_OJ, low_OJ, high_OJ, value_OJ - all_J, delta_low_OJ, delta_high_OJ)
-        num_languages = len(self.there_L)
+        num_languages, num_watched = len(self.there_L), len(gains[0].watched_W)
         return [
             Gains(
                 mean=Estimate(*found_J6[0]),
@@ -130,7 +138,8 @@ class Figures:
                 worst_language=int(self.there_L[gain.value_L[self.there_L].argmin()]),
                 languages=tuple(starmap(Estimate, found_J6[2 : 2 + num_languages])),
                 without_length=without_length(gain, self.length_P, self.reader.measured.language_P),
-                watched=tuple(starmap(Estimate, found_J6[2 + num_languages :])),
+                watched=tuple(starmap(Estimate, found_J6[2 + num_languages :][:num_watched])),
+                watched_mean=Estimate(*found_J6[-1]) if num_watched else None,
             )
             for gain, found_J6 in zip(gains, np.stack(ends, axis=-1).tolist(), strict=True)
         ]

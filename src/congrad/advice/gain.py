@@ -9,7 +9,8 @@ Intervals are those of the infinitesimal jackknife over prompts (Efron 2014): a 
 of the mu that others are measured along. Where there is nothing but noise they are too wide (by the root of 2), never
 too narrow. Which pairs are kept and how long mu is are taken as given.
 
-Shapes: P pairs, D sketch dims, L languages, F folds, C rankings, K shares, J = C K, G prompts, R draws, W watched.
+Shapes: P pairs, D sketch dims, L languages, F folds, C rankings, K shares, J = C K, G prompts, R draws, W watched
+languages, S units of a fold of theirs, U = F S.
 """
 
 from collections import deque
@@ -130,7 +131,8 @@ class Gain:
     value_L: mean gain of the held-out pairs of every language; NaN where none is held out.
     influence_GL: what a prompt adds to that when it counts once more.
     pair_P: gain of every pair while it is held out; NaN where it takes no part.
-    watched_W, watched_GW: of watched languages, whose own pairs are taken as given.
+    watched_W, watched_GW: of watched languages, in all folds.
+    watched_UW: what a unit of watched prompts adds to that when it counts once more.
     """
 
     value_L: Floats
@@ -138,6 +140,7 @@ class Gain:
     pair_P: Floats
     watched_W: Floats
     watched_GW: Floats
+    watched_UW: Floats
 
     @property
     def mean(self) -> float:
@@ -193,7 +196,7 @@ class Reader:
         return self._of(value_P, weight_FP)
 
     def inner_gain(self, columns: Sequence[int], share: int, outer: int) -> Gain:
-        """The same with an outer fold left out of everything.
+        """The same with an outer fold left out of everything; its watched figures mean nothing.
 
         Args:
             columns: those of the ranking that leave out the fold 1, 2, ... beyond e.
@@ -217,14 +220,16 @@ class Reader:
         part_PL = self._parts(weight_FP, measured.product_PLF)
         held = np.flatnonzero(there_P)
         part_PL[held, language_P[held]] += value_P[held] - value_L[language_P[held]]
-        watched_FP = weight_FP / measured.num_folds
-        watch_PWF = np.repeat(measured.watch_PW[:, :, None], measured.num_folds, axis=2)
+        watched_WFS = np.einsum("fp,pwfs->wfs", weight_FP, measured.watch_PWFS)
+        watched_W = watched_WFS.sum((1, 2))
+        watched_WFS -= measured.share_WFS * watched_W[:, None, None]
         return Gain(
             value_L=value_L,
             influence_GL=self._by_prompt(part_PL / np.maximum(size_L, 1)),
             pair_P=value_P,
-            watched_W=watched_FP.sum(0) @ measured.watch_PW,
-            watched_GW=self._by_prompt(self._parts(watched_FP, watch_PWF)),
+            watched_W=watched_W,
+            watched_GW=self._by_prompt(self._parts(weight_FP, measured.watch_PWFS.sum(-1))),
+            watched_UW=watched_WFS.reshape(len(watched_W), measured.num_units).T,
         )
 
     def _parts(self, weight_FP: Floats, product_PLF: Floats) -> Floats:

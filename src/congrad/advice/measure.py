@@ -5,7 +5,8 @@ some folds is a combination of the V_lf, and so is their consensus: the score of
 any folds, follows from the products <s_i, V_lf> and the Gramian of the V_lf. So does what a kept pair adds to the
 held-out gain of a language. Two passes over the sketches, whatever is asked of them later.
 
-Shapes: P pairs, D sketch dims, L languages, F folds, B = L F sums, W watched languages.
+Shapes: P pairs, D sketch dims, L languages, F folds, B = L F sums; of watched pairs W languages, S units of a fold,
+K = W F S sums.
 """
 
 from collections.abc import Callable
@@ -55,7 +56,8 @@ class Measured:
     product_PLF: <s_i, V_lf>.
     scorer: for an aggregator, the cosine of s_i with the consensus of the languages, cross-fitted: without the folds
         that are left out and without the pair's own.
-    watch_PW: <s_i, mean gradient of a watched language>; no column where nothing is watched.
+    watch_PWFS: <s_i, a cell's part of the mean gradient of a watched language>; no W where nothing is watched.
+    share_WFS: the cell's share of the watched language's pairs.
     """
 
     gradients: Gradients
@@ -67,7 +69,8 @@ class Measured:
     norm_P: Floats
     product_PLF: Floats
     scorer: Callable[[str], Scorer]
-    watch_PW: Floats
+    watch_PWFS: Floats
+    share_WFS: Floats
 
     def __len__(self) -> int:
         return len(self.language_P)
@@ -75,6 +78,11 @@ class Measured:
     @property
     def num_prompts(self) -> int:
         return int(self.prompt_P.max()) + 1
+
+    @property
+    def num_units(self) -> int:
+        """That the prompts of watched pairs are dealt to; 0 where nothing is watched."""
+        return int(np.prod(self.share_WFS.shape[1:]))
 
 
 def measure(
@@ -85,11 +93,16 @@ def measure(
     fold_P: Tensor,
     num_folds: int,
     consensus: Consensus,
-    watch_WD: Tensor | None = None,
+    watch_KD: Tensor | None = None,
+    share_WFS: Floats | None = None,
     num_threads: int = 1,
     on_rows: Callable[[int], None] = lambda rows: None,
 ) -> Measured:
-    """Passes over all gradients: sums, then products with them. With the EMA, a third for its own sums."""
+    """Passes over all gradients: sums, then products with them. With the EMA, a third for its own sums.
+
+    Args:
+        watch_KD, share_WFS: what `watched.sum_watched` finds.
+    """
     num_pairs, num_dims = gradients.shape
     num_languages = int(language_P.max()) + 1
     cell_P = language_P * num_folds + fold_P
@@ -110,13 +123,14 @@ def measure(
         is_pair_P = torch.ones(num_pairs, dtype=torch.bool)
         share_P = ema_weights(language_P, is_pair_P, decay=consensus.ema_decay, batch=consensus.ema_batch)
         accumulated_BD, weight_B, _ = summed(share_P)
-    watch_WD = torch.empty(0, num_dims) if watch_WD is None else watch_WD
+    watch_KD = torch.empty(0, num_dims) if watch_KD is None else watch_KD
+    share_WFS = np.empty((0, num_folds, 0)) if share_WFS is None else share_WFS
     with_ema = [] if accumulated_BD is sums_BD else [accumulated_BD]
-    directions_JD = torch.cat([sums_BD, watch_WD, *with_ema])
+    directions_JD = torch.cat([sums_BD, watch_KD, *with_ema])
     no_fold_P = torch.zeros(num_pairs, dtype=torch.int64)
     (product_PJ,) = products(gradients, [directions_JD[None]], no_fold_P, num_threads, on_rows)
     product_PJ = product_PJ.double()
-    num_sums, num_watched = len(sums_BD), len(watch_WD)
+    num_sums, num_watched = len(sums_BD), len(watch_KD)
     product_PB = product_PJ[:, :num_sums]
     consensus_PB = product_PJ[:, num_sums + num_watched :] if with_ema else product_PB
     gram_BB = (accumulated_BD @ accumulated_BD.T).double()
@@ -156,5 +170,6 @@ def measure(
         norm_P=norm_P.double().numpy(),
         product_PLF=product_PB.reshape(num_pairs, num_languages, num_folds).numpy(),
         scorer=scorer,
-        watch_PW=product_PJ[:, num_sums : num_sums + num_watched].numpy(),
+        watch_PWFS=product_PJ[:, num_sums : num_sums + num_watched].reshape(num_pairs, *share_WFS.shape).numpy(),
+        share_WFS=share_WFS,
     )

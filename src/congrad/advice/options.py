@@ -83,8 +83,8 @@ def rankings(
         if missing is None and np.isnan(scores).all():
             missing = "no pair has a score"
         found.append(Ranking(name, None, missing) if missing else Ranking(name, _always(scores)))
-    if measured.watch_PW.shape[1]:
-        found.append(Ranking("medium-influence", _always(_medium(measured))))
+    if measured.num_units:
+        found.append(Ranking("medium-influence", _medium(measured)))
     else:
         found.append(Ranking("medium-influence", None, NO_WATCH))
     return found
@@ -96,12 +96,20 @@ def _always(score_P: Floats | str) -> Scorer:
     return lambda left_out: score_P
 
 
-def _medium(measured: Measured) -> Floats:
-    """Minus the distance from the middle place of the pair's language, as a share of its pairs (P)."""
-    influence_P = measured.watch_PW.mean(1)
-    score_P = np.empty(len(influence_P))
-    for language in range(measured.num_languages):
-        own = np.flatnonzero(measured.language_P == language)
-        place = influence_P[own].argsort(kind="stable").argsort(kind="stable")
-        score_P[own] = -np.abs(place / max(len(own) - 1, 1) - 0.5)
-    return score_P
+def _medium(measured: Measured) -> Scorer:
+    """Minus the distance from the middle place of the pair's language, as a share of its pairs (P); without the watched
+    pairs of the folds that are left out."""
+
+    def score(left_out: frozenset[int]) -> Floats:
+        kept_F = ~np.isin(np.arange(measured.num_folds), list(left_out))
+        share_W = measured.share_WFS[:, kept_F].sum((1, 2))
+        there_W = share_W > 0
+        influence_PW = measured.watch_PWFS[:, :, kept_F].sum((2, 3))[:, there_W] / share_W[there_W]
+        score_P = np.full(len(measured), np.nan)
+        for language in range(measured.num_languages if there_W.any() else 0):
+            own = np.flatnonzero((measured.language_P == language) & kept_F[measured.fold_P])
+            place = influence_PW[own].mean(1).argsort(kind="stable").argsort(kind="stable")
+            score_P[own] = -np.abs(place / max(len(own) - 1, 1) - 0.5)
+        return score_P
+
+    return score

@@ -45,6 +45,11 @@ class Sample:
         return int(self.prompt_P.max()) + 1 if self.num_pairs else 0
 
 
+def usable(factor_N: Tensor) -> Tensor:
+    """Which pairs have a gradient (N, bool)."""
+    return factor_N.isfinite() & (factor_N != 0)
+
+
 def draw(sketches: Sketches, *, factor_N: Tensor, language_N: Tensor, group_N: Tensor, settings: Advice) -> Sample:
     """Takes the pairs that have a gradient, or `settings.max_pairs` of them.
 
@@ -55,7 +60,7 @@ def draw(sketches: Sketches, *, factor_N: Tensor, language_N: Tensor, group_N: T
         group_N: the same number for the pairs of one prompt, in whatever language.
     """
     factor_N = factor_N.double()
-    row_P = torch.nonzero(factor_N.isfinite() & (factor_N != 0)).flatten()
+    row_P = torch.nonzero(usable(factor_N)).flatten()
     total_L = torch.bincount(language_N[row_P])
     if len(row_P) > settings.max_pairs:
         row_P = row_P[sample(group_N[row_P], settings.max_pairs, settings.seed, language_N[row_P])]

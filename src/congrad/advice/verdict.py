@@ -5,6 +5,10 @@ groups          languages trained in groups gain clearly more than together
 no-difference   no share is, and the data would show a difference of `WORTH_IT`
 keep-all        even the best share loses clearly
 too-few         none of these can be told
+
+Watched pairs have a veto, and no more: where the share that the pairs' own labels choose is predicted to make the mean
+of the watched languages worse than all pairs do (the whole 95% interval of the difference is below 0), the verdict is
+keep-all. They never choose a smaller share, since the best of ten for them would be a choice that nothing checks.
 """
 
 import math
@@ -18,10 +22,12 @@ from congrad.advice.keep_auto import CLEARLY, Point
 from congrad.advice.language_words import BUDGET, compared, compared_with, groups_in_words, language_notes, members
 from congrad.advice.languages import LanguageAdvice
 from congrad.advice.options import OWN
+from congrad.tables import Number
 
 Kind = Literal["filter", "groups", "no-difference", "keep-all", "too-few"]
 WORTH_IT = 0.1  # of the gain of all pairs: a difference that a data set should be able to show
 NORMAL = 1.96  # standard errors on each side of a 95% interval
+FEW_WATCHED = 8  # prompts of a watched language: with fewer, the draws do not show how much they vary
 MUCH_LENGTH = 0.5  # of the gain: where less is left without the length difference, it is said first
 EVIDENCE = "docs/evidence.md"
 SAME_SOURCE = (
@@ -50,11 +56,17 @@ class Verdict:
     groups: tuple[tuple[str, ...], ...] = ()
 
 
-def judge(advice: Advice, languages: Sequence[str], of_languages: LanguageAdvice | None = None) -> Verdict:
+def judge(
+    advice: Advice,
+    languages: Sequence[str],
+    of_languages: LanguageAdvice | None = None,
+    watched: Sequence[str] = (),
+) -> Verdict:
     """The verdict on what `advise` found, and on the languages where they were looked at.
 
     Args:
         languages: names of the languages that have a pair.
+        watched: of those that are watched.
     """
     budget = advice.budget
     epochs = "1 epoch" if budget.epochs == 1 else f"{budget.epochs:g} epochs"
@@ -71,9 +83,9 @@ def judge(advice: Advice, languages: Sequence[str], of_languages: LanguageAdvice
         return Verdict("too-few", 1.0, sentence, basis, (), needed)
     chosen, everything = advice.chosen["budget"], advice.options[0].gains["budget"]
     share, gain = chosen.choice.share, everything.mean
-    notes = _notes(advice, share, languages)
+    between = () if of_languages is None else language_notes(of_languages, languages)
+    notes = (*_notes(advice, share, languages, watched), *between)
     if of_languages is not None:
-        notes += language_notes(of_languages, languages)
         division = of_languages.groups["budget"]
         if division.recommended:
             groups, together = members(division.cuts[division.chosen - 1], languages), division.cuts[0].gain
@@ -87,6 +99,14 @@ def judge(advice: Advice, languages: Sequence[str], of_languages: LanguageAdvice
     if share < 1:
         sentence = f"Filter: keep {share:.0%} of every language."
         said = f"Predicted gain on held-out pairs, compared with all pairs: {compared(chosen.gains.mean, gain)}."
+        harm, of_all = chosen.gains.watched_mean, everything.watched_mean
+        num_watched = sum(each.num_prompts for each in advice.watched)
+        if harm is not None and of_all is not None and harm.delta_high < 0 and num_watched >= FEW_WATCHED:
+            sentence = f"Do not filter: keep all pairs. To keep {share:.0%} of every language is predicted to make the"
+            said = f"watched pairs worse: {compared(harm, of_all)}, compared with all pairs."
+            decides = f"The watched pairs decide. By the pairs' own labels: {compared(chosen.gains.mean, gain)}."
+            notes = (decides, *_notes(advice, 1.0, languages, watched), *between)
+            return Verdict("keep-all", 1.0, f"{sentence} {said}", basis, notes)
         if chosen.gains.mean.delta_low <= 0:
             here = next(each for each in chosen.choice.curve if each.share == share)
             weak = (
@@ -117,13 +137,14 @@ def judge(advice: Advice, languages: Sequence[str], of_languages: LanguageAdvice
     return Verdict("too-few", 1.0, f"{sentence} {said} {enough}", basis, notes, needed)
 
 
-def _notes(advice: Advice, share: float, languages: Sequence[str]) -> tuple[str, ...]:
+def _notes(advice: Advice, share: float, languages: Sequence[str], watched: Sequence[str]) -> tuple[str, ...]:
     other = advice.chosen["equal_length"].choice.share
     notes = [SAME_SOURCE]
     option = next(each for each in advice.options if (each.ranking, each.share) == (OWN, share)).gains["budget"]
     worse = [name for name, each in zip(languages, option.languages, strict=True) if each.high < 0]
     if worse:
         notes.append(f"Predicted to get worse from it, because the others pull the other way: {', '.join(worse)}.")
+    notes += _watched(advice, share, watched)
     if option.without_length is not None and option.mean.low > 0:
         left = max(option.without_length / option.mean.value, 0)
         said = f"Between responses of one length, {left:.0%} of the predicted gain is left"
@@ -140,6 +161,29 @@ def _notes(advice: Advice, share: float, languages: Sequence[str]) -> tuple[str,
     if advice.num_pairs < advice.total_pairs:
         notes.append(f"From a sample of {advice.num_pairs:,} of {advice.total_pairs:,} pairs.")
     return tuple(notes)
+
+
+def _watched(advice: Advice, share: float, watched: Sequence[str]) -> list[str]:
+    """What is said of pairs that are not trained on."""
+    everything, chosen = advice.options[0].gains["budget"], advice.chosen["budget"]
+    mean, gains = everything.watched_mean, chosen.gains.watched_mean
+    if mean is None or gains is None:
+        return []
+    notes = []
+    if share < 1:
+        notes.append(f"Watched pairs, predicted gain compared with all pairs: {compared(gains, mean)}.")
+    else:
+        shown = Number(mean.value, ".3g", 1, mean.low, mean.high)
+        held_out = f"where held-out pairs gain {everything.mean.value:.3g}"
+        notes.append(f"Watched pairs, predicted gain from all pairs: {shown} {shown.interval}, {held_out}.")
+    worse = [name for name, each in zip(watched, everything.watched, strict=True) if each.high < 0]
+    if worse:
+        notes.append(f"Watched, and predicted to get worse from training on all pairs: {', '.join(worse)}.")
+    few = [name for name, each in zip(watched, advice.watched, strict=True) if each.num_prompts < FEW_WATCHED]
+    if few:
+        names = ", ".join(few)
+        notes.append(f"Watched with fewer than {FEW_WATCHED} prompts, so that intervals are too narrow: {names}.")
+    return notes
 
 
 def _interval(point: Point) -> Estimate:

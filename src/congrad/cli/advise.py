@@ -5,6 +5,7 @@ from typing import Annotated
 
 from congrad.cli.options import KeyValues, argument, option
 from congrad.cli.stage_options import ConfigFile, Quiet
+from congrad.errors import UserError
 
 
 def advise_command(
@@ -27,6 +28,9 @@ def advise_command(
     given = read(config, list(words or []), flags)
     with given.spelled():
         settings = advice_of(given)
+        if given.says("advice.watch") and not given.is_from_file("advice.watch"):
+            problem = f"would be ignored: {run} is a run and has its index already"
+            raise UserError(problem, "give it to congrad filter, with the data", key="advice.watch")
         from congrad.filtering.advise import advise_run
         from congrad.report.display import display
         from congrad.report.screen import show_advice

@@ -53,7 +53,7 @@ class FilterCommand(TyperCommand):
         return list(super().parse_args(ctx, args))
 
 
-OF_THE_INDEX = ("input", "model", "index")  # sections that would be ignored on a run, which has its index
+OF_THE_INDEX = ("input", "model", "index", "advice.watch")  # would be ignored on a run, which has its index
 
 
 def filter_command(
@@ -65,6 +65,7 @@ def filter_command(
     min_score: Annotated[str | None, option("Keep all from this score on.", metavar="SCORE")] = None,
     language_column: Annotated[str | None, option("Column that groups the pairs. [language]", metavar="NAME")] = None,
     limit: Annotated[str | None, option("Sample this many, by language.", metavar="COUNT")] = None,
+    watch: Annotated[str | None, option("Pairs not trained on: what filtering does to them.", metavar="DATA")] = None,
     dtype: Annotated[str | None, option("auto, float32, bfloat16, float16.")] = None,
     device: Annotated[str | None, option("auto, cpu, cuda, cuda:1, xpu, mps.")] = None,
     adapter: Annotated[str | None, option("LoRA adapter: the gradient space.")] = None,
@@ -92,6 +93,7 @@ def filter_command(
         "selection.min_score": ("--min-score", min_score),
         "input.columns.language": ("--language-column", language_column),
         "input.limit": ("--limit", limit),
+        "advice.watch": ("--watch", watch),
         "model.dtype": ("--dtype", dtype),
         "model.device": ("--device", device),
         "model.adapter": ("--adapter", adapter),
@@ -154,7 +156,7 @@ def check_for_run(given: "Given", run: Path, *, dry_run: bool) -> list[str]:
     problem = f"would be ignored: {run} is a run and has its index already"
     fix = "leave it out, or name the data instead of the run"
     own = (key for key in given.leaves() if key != "input.source" and not key.startswith("input.bounds."))
-    ignored = [key for key in own if key.split(".")[0] in OF_THE_INDEX]
+    ignored = [key for key in own if key in OF_THE_INDEX or key.split(".")[0] in OF_THE_INDEX]
     for key in ignored:
         if not given.is_from_file(key):
             raise UserError(problem, fix, key=key)
@@ -176,11 +178,16 @@ def loss_of(given: "Given") -> "Loss":
 
 def advice_of(given: "Given") -> "Advice":
     """What the advice is for; with a file of the loop's, its training."""
+    from dataclasses import replace
+
     from congrad.settings.advice import Advice
     from congrad.training.loss import advice
 
     advised = given.section(Advice)
-    return advised if given.says("advice") or not given.says("train") else advice(given.section_values("train"))
+    of_its_own = any(key.startswith("advice.") and key != "advice.watch" for key in given.leaves())
+    if of_its_own or not given.says("train"):
+        return advised
+    return replace(advice(given.section_values("train")), watch=advised.watch)
 
 
 def filter_config(given: "Given") -> "FilterConfig":

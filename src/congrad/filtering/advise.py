@@ -3,7 +3,7 @@
 Shapes: N input rows, P sketched pairs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,18 @@ from congrad.advice.advise import Advice, advise
 from congrad.advice.budget import Floats
 from congrad.advice.languages import LanguageAdvice, advise_on_languages
 from congrad.advice.options import TITLES
+from congrad.advice.sample import usable
 from congrad.advice.verdict import judge
 from congrad.errors import UserError
 from congrad.files import without_nan, write_json
 from congrad.filtering.advised import FILE
 from congrad.filtering.advised_languages import languages_content
 from congrad.filtering.directory import RUN
-from congrad.filtering.finished import open_run, stored_config, stored_section
+from congrad.filtering.finished import open_run, stored_config, stored_section, watch_place
 from congrad.filtering.prompts import find_prompts
 from congrad.filtering.rankings import Baseline, judge_margins, model_scores, of_index, resolve
 from congrad.filtering.score import language_codes, pair_inputs
+from congrad.filtering.watch import WatchedIndex, open_watch
 from congrad.gradients.index import GradientIndex, open_index
 from congrad.preferences.load import read_preferences
 from congrad.preferences.rows import Preferences
@@ -44,6 +46,7 @@ def advise_index(
     consensus: Consensus,
     settings: Settings,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    watch: WatchedIndex | None = None,
 ) -> dict[str, Any]:
     """What advice.json holds."""
     inputs = pair_inputs(index, loss, prompt_N)
@@ -54,16 +57,20 @@ def advise_index(
         "group_N": inputs["group_P"],
         "settings": settings,
     }
+    watched = None if watch is None else watch.pairs(loss, prompt_N)
     found = advise(
         index,
         **pairs,
         length_N=tokens_P2[:, 0] - tokens_P2[:, 1],
         given=without_gradients(index, preferences, loss, consensus.seed),
         consensus=consensus,
+        watch=watched,
         on_progress=on_progress,
     )
     of_languages = advise_on_languages(index, **pairs) if found.options else None
-    return content(found, of_languages, language_codes(index)[0])
+    watched_names = [] if watch is None else watch.languages
+    left_out = 0 if watch is None or watched is None else len(watch.prompt_M) - int(usable(watched.factor_N).sum())
+    return content(found, of_languages, language_codes(index)[0], watched_names, left_out)
 
 
 def tokens(index: GradientIndex) -> Floats:
@@ -93,10 +100,22 @@ def without_gradients(index: GradientIndex, preferences: Preferences, loss: Loss
     return found
 
 
-def content(advice: Advice, of_languages: LanguageAdvice | None, names: list[str]) -> dict[str, Any]:
-    """advice.json, with figures rounded to what they can mean."""
+def content(
+    advice: Advice,
+    of_languages: LanguageAdvice | None,
+    names: list[str],
+    watched_names: Sequence[str] = (),
+    watched_left_out: int = 0,
+) -> dict[str, Any]:
+    """advice.json, with figures rounded to what they can mean.
+
+    Args:
+        names, watched_names: of the languages, by code.
+        watched_left_out: watched pairs without a gradient.
+    """
     languages = [names[code] for code in advice.language_L]
-    verdict = judge(advice, languages, of_languages)
+    watched = [watched_names[each.code] for each in advice.watched]
+    verdict = judge(advice, languages, of_languages, watched)
     chosen = {
         measure: {**asdict(found.choice), "share_by_fold": found.share_F, "gains": asdict(found.gains)}
         for measure, found in advice.chosen.items()
@@ -108,7 +127,9 @@ def content(advice: Advice, of_languages: LanguageAdvice | None, names: list[str
         "num_prompts": advice.num_prompts,
         "num_folds": advice.num_folds,
         "languages": languages,
-        "watched": [],
+        "watched": watched,
+        "watched_pairs": [each.num_pairs for each in advice.watched],
+        "watched_left_out": watched_left_out,
         "verdict": asdict(verdict),
         "chosen": chosen,
         "options": [{"title": TITLES[option.ranking], **asdict(option)} for option in advice.options],
@@ -146,7 +167,9 @@ def advise_run(run: Path, settings: Settings, listener: Listener = SILENT) -> di
             listener.on_progress(Progress("predicting", done, total, "pairs"))
 
         index = open_index(index_path)
+        watch_path = watch_place(run, manifest)
+        watch = None if watch_path is None else open_watch(watch_path, index, config)
         prompt_N, _ = find_prompts(preferences, index, config.input.columns.group)
-        found = advise_index(index, preferences, prompt_N, loss, consensus, settings, on_progress)
+        found = advise_index(index, preferences, prompt_N, loss, consensus, settings, on_progress, watch)
         write_json(run / FILE, found)
     return found

@@ -36,6 +36,7 @@ class GainsRead(Record):
     languages: list[Figure]
     without_length: float | None
     watched: list[Figure] = Field([])
+    watched_mean: Figure | None = None
 
 
 class OptionRead(Record):
@@ -153,6 +154,8 @@ class AdviceFile(Record):
     num_prompts: Amount
     languages: list[str]
     watched: list[str] = Field([])
+    watched_pairs: list[Amount] = Field([])
+    watched_left_out: Amount = 0
     verdict: VerdictRead
     chosen: dict[str, ChosenRead]
     options: list[OptionRead]

@@ -17,6 +17,7 @@ from congrad.filtering.outputs import languages_content, scores_table, write_run
 from congrad.filtering.prompts import find_prompts
 from congrad.filtering.score import ScoredRows, score
 from congrad.filtering.stability import ranking_stability
+from congrad.filtering.watch import WatchedIndex
 from congrad.gradients.index import MUCH_OUTSIDE, GradientIndex, in_words, share_of_weights
 from congrad.models.memory import peak_memory
 from congrad.preferences.rows import Preferences
@@ -45,6 +46,7 @@ def conclude(
     output: Path,
     seconds: dict[str, float],
     listener: Listener,
+    watch: WatchedIndex | None = None,
 ) -> FilterResult:
     """Scores, selects, and writes the run."""
     started = time.monotonic()
@@ -57,7 +59,7 @@ def conclude(
         listener.on_note(f"prompts: {shared}")
     scored = score(index, config.loss, config.consensus, group_N=prompt_N, on_progress=on_progress)
     listener.on_stage("predicting what options would do")
-    advice = advise_index(index, preferences, prompt_N, config.loss, config.consensus, config.advice)
+    advice = advise_index(index, preferences, prompt_N, config.loss, config.consensus, config.advice, watch=watch)
     auto = {}
     if config.selection.keep == "auto":
         config = replace(config, selection=replace(config.selection, keep=advice["verdict"]["share"]))
@@ -77,7 +79,6 @@ def conclude(
     fidelity = estimate_fidelity(index, config.loss, config.consensus, prompt_N)
     seconds["score"] = round(time.monotonic() - started, 3)
     listener.on_stage("writing the pairs")
-    own = index.directory.resolve() == (output / "index").resolve()
     source = Path(config.input.source)
     if source.exists():  # the run can then be re-filtered from any directory
         config = replace(config, input=replace(config.input, source=str(source.resolve())))
@@ -85,7 +86,8 @@ def conclude(
         "congrad": 1,
         "config": asdict(config),
         "command": sys.argv,
-        "index": "index" if own else str(index.directory.resolve()),
+        "index": place_within(index.directory, output),
+        **({} if watch is None else {"watch": place_within(watch.index.directory, output)}),
         "plan": index.plan,
         "data_fingerprint": preferences.fingerprint,
         "rows": len(preferences),
@@ -104,6 +106,12 @@ def conclude(
         table = table.append_column("prompt", pa.array(prompt_N.numpy()))
     write_run(output, preferences, table, scored.score_N, manifest, languages=languages_content(scored), advice=advice)
     return FilterResult(output, scored, keep_N, warnings, manifest, advice)
+
+
+def place_within(directory: Path, run: Path) -> str:
+    """An index as the manifest of a run names it: below it by its name there."""
+    place = directory.resolve()
+    return place.relative_to(run.resolve()).as_posix() if place.is_relative_to(run.resolve()) else str(place)
 
 
 def outside_the_space(plan: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from congrad.filtering.advised import read_advice
 from congrad.filtering.comparison import FILTER_AGAIN, Array, Comparison, LanguagesFile, read_comparison
 from congrad.filtering.directory import RUN, SCORE_COLUMN, is_run
 from congrad.preferences.render import is_pair
+from congrad.settings.advice import Advice
 from congrad.settings.index import PassSettings
 from congrad.settings.input import Input
 from congrad.settings.model import Model
@@ -27,7 +28,7 @@ from congrad.settings.section import LEAVES, fields_of, is_section, type_of
 from congrad.settings.selection import Selection
 from congrad.settings.tree import FilterConfig
 from congrad.stage import Amount, Record, check_record, damaged, read_json, read_rows
-from congrad.words import one_line
+from congrad.words import one_line, quote
 
 T = TypeVar("T")
 KEPT, DROPPED, SCORES_FILE = "kept.jsonl", "dropped.jsonl", "scores.parquet"
@@ -92,6 +93,7 @@ class Manifest(Stored):
     config: dict[str, dict[str, Any]] = Field({})
     command: list[str] = Field([])
     index: str = ""
+    watch: str = ""
     plan: Identities = Identities()
     data_fingerprint: str = ""
     rows: Amount = 0
@@ -222,7 +224,22 @@ def stored_config(run: Path) -> tuple[FilterConfig, Path, dict[str, Any]]:
     opened = open_run(run)
     _require(opened, REFILTERED)
     sections = stored_section(Input, opened), stored_section(Model, opened), stored_section(PassSettings, opened)
-    return FilterConfig(*sections), run / opened.manifest["index"], opened.manifest
+    advice = Advice(watch=opened.settings.get("advice", {}).get("watch") or None)
+    return FilterConfig(*sections, advice=advice), place_of(run, opened.manifest["index"]), opened.manifest
+
+
+def watch_place(run: Path, manifest: Mapping[str, Any]) -> Path | None:
+    """Where the index of the watched pairs of a run is; None where it watches none."""
+    return place_of(run, manifest["watch"]) if manifest.get("watch") else None
+
+
+def place_of(run: Path, named: str) -> Path:
+    """A directory as a manifest names it."""
+    try:
+        (run / named).resolve()
+    except (OSError, ValueError) as error:
+        raise damaged(run / RUN.last, f"{quote(named)} is no path", FILTER_AGAIN) from error
+    return run / named
 
 
 def read_run(directory: Path) -> ScoredRun:

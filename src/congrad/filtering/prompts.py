@@ -38,7 +38,7 @@ def find_prompts(preferences: Preferences, index: GradientIndex, column: str | N
             values = [None if value is None else without_tag(str(value), own) for value, own in owners]
         texts = [f"null {row}" if value is None else f"={value}" for row, value in enumerate(values)]
         key_N = np.unique(np.array(texts), return_inverse=True)[1]
-        if column is None and not _tells_prompts_apart(key_N, group_N, language_N):
+        if column is None and not tells_prompts_apart(key_N, group_N, language_N):
             continue
         prompt_N = joined(group_N, key_N)
         if num_shared := _num_shared(prompt_N, language_N):
@@ -77,7 +77,7 @@ def joined(group_N: Codes, key_N: Codes) -> Codes:
             return np.unique(number_N, return_inverse=True)[1].astype(np.int64).reshape(-1)
 
 
-def _tells_prompts_apart(key_N: Codes, group_N: Codes, language_N: Codes) -> bool:
+def tells_prompts_apart(key_N: Codes, group_N: Codes, language_N: Codes) -> bool:
     """Whether rows of a language with one id have one prompt: a column of few values is no id."""
     own_N = language_N * (int(key_N.max(initial=0)) + 1) + key_N
     _, first_N, own_N = np.unique(own_N, return_index=True, return_inverse=True)

@@ -32,6 +32,7 @@ def matters(advice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def option_table(advice: Mapping[str, Any]) -> Table:
     """Gains compared with all pairs, in percent of their gain; where that is not clear of zero, as they are."""
     everything = advice["options"][0]["gains"]
+    watched = everything["budget"].get("watched_mean")
     rows: list[list[Cell]] = []
     for option in matters(advice):
         title = option["title"] if option["share"] == 1 else f"{option['title']}, {option['share']:.0%}"
@@ -39,8 +40,12 @@ def option_table(advice: Mapping[str, Any]) -> Table:
         worst = option["gains"]["budget"]["worst"]
         language = advice["languages"][option["gains"]["budget"]["worst_language"]]
         least = f"{language} {_compared(worst, everything['budget']['mean'], whole=True)}"
-        rows.append([title, Number(option["num_pairs"], "d"), budget, least, equal])
-    return Table(columns("option", "pairs", "gain beside all [95%]", "worst language", "at equal step length"), rows)
+        row = [title, Number(option["num_pairs"], "d"), budget, least, equal]
+        if watched is not None:
+            row.append(_compared(option["gains"]["budget"]["watched_mean"], watched))
+        rows.append(row)
+    titles = ["option", "pairs", "gain beside all [95%]", "worst language", "at equal step length"]
+    return Table(columns(*titles, *(["watched"] if watched is not None else [])), rows)
 
 
 def _compared(figure: Mapping[str, Any], everything: Mapping[str, Any], *, whole: bool = False) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt
 
-from congrad.settings.section import Count, Seed, section
+from congrad.settings.section import Count, PathText, Seed, refused, section
 
 
 @section("advice")
@@ -23,3 +23,10 @@ class Advice:
     """Draws of prompts for the intervals."""
     seed: Seed = 0
     """Seed of the folds, the sample and the draws."""
+    watch: PathText | None = None
+    """Pairs that are not trained on (other languages, a general set, labels from another source), read as input.source
+    is: what every option is predicted to do to them. Clear harm to them decides against filtering."""
+
+    def __post_init__(self) -> None:
+        if self.watch is not None and not self.watch.strip():
+            raise refused("watch", "is empty", "name a file, a folder or a hub id")

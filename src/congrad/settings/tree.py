@@ -140,6 +140,7 @@ FROM_ELSEWHERE: Mapping[str, str] = {
     "index.normalise": "train.loss_type",
     "advice.epochs": "train.num_train_epochs",
     "advice.batch_size": "train.per_device_train_batch_size",
+    "advice.watch": "evaluate.pairs",
     "advice": "train.num_train_epochs",
 }
 """Keys that a loop takes from another section, the more exact ones first."""
