@@ -327,3 +327,36 @@ def test_two_processes_make_the_pairs_of_one(congrad, start, write_config, place
         assert (place / "two" / "round-1" / name).read_bytes() == (place / "one" / "round-1" / name).read_bytes()
     trained = json.loads((place / "two" / "round-1" / "train" / "manifest.json").read_text())
     assert trained["settings"]["processes"] == 2
+
+
+def test_a_share_that_is_chosen_is_said_and_chosen_again_after_a_kill(congrad, write_config, save, make_rows, place):
+    save("pairs.jsonl", make_rows(60))
+    config = write_config(
+        prompts={"source": None, "pairs": "pairs.jsonl"},
+        selection={"keep": "auto"},
+        advice={"num_folds": 4, "num_resamples": 20},
+        train={"max_steps": 3},
+        rounds={"count": 1},
+        evaluate={"pairs": None},
+    )
+    done = congrad("run", config, "-o", "out", "--until", "filter")
+    assert done.code == 0, done.err
+    filtered = place / "out" / "round-1" / "filter"
+    manifest, advice = (json.loads((filtered / name).read_text()) for name in ("manifest.json", "advice.json"))
+    said = f"{manifest['auto']['share']:.0%} of every language, chosen by selection.keep auto"
+    assert f"kept {manifest['kept']} of 60 pairs ({said})" in done.out
+    assert advice["verdict"]["sentence"] in done.out
+    assert (advice["steps"], advice["batch_size"]) == (3, 2), "those of the training"
+    assert advice["verdict"]["basis"].startswith("Predicted, to first order, at the start of training, for 3 steps in")
+    page = (place / "out" / "report.html").read_text(encoding="utf-8")
+    assert said in page
+
+    for path in filtered.iterdir():  # a kill after the pass and before the results
+        if path.is_file():
+            path.unlink()
+    assert congrad("run", config, "-o", "out", "-q").code == 0
+    again = json.loads((filtered / "manifest.json").read_text())
+    assert (again["auto"], again["kept"]) == (manifest["auto"], manifest["kept"])
+    assert json.loads((filtered / "advice.json").read_text()) == advice
+    trained = json.loads((place / "out" / "round-1" / "train" / "manifest.json").read_text())
+    assert (trained["pairs"], trained["steps"]) == (manifest["kept"], 3)

@@ -99,7 +99,7 @@ def advise(
         row_P = row_P[sample(group_N[row_P], settings.max_pairs, settings.seed, language_N[row_P])]
     code_L, language_P = torch.unique(language_N[row_P], return_inverse=True)
     prompt_U, prompt_P = torch.unique(group_N[row_P], return_inverse=True)
-    budget = Budget(settings.epochs, settings.batch_size)
+    budget = Budget(settings.epochs, settings.batch_size, settings.steps)
     sizes = (budget, len(row_P), total_pairs, len(prompt_U), tuple(code_L.tolist()), settings.num_folds)
     if len(prompt_U) < LEAST_PROMPTS * settings.num_folds:
         return Advice(*sizes, options=(), chosen={})

@@ -50,7 +50,7 @@ def advise_on_languages(
         advice=advice,
         num_threads=num_threads,
     )
-    budget = Budget(advice.epochs, advice.batch_size)
+    budget = Budget(advice.epochs, advice.batch_size, advice.steps)
     return LanguageAdvice(
         {measure: best_groups(sums, budget, measure, seed=advice.seed) for measure in MEASURES},
         transfer(sums, budget),

@@ -64,10 +64,8 @@ def judge(advice: Advice, languages: Sequence[str], groups: Groups | None = None
     Args:
         languages: names of the languages that have a pair.
     """
-    budget = advice.budget
-    epochs = "1 epoch" if budget.epochs == 1 else f"{budget.epochs:g} epochs"
     basis = (
-        f"Predicted, to first order, at the start of training, for {epochs} in batches of {budget.batch_size}; "
+        f"Predicted, to first order, at the start of training, for {advice.budget.in_words}; "
         f"how far that carries: {EVIDENCE}."
     )
     if not advice.options:

@@ -177,10 +177,12 @@ def loss_of(given: "Given") -> "Loss":
 def advice_of(given: "Given") -> "Advice":
     """What the advice is for; with a file of the loop's, its training."""
     from congrad.settings.advice import Advice
-    from congrad.training.loss import advice
+    from congrad.training.loss import BUDGET, advice
 
     advised = given.section(Advice)
-    return advised if given.says("advice") or not given.says("train") else advice(given.section_values("train"))
+    if not given.says("train") or any(given.says(f"advice.{name}") for name in BUDGET):
+        return advised
+    return advice(given.section_values("train"), advised)
 
 
 def filter_config(given: "Given") -> "FilterConfig":

@@ -83,7 +83,8 @@ def write_groups(
     names = scored.languages
     if num_groups is not None and not 2 <= num_groups <= len(names):
         raise UserError(f"must be 2 to {len(names)}, the number of languages", key="--groups", value=num_groups)
-    found = best_groups(sums_of_run(scored, advice), Budget(advice.epochs, advice.batch_size), seed=advice.seed)
+    trained = Budget(advice.epochs, advice.batch_size, advice.steps)
+    found = best_groups(sums_of_run(scored, advice), trained, seed=advice.seed)
     if num_groups is None and not found.recommended:
         problem = f"no division of the {len(names)} languages is predicted to gain clearly over none"
         raise UserError(problem, "train them together, or say how many groups to write all the same (--groups)")

@@ -27,10 +27,10 @@ from congrad.selection.keep import num_kept
 from congrad.selfreward.prompts import load_prompts
 from congrad.settings.index import default_projection_size
 from congrad.settings.tree import RunConfig
+from congrad.training.loss import advice
 from congrad.words import one_line
 
 FLOAT16_BYTES, FLOAT32_BYTES = 2, 4
-EPOCHS = 3  # transformers' default
 
 
 @dataclass(frozen=True)
@@ -113,12 +113,9 @@ def filter_cost(config: RunConfig, step: Step, method: str, num_pairs: int, *, h
 
 
 def train_cost(config: RunConfig, step: Step, kept: int, num_weights: int | None, weight_bytes: int | None) -> Cost:
-    train = config.train
-    batch = int(train.get("per_device_train_batch_size", 8)) * int(train.get("gradient_accumulation_steps", 1))
-    epochs = float(train.get("num_train_epochs", EPOCHS))
-    max_steps = int(train.get("max_steps", -1))
-    steps = max_steps if max_steps > 0 else ceil(ceil(kept / batch) * epochs)
-    work = f"{steps:,} steps of {batch} on {kept:,} pairs"
+    budget = advice(config.train, config.advice)
+    steps = budget.steps or ceil(ceil(kept / budget.batch_size) * budget.epochs)
+    work = f"{steps:,} steps of {budget.batch_size} on {kept:,} pairs"
     if num_weights is not None and config.rounds.lora is None:
         # The checkpoint beside it while it trains: weights and two moments of the optimiser.
         work += f"; {3 * FLOAT32_BYTES * num_weights / 1e9:.1f} GB more on the disk while it trains"

@@ -9,11 +9,13 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from congrad.evaluation.table import headline_of, metric_table, number, tax_cells, tax_table
+from congrad.filtering.advised import read_advice
 from congrad.loop.dry_run import Cost
 from congrad.loop.plan import Step
 from congrad.loop.run import RunListener
 from congrad.report.display import Display, say, show
 from congrad.report.stage_files import MANIFESTS, Evaluation, Hygiene, Rates
+from congrad.report.summary import chosen_in_words
 from congrad.selfreward.hygiene import hygiene_table
 from congrad.stage import MANIFEST, read_json
 from congrad.tables import Cell, Column, Number, Table, columns, to_terminal
@@ -99,8 +101,12 @@ def pair_table(directory: Path, manifest: Mapping[str, Any]) -> RenderableType:
     return to_terminal(Table([*table.columns, Column("other language")], rows))
 
 
-def filter_line(directory: Path, manifest: Mapping[str, Any]) -> str:
-    return f"kept {manifest['kept']} of {manifest['rows']} pairs"
+def filter_line(directory: Path, manifest: Mapping[str, Any]) -> RenderableType:
+    """What was kept, the share that was chosen where nobody said it, and the verdict of the advice."""
+    said = [f"kept {manifest['kept']} of {manifest['rows']} pairs{chosen_in_words(manifest)}"]
+    if (advice := read_advice(directory)) is not None:
+        said.append(f"{advice['verdict']['sentence']} {advice['verdict']['basis']}")
+    return "\n".join(said)
 
 
 def train_line(directory: Path, manifest: Mapping[str, Any]) -> str:

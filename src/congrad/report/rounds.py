@@ -3,7 +3,7 @@
     [ARM/]round-N/generate/manifest.json   prompts, answers
     [ARM/]round-N/judge/hygiene.json       the judge's figures by language
     [ARM/]round-N/pair/manifest.json       pairs; language.json beside it: answers in another language
-    [ARM/]round-N/filter/manifest.json     kept pairs; languages.json beside it where the filter is ConGrad's
+    [ARM/]round-N/filter/manifest.json     kept pairs; languages.json and advice.json beside it where it is ConGrad's
     [ARM/]round-N/train/manifest.json      steps, loss
     evaluate/evaluation.json               all models by all metrics
 
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from congrad.errors import UserError
+from congrad.filtering.advised import read_advice
 from congrad.filtering.comparison import LanguagePair, language_pairs
 from congrad.filtering.finished import read_run
 from congrad.report.stage_files import MANIFESTS, Evaluation, Hygiene, Rates
@@ -37,6 +38,7 @@ class Round:
         hygiene: of the judge; None where it has not judged.
         off_target: by language, the share of the answers in another language; None where that is not known.
         language_pairs: lowest cosine first; empty where the filter is not ConGrad's.
+        advice: what the filter's advice.json says; None where there is none.
     """
 
     arm: str
@@ -46,6 +48,7 @@ class Round:
     hygiene: dict[str, Any] | None = None
     off_target: dict[str, float | None] = field(default_factory=dict)
     language_pairs: list[LanguagePair] = field(default_factory=list)
+    advice: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -113,6 +116,7 @@ def _read_round(number: int, arm: str, directory: Path) -> Round:
         hygiene=read_json(hygiene, Hygiene) if "judge" in manifests and hygiene.is_file() else None,
         off_target={name: row["off_target_rate"] for name, row in rates.items()},
         language_pairs=language_pairs(read_run(filtered).compared) if is_congrad(filtered) else [],
+        advice=read_advice(filtered) if "filter" in manifests else None,
     )
 
 

@@ -1,7 +1,8 @@
 """The tree of all settings: which sections there are, and which of them the filter and the loop read.
 
-The filter reads input, model, index, loss, consensus, selection, advice and report. The loop reads all but input, loss
-and advice: what it filters is what `prompts` says, and what it scores and predicts is what `train` and `rounds` train.
+The filter reads input, model, index, loss, consensus, selection, advice and report. The loop reads all but input and
+loss: what it filters is what `prompts` says, and what it scores and predicts is what `train` and `rounds` train, whose
+budget is not read from advice either.
 """
 
 from collections.abc import Mapping
@@ -82,6 +83,7 @@ class RunConfig:
     index: PassSettings = field(default_factory=PassSettings)
     consensus: Consensus = field(default_factory=Consensus)
     selection: Selection = field(default_factory=Selection)
+    advice: Advice = field(default_factory=Advice)
     train: dict[str, Any] = field(default_factory=dict)
     """Names and values of TRL's DPOConfig."""
     rounds: Rounds = field(default_factory=Rounds)
@@ -140,6 +142,6 @@ FROM_ELSEWHERE: Mapping[str, str] = {
     "index.normalise": "train.loss_type",
     "advice.epochs": "train.num_train_epochs",
     "advice.batch_size": "train.per_device_train_batch_size",
-    "advice": "train.num_train_epochs",
+    "advice.steps": "train.max_steps",
 }
 """Keys that a loop takes from another section, the more exact ones first."""
