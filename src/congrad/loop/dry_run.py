@@ -7,7 +7,7 @@ long answers turn out, so costs are shown by what decides them: tokens, passes o
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, comb, prod
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,9 @@ def costs(config: RunConfig, output: Path) -> Iterator[Cost]:
             case "pair":
                 yield Cost(step, f"{num_pairs:,} pairs", "language identification, no model")
             case "filter":
-                yield filter_cost(config, step, method, num_pairs, has_index=step.round == 1 and INDEXED in place.arms)
+                cost = filter_cost(config, step, method, num_pairs, has_index=step.round == 1 and INDEXED in place.arms)
+                generated = method == INDEXED and not (place.starts_from_pairs and step.round == 1)
+                yield with_pairings(config, cost, num_prompts) if generated and config.filter.pairings else cost
             case "train":
                 numbers = range(1 if config.rounds.data == "accumulated" else step.round, step.round + 1)
                 kept = sum(kept_of(config, method, pairs_of[number]) for number in numbers)
@@ -110,6 +112,17 @@ def filter_cost(config: RunConfig, step: Step, method: str, num_pairs: int, *, h
         return Cost(step, makes, "the judge's scores, no model")
     work = "log-probabilities of congrad's index" if has_index else f"{num_pairs:,} pairs forward"
     return Cost(step, makes, work)
+
+
+def with_pairings(config: RunConfig, cost: Cost, num_prompts: int) -> Cost:
+    """With the pairs that only the other ways of pairing make."""
+    answers = config.generate.samples
+    ways = {config.pair.method, *config.filter.pairings}
+    own, most = (comb(answers, 2) if "all" in each else len(each) for each in ({config.pair.method}, ways))
+    further = num_prompts * (min(most, comb(answers, 2)) - min(own, comb(answers, 2)))
+    size = config.index.projection_size or default_projection_size(num_prompts * own)
+    work = f"{cost.work}; {further:,} more to compare ways of pairing"
+    return replace(cost, work=work, disk_bytes=(cost.disk_bytes or 0) + further * size**2 * FLOAT16_BYTES)
 
 
 def train_cost(config: RunConfig, step: Step, kept: int, num_weights: int | None, weight_bytes: int | None) -> Cost:

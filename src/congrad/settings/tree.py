@@ -18,7 +18,7 @@ from congrad.settings.input import Input
 from congrad.settings.model import Model
 from congrad.settings.section import fields_of, refused, section
 from congrad.settings.selection import Selection
-from congrad.settings.selfreward import Generate, Judge, Pair, Prompts
+from congrad.settings.selfreward import Generate, Judge, Pair, PairMethod, Prompts
 from congrad.settings.training import Rounds
 
 Method = Literal["none", "random", "reward-margin", "loss", "congrad"]
@@ -33,13 +33,16 @@ class Filter:
     methods: tuple[Method, ...] = ("congrad",)
     """Any of none, random, reward-margin, loss, congrad. Each is an arm of its own, whose rounds continue from its own
     models."""
+    pairings: tuple[PairMethod, ...] = ()
+    """Other ways of pairing than pair.method, any of best-worst, all, best-random: what is predicted for each of them
+    is shown before the round is trained. Pairs that pair.method does not make cost a gradient each."""
 
     def __post_init__(self) -> None:
         if not self.methods:
             raise refused("methods", "is empty", f"choose from {', '.join(METHODS)}")
-        for number, method in enumerate(self.methods):
-            if method in self.methods[:number]:
-                raise refused("methods", f"names {method} twice", "name it once")
+        for key, names in (("methods", self.methods), ("pairings", self.pairings)):
+            if twice := next((name for number, name in enumerate(names) if name in names[:number]), None):
+                raise refused(key, f"names {twice} twice", "name it once")
 
 
 @section("report")
@@ -98,6 +101,15 @@ class RunConfig:
             if self.selection.keep == "auto":
                 fix = "with other methods give a share"
                 raise refused("selection.keep", "is chosen for congrad only", fix, value="auto")
+
+        if self.filter.pairings:
+            if "congrad" not in self.filter.methods:
+                raise refused("filter.pairings", "needs gradients", "add congrad to filter.methods, or leave it out")
+            if self.prompts.source is None:
+                raise refused("filter.pairings", "has no answers to pair", "set prompts.source, or leave it out")
+            if self.pair.method in self.filter.pairings:
+                problem = f"names {self.pair.method}, which is pair.method"
+                raise refused("filter.pairings", problem, "name the others")
 
     @property
     def engines(self) -> dict[str, Engine]:
