@@ -81,6 +81,7 @@ def measures(loop: Loop, place: Path) -> Table:
         ("filter", _method),
         ("kept", _kept),
         ("predicted", lambda each: None if each.advice is None else VERDICTS[each.advice["verdict"]["kind"]]),
+        ("better way of pairing", _better_pairing),
         ("mean cosine of the languages", _cosine),
         ("conflicts beyond noise", _conflicts),
         ("pairs trained on", lambda each: _count(each, "train", "pairs")),
@@ -120,6 +121,10 @@ def _kept(each: Round) -> str | None:
     if manifest is None:
         return None
     return f"{manifest['kept']:,} of {manifest['rows']:,}{chosen_in_words(manifest)}"
+
+
+def _better_pairing(each: Round) -> str | None:
+    return None if each.pairings is None else ", ".join(each.pairings["better"]) or "none shown"
 
 
 def _cosine(each: Round) -> Number | None:
