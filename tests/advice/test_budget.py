@@ -31,3 +31,21 @@ def test_single_pairs_are_as_long_as_they_are():
 
 def test_no_direction_is_worth_nothing():
     assert factor("equal_length", squared_norm=np.array([0.0, 4.0])).tolist() == [0, 0.5]
+
+
+def test_steps_that_are_given_are_there_for_few_pairs_too():
+    # A batch's squared length is 4 + (20 - 4) / 4 = 8 as above, and every option has the 30 steps.
+    given = factor("budget", Budget(2, 4, steps=30), num_pairs=np.array([10, 100]), squared_norm=np.array([4.0, 4.0]))
+    assert given == pytest.approx(np.full(2, 30 / np.sqrt(8)))
+
+
+def test_parts_share_the_steps_that_are_given():
+    shared = Budget(2, 4, steps=50).in_epochs(100)
+    assert shared == Budget(2, 4)  # 50 steps of 4 pairs are two epochs of 100
+    assert TWO_EPOCHS.in_epochs(100) == TWO_EPOCHS
+
+
+def test_a_budget_in_words():
+    assert TWO_EPOCHS.in_words == "2 epochs in batches of 4"
+    assert Budget(1, 4).in_words == "1 epoch in batches of 4"
+    assert Budget(1, 4, 30).in_words == "30 steps in batches of 4"

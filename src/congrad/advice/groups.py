@@ -102,7 +102,7 @@ def best_groups(
         chosen_by: the measure whose gain counts, one of `MEASURES`.
         num_random: draws of random groups.
     """
-    number = MEASURES.index(chosen_by)
+    number, budget = MEASURES.index(chosen_by), budget.in_epochs(int(sums.count_LC.sum()))
     folded, whole = fold_up(sums), fold_up(sums, with_error=False)
     generator = np.random.default_rng(seed)
     orders = [generator.permutation(sums.num_languages) for _ in range(num_random)]

@@ -34,7 +34,7 @@ class Transfer:
 
 def transfer(sums: LanguageSums, budget: Budget) -> Transfer:
     """What every language gains from every other one, from all others, alone and together."""
-    num_languages = sums.num_languages
+    num_languages, budget = sums.num_languages, budget.in_epochs(int(sums.count_LC.sum()))
     own_LL = np.eye(num_languages)
     set_OL = np.concatenate([own_LL, 1 - own_LL, np.ones((1, num_languages))])
     folded = fold_up(sums)

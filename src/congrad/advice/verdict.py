@@ -68,10 +68,8 @@ def judge(
         languages: names of the languages that have a pair.
         watched: of those that are watched.
     """
-    budget = advice.budget
-    epochs = "1 epoch" if budget.epochs == 1 else f"{budget.epochs:g} epochs"
     basis = (
-        f"Predicted, to first order, at the start of training, for {epochs} in batches of {budget.batch_size}; "
+        f"Predicted, to first order, at the start of training, for {advice.budget.in_words}; "
         f"how far that carries: {EVIDENCE}."
     )
     if not advice.options:

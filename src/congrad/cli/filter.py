@@ -178,16 +178,13 @@ def loss_of(given: "Given") -> "Loss":
 
 def advice_of(given: "Given") -> "Advice":
     """What the advice is for; with a file of the loop's, its training."""
-    from dataclasses import replace
-
     from congrad.settings.advice import Advice
-    from congrad.training.loss import advice
+    from congrad.training.loss import BUDGET, advice
 
     advised = given.section(Advice)
-    of_its_own = any(key.startswith("advice.") and key != "advice.watch" for key in given.leaves())
-    if of_its_own or not given.says("train"):
+    if not given.says("train") or any(given.says(f"advice.{name}") for name in BUDGET):
         return advised
-    return replace(advice(given.section_values("train")), watch=advised.watch)
+    return advice(given.section_values("train"), advised)
 
 
 def filter_config(given: "Given") -> "FilterConfig":

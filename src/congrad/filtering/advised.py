@@ -149,6 +149,7 @@ class AdviceFile(Record):
     most_bytes, fix = MOST_BYTES, ADVISE_AGAIN
     epochs: float
     batch_size: Amount
+    steps: Amount | None = None
     num_pairs: Amount
     total_pairs: Amount
     num_prompts: Amount

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from congrad.advice.watched import WatchedPairs, usable
+from congrad.advice.sample import usable
+from congrad.advice.watched import WatchedPairs
 from congrad.errors import UserError
 from congrad.files import write_json
 from congrad.filtering.prompts import ID_COLUMNS, Codes, joined, tells_prompts_apart, without_tag

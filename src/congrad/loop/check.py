@@ -74,7 +74,7 @@ def filter_config(config: RunConfig, method: str, pairs: Path, model: Model) -> 
         loss=loss,
         consensus=config.consensus,
         selection=config.selection,
-        advice=advice(config.train),
+        advice=advice(config.train, config.advice),
     )
 
 

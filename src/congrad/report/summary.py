@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -84,6 +84,12 @@ def rule_in_words(selection: dict[str, Any]) -> str:
     return f"the best-aligned {exact_percent(selection['keep'])}% of {scope}"
 
 
+def chosen_in_words(manifest: Mapping[str, Any]) -> str:
+    """Which share was chosen where nobody said it; "" where somebody did."""
+    auto = manifest.get("auto")
+    return "" if auto is None else f" ({auto.get('share', 1.0):.0%} of every language, chosen by selection.keep auto)"
+
+
 def summarise(run: ScoredRun, pairs: Sequence[LanguagePair]) -> Summary:
     """The summary of a run, with the pairs of its languages, lowest cosine first."""
     manifest = run.manifest
@@ -94,6 +100,7 @@ def summarise(run: ScoredRun, pairs: Sequence[LanguagePair]) -> Summary:
     negative = int((run.score_N[scored_N] < 0).sum())
     fidelity = manifest["fidelity"]["estimated_spearman"]
     rule = rule_in_words(manifest["config"]["selection"])
+    rule += "" if manifest.get("auto") is None else ", chosen by selection.keep auto"
     headline = f"{kept:,} of {counted(total, 'pair')} stay: {rule}."
     facts = [
         ("Pairs kept", f"{kept:,} of {total:,}", f"{percent(kept / total)}; the rule: {rule}"),

@@ -15,6 +15,9 @@ class Advice:
     """Epochs of the training that the advice is for; a loop takes those of train."""
     batch_size: Count = 32
     """Pairs of one step of that training, on all devices together; a loop takes that of train."""
+    steps: Count | None = None
+    """Steps of that training in all, however many pairs are kept; null: as many as the epochs make. A loop takes
+    max_steps of train."""
     num_folds: Annotated[int, Ge(4)] = 5
     """Folds of prompts; each is held out in turn, and two more within the others."""
     max_pairs: Count = 10_000
