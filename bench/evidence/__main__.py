@@ -2,6 +2,7 @@
 
     python -m bench.evidence                what is not done yet; an interrupted call goes on where it stopped
     python -m bench.evidence --only predictions
+    python -m bench.evidence --only groups  the trainings by groups of languages
     python -m bench.evidence --markdown     the page of all that is done, docs/evidence.md
 
 A line of JSON in OUTPUT for every finished prediction and training. The sketches lie beside it.
@@ -16,6 +17,7 @@ import json
 import math
 import statistics
 import time
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,12 +31,16 @@ from bench.evidence.cases import Bank, Case, open_bank
 from bench.evidence.page import page
 from bench.evidence.plan import (
     AUTO,
+    GROUPS,
     MORE_SEEDS,
     NOISES,
+    NUM_GROUPS,
     OPTIONS,
     RECIPE,
     SIX,
     Training,
+    groups_key,
+    groups_plan,
     plan,
     prediction_key,
     resolved,
@@ -77,24 +83,33 @@ class Bench:
         languages = tuple(self.bank.names) if every else self.languages
         return Case(self.bank, languages, noise, seed, Budget(recipe.epochs, recipe.batch_size))
 
-    def train(self, training: Training) -> Row:
-        """What a training did to the held-out pairs: means over the languages."""
+    def train(self, training: Training, groups: Sequence[Sequence[str]] = ()) -> Row:
+        """What a training did to the held-out pairs: means over the languages.
+
+        Args:
+            groups: languages that have an adapter each, which their own held-out pairs are measured with; none for one
+                adapter.
+        """
         since, recipe = time.monotonic(), training.recipe
         case = self.case(training.noise, training.seed, recipe)
-        kept_T = case.kept((training.ranking, training.share))
-        row_S = torch.nonzero(kept_T).flatten()
-        reference_S2 = self.reference_N2[case.train_T[row_S]]
-        reference_S2 = torch.where(case.swapped_T[row_S][:, None], reference_S2.flip(1), reference_S2)
-        with adapter(self.model, recipe.rank, training.seed) as model:
-            steps = fit(model, case.pairs(row_S), reference_S2, recipe, training.seed)
-            logps_H2 = all_logps(model, case.held_out())
-        margin_H = margins(logps_H2, self.reference_N2[case.held_H], recipe.beta).double()
-        fall_H, language_H = math.log(2) - softplus(-margin_H), self.bank.language_N[case.held_H]
+        kept_T, language_H = case.kept((training.ranking, training.share)), self.bank.language_N[case.held_H]
+        margin_H, steps = torch.empty(len(language_H), dtype=torch.float64), 0
+        for group in groups or [case.names]:
+            codes = torch.tensor([self.bank.names.index(name) for name in group])
+            row_S = torch.nonzero(kept_T & torch.isin(self.bank.language_N[case.train_T], codes)).flatten()
+            own_H = torch.isin(language_H, codes)
+            reference_S2 = self.reference_N2[case.train_T[row_S]]
+            reference_S2 = torch.where(case.swapped_T[row_S][:, None], reference_S2.flip(1), reference_S2)
+            with adapter(self.model, recipe.rank, training.seed) as model:
+                steps += fit(model, case.pairs(row_S), reference_S2, recipe, training.seed)
+                logps_G2 = all_logps(model, case.held_out(own_H))
+            margin_H[own_H] = margins(logps_G2, self.reference_N2[case.held_H[own_H]], recipe.beta).double()
+        fall_H = math.log(2) - softplus(-margin_H)
         falls = {
             self.bank.names[code]: float(fall_H[language_H == code].mean()) for code in language_H.unique().tolist()
         }
         return {
-            "pairs": len(row_S),
+            "pairs": int(kept_T.sum()),
             "swapped": int((kept_T & case.swapped_T).sum()),
             "steps": steps,
             "loss_decrease": statistics.fmean(falls.values()),
@@ -134,10 +149,24 @@ def prediction(log: Log, bench: Bench, noise: float, seed: int, recipe: Recipe, 
     return row
 
 
+def division(log: Log, bench: Bench, training: Training, *, again: bool) -> Row:
+    """The groups of the languages, and what they are predicted to gain."""
+    key = groups_key(training.noise, training.seed, training.recipe)
+    if not again and (row := log.get(key)) is not None:
+        return row
+    row = log.add(key, bench.case(training.noise, training.seed, training.recipe).predict_groups(NUM_GROUPS))
+    groups = "; ".join(" ".join(group) for group in row["groups"])
+    print(f"predicted: seed {training.seed}, groups {groups}, recommended: {row['recommended']}", flush=True)
+    return row
+
+
 def trained_cases(log: Log, bench: Bench, *, again: bool) -> None:
     wanted = {(each.noise, each.seed, each.recipe) for each in plan()}
     for noise, seed, recipe in sorted(wanted, key=lambda each: (each[2].epochs, each[0], each[1])):
         prediction(log, bench, noise, seed, recipe, every=False, again=again)
+    for training in plan():
+        if training.division == GROUPS:
+            division(log, bench, training, again=again)
 
 
 def more_cases(log: Log, bench: Bench, *, again: bool) -> None:
@@ -147,16 +176,18 @@ def more_cases(log: Log, bench: Bench, *, again: bool) -> None:
             prediction(log, bench, noise, seed, RECIPE, every=True, again=again)
 
 
-def trainings(log: Log, bench: Bench) -> None:
-    for training in plan():
+def trainings(log: Log, bench: Bench, planned: Iterable[Training]) -> None:
+    for training in planned:
         if training.share == AUTO:
             found = prediction(log, bench, training.noise, training.seed, training.recipe, every=False, again=False)
             training = resolved(training, found["auto"])
+        groups = division(log, bench, training, again=False)[training.division] if training.division else ()
         key = training_key(training)
         if log.get(key) is None:
-            row = log.add(key, bench.train(training))
+            row = log.add(key, bench.train(training, groups))
+            option = f"{training.ranking} {training.share:.0%} {training.division}".strip()
             print(
-                f"trained: noise {training.noise:.0%}, seed {training.seed}, {training.ranking} {training.share:.0%}: "
+                f"trained: noise {training.noise:.0%}, seed {training.seed}, {option}: "
                 f"loss {-row['loss_decrease']:+.3f}, accuracy {row['accuracy']:.3f}, {row['seconds']} s",
                 flush=True,
             )
@@ -169,7 +200,7 @@ def main() -> None:
         "--pairs", type=Path, default=PAIRS, help="a folder of LANGUAGE.jsonl, parallel by number of id"
     )
     parser.add_argument("--languages", nargs="+", default=SIX, help="that are trained")
-    parser.add_argument("--only", choices=("predictions", "trainings"))
+    parser.add_argument("--only", choices=("predictions", "trainings", "groups"))
     parser.add_argument("--again", action="store_true", help="predict again what was predicted, as with a new engine")
     parser.add_argument("--markdown", action="store_true", help="run nothing; print the page of what is done")
     parser.add_argument("--output", type=Path, default=Path("runs/evidence.jsonl"))
@@ -179,10 +210,13 @@ def main() -> None:
         print(page(list(log.rows.values())), end="")
         return
     bench = Bench(options.model, options.pairs, tuple(options.languages), options.output.with_suffix(".index"))
+    if options.only == "groups":
+        trainings(log, bench, groups_plan())
+        return
     if options.only != "trainings":
         trained_cases(log, bench, again=options.again)
     if options.only != "predictions":
-        trainings(log, bench)
+        trainings(log, bench, plan())
     if options.only != "trainings":
         more_cases(log, bench, again=options.again)
 

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from congrad.advice.advise import Advice, advise
 from congrad.advice.budget import MEASURES, Budget, step_factor
+from congrad.advice.groups import Groups, best_groups
+from congrad.advice.languages import dealt_sums
 from congrad.advice.options import ALL, OWN
 from congrad.advice.verdict import judge
 from congrad.consensus import score_pairs
@@ -161,8 +163,9 @@ class Case:
             found.append((prompt, rejected, chosen) if self.swapped_T[row] else (prompt, chosen, rejected))
         return found
 
-    def held_out(self) -> list[Triple]:
-        return [self.bank.triples[row] for row in self.held_H.tolist()]
+    def held_out(self, own_H: Tensor) -> list[Triple]:
+        """Those of the held-out pairs."""
+        return [self.bank.triples[row] for row in self.held_H[own_H].tolist()]
 
     def kept(self, option: Option) -> Tensor:
         """Which pairs the filter would keep (T, bool)."""
@@ -199,6 +202,52 @@ class Case:
             settings=AdviceSettings(epochs=self.budget.epochs, batch_size=self.budget.batch_size),
             aggregators=("mean",),
         )
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The languages by their codes in `language_T`."""
+        return [self.bank.names[code] for code in self.bank.language_N[self.train_T].unique().tolist()]
+
+    def divide(self) -> Groups:
+        """How the advice divides the languages, by the pairs to train on."""
+        settings = AdviceSettings(epochs=self.budget.epochs, batch_size=self.budget.batch_size)
+        sums = dealt_sums(
+            self.bank.gradient_ND[self.train_T],
+            factor_P=self.sign_T * self.bank.factor_N[self.train_T],
+            language_P=self.language_T,
+            group_P=self.bank.prompt_N[self.train_T],
+            num_languages=len(self.names),
+            advice=settings,
+        )
+        return best_groups(sums, self.budget, seed=settings.seed)
+
+    def predict_groups(self, num_groups: int) -> dict[str, Any]:
+        """What is said of that many groups, which are chosen by the gain for the budget; gains by measure."""
+        found = self.divide()
+        cut = found.cuts[num_groups - 1]
+        figures = {"gain": cut.gain, "over_together": cut.over_together}
+        random = np.random.default_rng([self.seed, 4]).permutation(cut.label_L)
+        return {
+            "groups": self._named(cut.label_L),
+            "random groups": self._named(random),
+            "chosen": found.chosen,
+            "recommended": found.recommended,
+            "together": dict(zip(MEASURES, found.cuts[0].gain.value.tolist(), strict=True)),
+            "random_gain": dict(zip(MEASURES, cut.random_gain.tolist(), strict=True)),
+        } | {
+            name: {
+                measure: {"value": value, "error": error}
+                for measure, value, error in zip(MEASURES, each.value.tolist(), each.error.tolist(), strict=True)
+            }
+            for name, each in figures.items()
+        }
+
+    def _named(self, label_L: npt.NDArray[Any]) -> list[list[str]]:
+        """The languages of every group."""
+        return [
+            [name for name, label in zip(self.names, label_L, strict=True) if label == group]
+            for group in range(int(label_L.max()) + 1)
+        ]
 
     def first_order(self, kept_T: Tensor) -> dict[str, float]:
         """By measure, the gain to first order of the held-out pairs with their true labels, along the kept pairs' mean:

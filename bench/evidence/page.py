@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import date
 from importlib.metadata import version
@@ -14,15 +14,20 @@ from bench.evidence.cases import Option
 from bench.evidence.plan import (
     AUTO,
     FIVE,
+    GROUPS,
     LARGER,
     MORE_SEEDS,
     NOISES,
     OTHER_RECIPES,
     QUARTER,
+    RANDOM_GROUPS,
     RECIPE,
     SEEDS,
     SIX,
+    TOGETHER,
     Training,
+    groups_key,
+    groups_plan,
     plan,
     prediction_key,
     resolved,
@@ -37,6 +42,11 @@ Row = dict[str, Any]
 PREDICTED = (("advice", "equal_length"), ("advice", "budget"), ("outside", "budget"))
 HEAD = ("option", "pairs", "swapped", "steps", "equal length", "for the budget", "true labels")
 MEASURED = ("loss decrease", "accuracy", "seeds")
+DIVISIONS: dict[str, tuple[str, Callable[[Row], Row]]] = {  # a title, and the predicted gain by measure
+    TOGETHER: ("together", lambda case: case["together"]),
+    GROUPS: ("two groups", lambda case: {measure: each["value"] for measure, each in case["gain"].items()}),
+    RANDOM_GROUPS: ("two random groups", lambda case: case["random_gain"]),
+}
 TEXT = """# Evidence
 
 The advice of `congrad filter` is a prediction: to first order, at the start of training. This page sets it beside real
@@ -105,6 +115,7 @@ def page(rows: Sequence[Row]) -> str:
         section(found, "Right labels", 0.0, SEEDS, RECIPE, FIVE),
         *(section(found, f"A quarter swapped, {name}", QUARTER, [0], each, FIVE) for each, name in OTHER_RECIPES),
         keep_auto(found),
+        groups(found),
     ]
     return TEXT.format(
         languages=", ".join(SIX),
@@ -229,6 +240,44 @@ def keep_auto(found: Found) -> str:
     return f"{text}\n\n{said}\n\n{markdown(head, lines)}"
 
 
+def groups(found: Found) -> str:
+    """Two groups of languages, an adapter each, beside random groups and all languages together: of those seeds of
+    which each of the three is trained."""
+    trained: dict[int, dict[str, Row]] = {}
+    for each in groups_plan():
+        if (row := found.training(each)) is not None:
+            trained.setdefault(each.seed, {})[each.division] = row
+    divided = {seed: found.rows.get(json.dumps(groups_key(0.0, seed, RECIPE))) for seed in trained}
+    cases = {seed: case for seed, case in divided.items() if case is not None and len(trained[seed]) == len(DIVISIONS)}
+    if not cases:
+        return ""
+    lines = []
+    for division, (title, gain) in DIVISIONS.items():
+        rows = [trained[seed][division] for seed in cases]
+        before = [statistics.fmean(gain(case)[measure] for case in cases.values()) for _, measure in PREDICTED[:2]]
+        cells = [f"{statistics.fmean(row[name] for row in rows):.0f}" for name in ("pairs", "steps")]
+        cells += [f"{each:.3g}" for each in before]
+        cells += [ranged([row[name] for row in rows]) for name in ("loss_decrease", "accuracy")]
+        more = [trained[seed][division]["loss_decrease"] - trained[seed][TOGETHER]["loss_decrease"] for seed in cases]
+        lines.append([title, *cells, ", ".join(f"{each:+.3f}" for each in more), str(len(rows))])
+    head = ("languages", *HEAD[1:2], *HEAD[3:6], *MEASURED[:2], "more than together, by seed", "seeds")
+    found_by_seed = []
+    for seed, case in cases.items():
+        names = ["; ".join(", ".join(group) for group in case[division]) for division in (GROUPS, RANDOM_GROUPS)]
+        over, verb = case["over_together"], "recommends" if case["recommended"] else "does not recommend"
+        figures = [f"{over[measure]['value']:+.2g} (standard error {over[measure]['error']:.2g})" for measure in over]
+        found_by_seed.append(
+            f"- Seed {seed}: {names[0]}; random: {names[1]}. Predicted difference from together: for the budget "
+            f"{figures[0]}, at equal step length {figures[1]}; the advice {verb} a division."
+        )
+    return (
+        "## Groups of languages\n\nRight labels, all pairs, an adapter for each of two groups of languages, as many "
+        "steps in all (each group as long as its pairs last). The advice divides the languages by the pairs to train "
+        "on, for the budget, and its figures are read outside the folds that chose the groups; those of random groups "
+        "are means over 20 draws.\n\n" + markdown(head, lines) + "\n\n" + "\n".join(found_by_seed)
+    )
+
+
 def missing(found: Found) -> str:
     """What of the plan, and of what was asked for, is not there."""
     every = list(plan())
@@ -236,17 +285,13 @@ def missing(found: Found) -> str:
     lines = []
     if lacking:
         lines.append(f"- {len(lacking)} of the {len(every)} trainings of the plan, which the program goes on with:")
-        groups: dict[str, list[str]] = {}
+        cases: dict[str, list[str]] = {}
         for each in lacking:
             recipe = "" if each.recipe == RECIPE else f", {dict(OTHER_RECIPES)[each.recipe]}"
             share = "auto" if each.share == AUTO else each.share
-            groups.setdefault(f"{each.noise:.0%} swapped, seed {each.seed}{recipe}", []).append(
-                f"keep {share}" if each.ranking == OWN else named((each.ranking, float(each.share)))
-            )
-        lines += [f"  - {case}: {', '.join(dict.fromkeys(options))}" for case, options in groups.items()]
-    lines.append(
-        "- Groups of languages, each with an adapter, beside random groups and all together at equal total steps."
-    )
+            option = f"keep {share}" if each.ranking == OWN else named((each.ranking, float(each.share)))
+            cases.setdefault(f"{each.noise:.0%} swapped, seed {each.seed}{recipe}", []).append(each.division or option)
+        lines += [f"  - {case}: {', '.join(dict.fromkeys(options))}" for case, options in cases.items()]
     lines.append(
         "- The paper's table: the baselines and robust DPO beside ConGrad in seen and unseen languages, and in a "
         "general set."

@@ -10,7 +10,7 @@ import torch
 from bench.evidence import __main__ as program
 from bench.evidence.cases import Case, open_bank
 from bench.evidence.page import by_chance
-from bench.evidence.plan import FIVE, Training
+from bench.evidence.plan import FIVE, GROUPS, RANDOM_GROUPS, Training, training_key
 from bench.evidence.training import Recipe, adapter, all_logps, fit, logps
 
 from congrad.advice.budget import Budget
@@ -85,6 +85,9 @@ def test_an_adapter_leaves_the_model_as_it_was(folder, tiny_directory):
 def test_a_case_swaps_its_share_and_holds_prompts_out_in_all_languages(tmp_path, folder, tiny_directory):
     bank = open_bank(str(tiny_directory), folder, tmp_path / "index")
     case = Case(bank, LANGUAGES, 0.25, 0, Budget(1, 6))
+    assert case.names == list(LANGUAGES)
+    of_en_H = bank.language_N[case.held_H] == bank.names.index("en")
+    assert case.held_out(of_en_H) == [bank.triples[row] for row in case.held_H[of_en_H].tolist()]
     held = set(bank.prompt_N[case.held_H].tolist())
     assert len(held) == 7
     assert not held & set(bank.prompt_N[case.train_T].tolist())
@@ -137,3 +140,36 @@ def test_the_program_trains_and_goes_on_and_prints_its_page(tmp_path, folder, ti
     assert "\n| all pairs | 63 | 15 | 11 | " in text
     assert "\n  - 25% swapped, seed 1: all pairs, keep 0.5, ConGrad, plain mean at 0.5, " in text
     assert Path(output).read_text().count("\n") == len(rows)
+
+
+def test_a_group_has_an_adapter_of_its_own(tmp_path, folder, tiny_directory, monkeypatch, capsys):
+    """Each group's languages come to what a training of them alone comes to."""
+    output = tmp_path / "evidence.jsonl"
+    base = ["bench.evidence", "--model", str(tiny_directory), "--pairs", str(folder), "--languages", *LANGUAGES]
+
+    def call(*more: str) -> str:
+        monkeypatch.setattr(sys, "argv", [*base, "--output", str(output), *more])
+        program.main()
+        return capsys.readouterr().out
+
+    of_seed_0 = [each for each in program.groups_plan() if each.seed == 0]
+    monkeypatch.setattr(program, "groups_plan", lambda: of_seed_0)
+    call("--only", "groups")
+    together, divided, groups, random = [json.loads(line) for line in output.read_text().splitlines()]
+    assert together["key"] == training_key(Training(0.0, 0, "all", 1.0)), "as it is without any groups"
+    assert [row["key"].get("division") for row in (together, groups, random)] == [None, GROUPS, RANDOM_GROUPS]
+    for name, row in ((GROUPS, groups), (RANDOM_GROUPS, random)):
+        assert sorted(language for group in divided[name] for language in group) == list(LANGUAGES)
+        assert sorted(map(len, divided[name])) == [1, 2]
+        assert (row["pairs"], row["steps"]) == (63, 11)  # 4 and 7 of 21 and 42 pairs by 6
+        for group in divided[name]:
+            bench = program.Bench(str(tiny_directory), folder, tuple(group), output.with_suffix(".index"))
+            alone = bench.train(Training(0.0, 0, "all", 1.0))["languages"]
+            assert {language: row["languages"][language] for language in group} == pytest.approx(alone)
+    assert divided["gain"]["budget"]["value"] == pytest.approx(
+        divided["together"]["budget"] + divided["over_together"]["budget"]["value"]
+    )
+    text = call("--markdown")
+    assert "\n| two random groups | 63 | 11 | " in text
+    assert "\n- Seed 0: " in text
+    assert call("--only", "groups") == "", "what is done is not done again"
