@@ -13,14 +13,12 @@ import os
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}  # before any import
 
 import argparse
-import json
 import math
 import statistics
 import time
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,12 +45,11 @@ from bench.evidence.plan import (
     training_key,
 )
 from bench.evidence.training import Recipe, adapter, all_logps, fit, margins
-from bench.where import commit, processor
+from bench.log import Log, Row
 from congrad.advice.budget import Budget
 from congrad.models.load import load_model
 from congrad.models.packaged import resolve
 
-Row = dict[str, Any]
 PAIRS = Path(__file__).parents[2] / "demo" / "pairs"
 
 
@@ -117,27 +114,6 @@ class Bench:
             "languages": falls,
             "seconds": round(time.monotonic() - since, 1),
         }
-
-
-class Log:
-    """The rows of a file, by their key; of two with one key the last."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        self.path, lines = path, path.read_text("utf-8").splitlines()
-        self.where = {"commit": commit(), "processor": processor()}  # now: the sources may change on the way
-        self.rows: dict[str, Row] = {json.dumps(row["key"]): row for row in map(json.loads, lines)}
-
-    def get(self, key: Row) -> Row | None:
-        return self.rows.get(json.dumps(key))
-
-    def add(self, key: Row, row: Row) -> Row:
-        row = {"key": key, **row, **self.where}
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-        self.rows[json.dumps(key)] = row
-        return row
 
 
 def prediction(log: Log, bench: Bench, noise: float, seed: int, recipe: Recipe, *, every: bool, again: bool) -> Row:

@@ -56,6 +56,7 @@ class Bank:
     """
 
     names: list[str]
+    ids: list[str]
     language_N: Tensor
     prompt_N: Tensor
     triples: Sequence[Triple]
@@ -77,12 +78,14 @@ def open_bank(name: str, pairs: Path, directory: Path) -> Bank:
     assert index.plan["data"] == pairs_fingerprint(tokenised), f"{directory} is an index of other pairs"
     inputs = pair_inputs(index, Loss())
     names, language_N = language_codes(index)
-    prompts = [int(re.sub(r".*\D", "", str(key))) for key in preferences.dataset["id"]]
+    ids = list(map(str, preferences.dataset["id"]))
+    prompts = [int(re.sub(r".*\D", "", key)) for key in ids]
     tokens_N2 = torch.tensor(
         [[len(chosen), len(rejected)] for _, chosen, rejected in triples(tokenised, range(len(index)))]
     )
     return Bank(
         names=names,
+        ids=ids,
         language_N=language_N,
         prompt_N=torch.tensor(prompts),
         triples=triples(tokenised, range(len(index))),

@@ -34,6 +34,7 @@ from bench.evidence.plan import (
     training_key,
 )
 from bench.evidence.training import Recipe
+from bench.markdown import markdown
 from bench.ranking import spearman
 from congrad.advice.budget import Floats
 from congrad.advice.options import ALL, OWN, TITLES
@@ -309,11 +310,6 @@ def named(option: Option) -> str:
 def ranged(values: Sequence[float]) -> str:
     mean = f"{statistics.fmean(values):.3f}"
     return mean if len(values) == 1 else f"{mean} [{min(values):.3f}, {max(values):.3f}]"
-
-
-def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    every = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in every)
 
 
 def where(rows: Sequence[Row]) -> str:
