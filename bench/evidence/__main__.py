@@ -183,7 +183,8 @@ def main() -> None:
     options = parser.parse_args()
     log = Log(options.output)
     if options.markdown:
-        print(page(list(log.rows.values())), end="")
+        known_truth = Log(options.output.with_name("known_truth.jsonl"))
+        print(page(list(log.rows.values()), list(known_truth.rows.values())), end="")
         return
     bench = Bench(options.model, options.pairs, tuple(options.languages), options.output.with_suffix(".index"))
     if options.only == "groups":

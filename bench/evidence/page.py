@@ -4,8 +4,6 @@ import json
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from datetime import date
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -34,8 +32,10 @@ from bench.evidence.plan import (
     training_key,
 )
 from bench.evidence.training import Recipe
+from bench.known_truth.page import tables
 from bench.markdown import markdown
 from bench.ranking import spearman
+from bench.where import origin
 from congrad.advice.budget import Floats
 from congrad.advice.options import ALL, OWN, TITLES
 
@@ -108,8 +108,12 @@ def predicted(case: Row, option: Option) -> Row:
     return found
 
 
-def page(rows: Sequence[Row]) -> str:
-    """The whole page, of whatever has been done."""
+def page(rows: Sequence[Row], known_truth: Sequence[Row] = ()) -> str:
+    """The whole page, of whatever has been done.
+
+    Args:
+        known_truth: the rows of `python -m bench.known_truth`.
+    """
     found = Found(rows)
     sections = [
         section(found, "A quarter of the labels swapped", QUARTER, SEEDS, RECIPE, (*FIVE, *LARGER)),
@@ -117,14 +121,15 @@ def page(rows: Sequence[Row]) -> str:
         *(section(found, f"A quarter swapped, {name}", QUARTER, [0], each, FIVE) for each, name in OTHER_RECIPES),
         keep_auto(found),
         groups(found),
+        tables(known_truth),
     ]
     return TEXT.format(
         languages=", ".join(SIX),
         pairs=next(iter(row["pairs"] for row in rows if row["key"].get("predicted") == "six"), "the other"),
         **asdict(RECIPE),
-        where=where(rows),
+        where=origin(rows),
         sections="\n\n".join(each for each in sections if each),
-        missing=missing(found),
+        missing=missing(found, known_truth),
     )
 
 
@@ -279,7 +284,7 @@ def groups(found: Found) -> str:
     )
 
 
-def missing(found: Found) -> str:
+def missing(found: Found, known_truth: Sequence[Row]) -> str:
     """What of the plan, and of what was asked for, is not there."""
     every = list(plan())
     lacking = [each for each in every if found.training(each) is None]
@@ -297,7 +302,8 @@ def missing(found: Found) -> str:
         "- The paper's table: the baselines and robust DPO beside ConGrad in seen and unseen languages, and in a "
         "general set."
     )
-    lines.append("- A larger set with known truth: 40 languages and thousands of pairs with conflicts by construction.")
+    if not known_truth:
+        lines.append("- A larger set with known truth: 40 languages whose conflicts are known by construction.")
     lines.append("- Other models, and a budget of thousands of steps.")
     return "\n".join(lines)
 
@@ -310,10 +316,3 @@ def named(option: Option) -> str:
 def ranged(values: Sequence[float]) -> str:
     mean = f"{statistics.fmean(values):.3f}"
     return mean if len(values) == 1 else f"{mean} [{min(values):.3f}, {max(values):.3f}]"
-
-
-def where(rows: Sequence[Row]) -> str:
-    """Commits, date, processors and versions."""
-    commits, processors = (", ".join(sorted({row[name] for row in rows})) for name in ("commit", "processor"))
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
-    return f"Commit {commits}, {date.today()}, {processors}, one core; {versions}."

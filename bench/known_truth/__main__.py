@@ -11,8 +11,9 @@ import os
 os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}  # before any import
 
 import argparse
+import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,14 @@ from bench.log import Log
 from congrad.models.packaged import resolve
 
 MINORITY = 5  # languages with a point, beside all with a comma
-MEASURED = {"divisions": divisions, "transfers": transfers, "filters": filters, "steps": steps}
+MEASURED: dict[str, Callable[[Pairs], dict[str, Any]]] = {
+    "conflicts": conflicts,
+    "divisions": divisions,
+    "transfers": transfers,
+    "filters": filters,
+    "steps": steps,
+}
+OFTEN = "conflicts", "divisions"  # which are measured on draws of fewer prompts as well
 
 
 def read(name: str, languages: Sequence[str], num_prompts: int, seed: int, output: Path) -> Pairs:
@@ -60,14 +68,13 @@ def chosen(pairs: Pairs, data: str, num_prompts: int, draw: int) -> Pairs:
 
 
 def plan(num_prompts: int, sizes: Sequence[int], draws: int) -> Iterator[tuple[dict[str, Any], str]]:
-    """The key of every figure, and what is measured. All prompts are drawn once."""
-    for data in DATA:
-        for size in (*sizes, num_prompts):
-            for draw in range(draws if size < num_prompts else 1):
-                yield {"known_truth": "conflicts", "data": data, "prompts": size, "draw": draw}, "conflicts"
+    """The key of every figure, and what is measured: first with all prompts, which are drawn once."""
     for what in MEASURED:
         for data in DATA:
-            yield {"known_truth": what, "data": data, "prompts": num_prompts}, what
+            yield {"known_truth": what, "data": data, "prompts": num_prompts, "draw": 0}, what
+    for what in OFTEN:
+        for data, size, draw in itertools.product(DATA, sizes, range(draws)):
+            yield {"known_truth": what, "data": data, "prompts": size, "draw": draw}, what
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -76,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--languages", nargs="+", default=LANGUAGES)
     parser.add_argument("--prompts", type=int, default=30, help="of each kind; the data sets have as many of one kind")
     parser.add_argument("--sizes", type=int, nargs="*", default=[6, 12, 20], help="fewer prompts, to draw from these")
-    parser.add_argument("--draws", type=int, default=10)
+    parser.add_argument("--draws", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--markdown", action="store_true", help="run nothing; print the tables of what is done")
     parser.add_argument("--output", type=Path, default=Path("runs/known_truth.jsonl"))
@@ -91,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     pairs = read(options.model, options.languages, options.prompts, options.seed, options.output)
     for key, what in todo:
-        own, since = chosen(pairs, key["data"], key["prompts"], key.get("draw", 0)), time.monotonic()
-        figures = conflicts(own, key["draw"]) if what == "conflicts" else MEASURED[what](own)
+        own, since = chosen(pairs, key["data"], key["prompts"], key["draw"]), time.monotonic()
+        figures = MEASURED[what](own)
         sizes = {"languages": own.num_languages, "pairs": len(own.language_P)}
         log.add(key, sizes | figures | {"seconds": round(time.monotonic() - since, 1)})
         print(*key.values(), flush=True)

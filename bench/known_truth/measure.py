@@ -17,7 +17,7 @@ from congrad.advice.figures import Estimate as Interval
 from congrad.advice.figures import Figures
 from congrad.advice.folds import deal
 from congrad.advice.gain import SHARES, Reader, follow
-from congrad.advice.groups import best_groups, grow
+from congrad.advice.groups import best_groups
 from congrad.advice.language_sums import Array, Estimate, LanguageSums, by_language, fold_up, gains, jackknife
 from congrad.advice.languages import dealt_sums
 from congrad.advice.measure import Gradients, measure
@@ -77,12 +77,12 @@ def turned(sketch_PD: Tensor, factor_P: Tensor) -> Tensor:
     return (vector_PP * value_P.clamp(min=0).sqrt()).float()
 
 
-def conflicts(pairs: Pairs, seed: int) -> Figure:
-    """What the conflict test says of pairs of languages with different signs and with the same sign, and the division
-    into two groups beside the signs."""
+def conflicts(pairs: Pairs) -> Figure:
+    """What the conflict test says of pairs of languages with different signs and with the same sign."""
     every_P, one_P = torch.ones(len(pairs.language_P), dtype=torch.bool), torch.ones(len(pairs.language_P))
-    sizes = {"num_languages": pairs.num_languages, "num_dims": pairs.gradient_PD.shape[1], "seed": seed}
-    buckets = assign_buckets(pairs.language_P, pairs.prompt_P, every_P, num_folds=CONSENSUS.cross_fit, **sizes)
+    sizes = {"num_languages": pairs.num_languages, "num_dims": pairs.gradient_PD.shape[1]}
+    dealt = {"num_folds": CONSENSUS.cross_fit, "seed": CONSENSUS.seed}
+    buckets = assign_buckets(pairs.language_P, pairs.prompt_P, every_P, **sizes, **dealt)
     sums = sum_buckets(pairs.gradient_PD, one_P, one_P, buckets)
     gram_BB = sums.sums_BD @ sums.sums_BD.T
     compared = compare_languages(gram_BB, sums.weight_B, buckets.language_B, buckets.unit_B, pairs.num_languages)
@@ -93,8 +93,7 @@ def conflicts(pairs: Pairs, seed: int) -> Figure:
         verdicts = compared.verdict_LL[own_LL]
         found[name] = {word: int((verdicts == code).sum()) for code, word in VERDICTS.items()}
         found[name]["effect"] = float(compared.effect_LL[own_LL].nanmean())
-    label_L = grow(pairs.sums(), BUDGET, "budget").label_KL[1]
-    return found | {"rand_index": adjusted_rand(label_L, pairs.comma_L.numpy())}
+    return found
 
 
 def divisions(pairs: Pairs) -> Figure:

@@ -6,6 +6,7 @@ from typing import Any
 
 from bench.log import Row
 from bench.markdown import markdown
+from bench.where import origin
 from congrad.consensus.conflict import AGREE, CANNOT_TELL, CONFLICT
 
 DATA = SIGNED, FEW, HALF, NAMED = "signs", "signs, few points", "signs and names", "names"
@@ -21,20 +22,22 @@ languages that write a comma and five of those that write a point; *signs and na
 *names*. Gemma 3 270M (`gemma3-270m`), sketches as `congrad filter` makes them, the budget of its advice (one epoch in
 batches of 32). Gains are in the unit of the tables above, and are read on prompts that are held out in all languages.
 
+{where}
+
 <!-- not run: it takes an hour -->
 ```sh
 python -m bench.known_truth
 ```
 
 **Are the conflicts found?** Pairs of languages, in percent, means over draws of prompts: those with different signs,
-which conflict in *signs*, and those with the same sign, which agree there. *Effect* is the mean estimated cosine. The
-Rand index (adjusted; 1: the same division, 0: no more alike than by chance) is that of the best two groups and the
-signs.
+which conflict in *signs*, and those with the same sign, which agree there. *Effect* is the mean estimated cosine.
 
 {conflicts}
 
-**Are the groups right?** Two groups beside all languages together and random groups of the same sizes, all prompts;
-chosen and read by the same measure, outside the folds that chose them; in brackets two standard errors.
+**Are the groups right?** Two groups beside all languages together and random groups of the same sizes, chosen and read
+by the same measure, outside the folds that chose them; the number of groups that is chosen, and what the whole choosing
+gains over together. Means over draws; in brackets two standard errors of one draw. The Rand index (adjusted; 1: the
+same division, 0: no more alike than by chance) is that of the two groups and the signs.
 
 {divisions}
 
@@ -59,6 +62,7 @@ def tables(rows: Sequence[Row]) -> str:
     if not by_what:
         return ""
     return TEXT.format(
+        where=origin(rows),
         languages=max(row["languages"] for row in rows if "languages" in row),
         conflicts=_conflicts(by_what.get("conflicts", [])),
         divisions=_divisions(by_what.get("divisions", [])),
@@ -72,7 +76,7 @@ def _of(rows: Iterable[Row], **key: Any) -> list[Row]:
 
 
 def _conflicts(rows: Sequence[Row]) -> str:
-    head = ["prompts of a language", "language pairs", AGREE, CANNOT_TELL, CONFLICT, "effect", "Rand index", "draws"]
+    head = ["prompts of a language", "language pairs", AGREE, CANNOT_TELL, CONFLICT, "effect", "draws"]
     lines: list[list[Any]] = []
     for data in DATA:
         for size in sorted({row["key"]["prompts"] for row in _of(rows, data=data)}):
@@ -84,25 +88,27 @@ def _conflicts(rows: Sequence[Row]) -> str:
                     for verdict in (AGREE, CANNOT_TELL, CONFLICT)
                 ]
                 effect = f"{statistics.fmean(row[block]['effect'] for row in own):+.2f}"
-                rand = f"{statistics.fmean(row['rand_index'] for row in own):.2f}" if block == "different" else ""
-                lines.append([data, str(size), f"{total} {block}", *found, effect, rand, str(len(own))])
+                lines.append([data, str(size), f"{total} {block}", *found, effect, str(len(own))])
     return markdown(["set", *head], lines)
 
 
 def _divisions(rows: Sequence[Row]) -> str:
-    head = ["together", "two groups", "random", "over together", "Rand index", "chosen", "its gain", "recommended"]
+    head = ["prompts", "together", "two groups", "random", "Rand index", "over together", "chosen", "its gain"]
     lines: list[list[Any]] = []
     for measure, words in MEASURES.items():
         for data in DATA:
-            for row in _of(rows, data=data):
-                found = row[measure]
-                figures = [f"{found[name]:.3g}" for name in ("together", "two", "random")]
-                of_chosen = _with_error(found["chosen_over_together"], "+.3g")
-                recommended = "yes" if found["recommended"] else "no"
-                over, rand = _with_error(found["over_together"], "+.3g"), f"{found['rand_index']:.2f}"
-                groups = str(found["chosen"])
-                lines.append([words, data, *figures, over, rand, groups, of_chosen, recommended])
-    return markdown(["measure", "set", *head], lines)
+            for size in sorted({row["key"]["prompts"] for row in _of(rows, data=data)}):
+                own = [row[measure] for row in _of(rows, data=data, prompts=size)]
+                gains = ("together", "two", "random")
+                figures = [f"{statistics.fmean(each[name] for each in own):.3g}" for name in gains]
+                rand = f"{statistics.fmean(each['rand_index'] for each in own):.2f}"
+                over, of_chosen = (
+                    _means(each[name] for each in own) for name in ("over_together", "chosen_over_together")
+                )
+                groups = ", ".join(str(each["chosen"]) for each in own)
+                recommended = f"{sum(each['recommended'] for each in own)} of {len(own)}"
+                lines.append([words, data, str(size), *figures, rand, over, groups, of_chosen, recommended])
+    return markdown(["measure", "set", *head, "recommended"], lines)
 
 
 def _transfers(rows: Sequence[Row]) -> str:
@@ -139,6 +145,12 @@ def _beside(found: dict[str, Any]) -> list[str]:
         cells += [f"{each[name]:.3g}" for name in ("surgery", "mean")]
         cells.append(f"{each['difference']:+.2g} [{low:+.2g}, {high:+.2g}]")
     return cells
+
+
+def _means(figures: Iterable[dict[str, float]]) -> str:
+    """Of several draws, the mean figure and the mean error."""
+    found = list(figures)
+    return _with_error({name: statistics.fmean(each[name] for each in found) for name in ("value", "error")}, "+.3g")
 
 
 def _with_error(figure: dict[str, float], form: str = ".3g") -> str:

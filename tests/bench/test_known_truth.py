@@ -77,12 +77,11 @@ def planted(num_comma: int, num_point: int, cosine: float, noise: float = 1.0) -
 
 def test_planted_conflicts_and_groups_are_found():
     pairs = planted(4, 4, 0.8)
-    found = conflicts(pairs, 0)
+    found = conflicts(pairs)
     assert found["different"] == {"agree": 0, "cannot tell": 0, "conflict": 16} | {
         "effect": pytest.approx(-0.8, abs=0.1)
     }
     assert found["same"] == {"agree": 12, "cannot tell": 0, "conflict": 0} | {"effect": pytest.approx(0.8, abs=0.1)}
-    assert found["rand_index"] == 1
     divided = divisions(pairs)["budget"]
     assert divided["rand_index"] == 1
     assert divided["recommended"]
@@ -125,19 +124,19 @@ def test_the_command_goes_on_where_it_stopped_and_prints_its_tables(tmp_path, ti
     lines = output.read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert [row["key"]["known_truth"] for row in rows] == [
-        *["conflicts"] * 12,
-        *(what for what in ("divisions", "transfers", "filters", "steps") for _ in range(4)),
+        *(what for what in program.MEASURED for _ in range(4)),
+        *(what for what in ("conflicts", "divisions") for _ in range(8)),
     ]
     assert {(row["key"]["data"], row["pairs"]) for row in rows if row["key"]["prompts"] == 12} == {
         (data, 48) for data in ("signs", "signs, few points", "signs and names", "names")
     }
-    assert all(np.isfinite(row["rand_index"]) for row in rows if row["key"]["known_truth"] == "conflicts")
     capsys.readouterr()
     program.main(arguments)
     assert (capsys.readouterr().out, output.read_text().splitlines()) == ("", lines)
     output.write_text("".join(line + "\n" for line in lines[:-1]))
     program.main(arguments)
     assert json.loads(output.read_text().splitlines()[-1])["budget"] == rows[-1]["budget"]
+    assert np.isfinite(rows[-1]["budget"]["rand_index"])
     capsys.readouterr()
     program.main([*arguments, "--markdown"])
     text = capsys.readouterr().out
