@@ -3,6 +3,7 @@
     python -m bench.evidence                what is not done yet; an interrupted call goes on where it stopped
     python -m bench.evidence --only predictions
     python -m bench.evidence --only groups  the trainings by groups of languages
+    python -m bench.evidence --only paper   the paper's table
     python -m bench.evidence --markdown     the page of all that is done, docs/evidence.md
 
 A line of JSON in OUTPUT for every finished prediction and training. The sketches lie beside it.
@@ -39,6 +40,7 @@ from bench.evidence.plan import (
     Training,
     groups_key,
     groups_plan,
+    paper_plan,
     plan,
     prediction_key,
     resolved,
@@ -47,17 +49,25 @@ from bench.evidence.plan import (
 from bench.evidence.training import Recipe, adapter, all_logps, fit, margins
 from bench.log import Log, Row
 from congrad.advice.budget import Budget
-from congrad.models.load import load_model
+from congrad.gradients.build import triples
+from congrad.gradients.packing import Triple
+from congrad.models.load import load_model, load_tokenizer
 from congrad.models.packaged import resolve
+from congrad.preferences import load_preferences, sample, tokenise
 
+GENERAL = 100  # pairs of the general set
+ALONE = {"groups": groups_plan, "paper": paper_plan}
 PAIRS = Path(__file__).parents[2] / "demo" / "pairs"
 
 
 class Bench:
     """What all cases share, opened when it is first needed."""
 
-    def __init__(self, name: str, pairs: Path, languages: tuple[str, ...], directory: Path) -> None:
+    def __init__(
+        self, name: str, pairs: Path, languages: tuple[str, ...], directory: Path, general: Path | None = None
+    ) -> None:
         self.name, self.pairs, self.languages, self.directory = resolve(name), pairs, languages, directory
+        self.general = general
 
     @cached_property
     def bank(self) -> Bank:
@@ -71,10 +81,29 @@ class Bench:
     def reference_N2(self) -> Tensor:
         """Log-probabilities before any training; NaN of the pairs of other languages."""
         own_N = torch.tensor([self.bank.names[code] in self.languages for code in self.bank.language_N.tolist()])
+        return self._before(own_N)
+
+    @cached_property
+    def unseen_N2(self) -> Tensor:
+        """The same of the pairs of the other languages."""
+        return self._before(self.reference_N2.isnan().all(1))
+
+    def _before(self, own_N: Tensor) -> Tensor:
         reference_N2 = torch.full((len(own_N), 2), torch.nan)
         rows = torch.nonzero(own_N).flatten()
-        reference_N2[rows] = all_logps(self.model, [self.bank.triples[row] for row in rows.tolist()])
+        reference_N2[rows] = all_logps(self.model, self.triples(rows))
         return reference_N2
+
+    def triples(self, rows: Tensor) -> list[Triple]:
+        return [self.bank.triples[row] for row in rows.tolist()]
+
+    @cached_property
+    def general_set(self) -> tuple[list[Triple], Tensor]:
+        """Pairs of a general set, and their log-probabilities before any training (G x 2)."""
+        assert self.general is not None
+        pairs = tokenise(sample(load_preferences(self.general), limit=GENERAL), load_tokenizer(self.name))
+        found = triples(pairs, [row for row, reason in enumerate(pairs.reasons) if not reason])
+        return list(found), all_logps(self.model, found)
 
     def case(self, noise: float, seed: int, recipe: Recipe = RECIPE, *, every: bool = False) -> Case:
         languages = tuple(self.bank.names) if every else self.languages
@@ -90,7 +119,7 @@ class Bench:
         since, recipe = time.monotonic(), training.recipe
         case = self.case(training.noise, training.seed, recipe)
         kept_T, language_H = case.kept((training.ranking, training.share)), self.bank.language_N[case.held_H]
-        margin_H, steps = torch.empty(len(language_H), dtype=torch.float64), 0
+        margin_H, steps, outside = torch.empty(len(language_H), dtype=torch.float64), 0, {}
         for group in groups or [case.names]:
             codes = torch.tensor([self.bank.names.index(name) for name in group])
             row_S = torch.nonzero(kept_T & torch.isin(self.bank.language_N[case.train_T], codes)).flatten()
@@ -99,12 +128,10 @@ class Bench:
             reference_S2 = torch.where(case.swapped_T[row_S][:, None], reference_S2.flip(1), reference_S2)
             with adapter(self.model, recipe.rank, training.seed) as model:
                 steps += fit(model, case.pairs(row_S), reference_S2, recipe, training.seed)
-                logps_G2 = all_logps(model, case.held_out(own_H))
-            margin_H[own_H] = margins(logps_G2, self.reference_N2[case.held_H[own_H]], recipe.beta).double()
-        fall_H = math.log(2) - softplus(-margin_H)
-        falls = {
-            self.bank.names[code]: float(fall_H[language_H == code].mean()) for code in language_H.unique().tolist()
-        }
+                margin_H[own_H] = self.margin(model, case.held_H[own_H], self.reference_N2, recipe)
+                if training.outside:
+                    outside = self.outside(model, case, recipe)
+        falls = self.falls(margin_H, language_H)
         return {
             "pairs": int(kept_T.sum()),
             "swapped": int((kept_T & case.swapped_T).sum()),
@@ -112,8 +139,29 @@ class Bench:
             "loss_decrease": statistics.fmean(falls.values()),
             "accuracy": float((margin_H > 0).double().mean()),
             "languages": falls,
+            **outside,
             "seconds": round(time.monotonic() - since, 1),
         }
+
+    def margin(self, model: PreTrainedModel, rows: Tensor, before_N2: Tensor, recipe: Recipe) -> Tensor:
+        return margins(all_logps(model, self.triples(rows)), before_N2[rows], recipe.beta).double()
+
+    def falls(self, margin_H: Tensor, language_H: Tensor) -> dict[str, float]:
+        """By language, how far the mean loss has fallen."""
+        fall_H = math.log(2) - softplus(-margin_H)
+        return {
+            self.bank.names[code]: float(fall_H[language_H == code].mean()) for code in language_H.unique().tolist()
+        }
+
+    def outside(self, model: PreTrainedModel, case: Case, recipe: Recipe) -> Row:
+        """The same of the held-out prompts in the languages that are not trained, and of the general set."""
+        margin_U = self.margin(model, case.unseen_U, self.unseen_N2, recipe)
+        found: Row = {"unseen": self.falls(margin_U, self.bank.language_N[case.unseen_U])}
+        if self.general is not None:
+            pairs, before_G2 = self.general_set
+            margin_G = margins(all_logps(model, pairs), before_G2, recipe.beta).double()
+            found["general"] = float((math.log(2) - softplus(-margin_G)).mean())
+        return found
 
 
 def prediction(log: Log, bench: Bench, noise: float, seed: int, recipe: Recipe, *, every: bool, again: bool) -> Row:
@@ -176,7 +224,8 @@ def main() -> None:
         "--pairs", type=Path, default=PAIRS, help="a folder of LANGUAGE.jsonl, parallel by number of id"
     )
     parser.add_argument("--languages", nargs="+", default=SIX, help="that are trained")
-    parser.add_argument("--only", choices=("predictions", "trainings", "groups"))
+    parser.add_argument("--general", type=Path, help="pairs of another kind, for the paper's table")
+    parser.add_argument("--only", choices=("predictions", "trainings", "groups", "paper"))
     parser.add_argument("--again", action="store_true", help="predict again what was predicted, as with a new engine")
     parser.add_argument("--markdown", action="store_true", help="run nothing; print the page of what is done")
     parser.add_argument("--output", type=Path, default=Path("runs/evidence.jsonl"))
@@ -186,9 +235,10 @@ def main() -> None:
         known_truth = Log(options.output.with_name("known_truth.jsonl"))
         print(page(list(log.rows.values()), list(known_truth.rows.values())), end="")
         return
-    bench = Bench(options.model, options.pairs, tuple(options.languages), options.output.with_suffix(".index"))
-    if options.only == "groups":
-        trainings(log, bench, groups_plan())
+    directory = options.output.with_suffix(".index")
+    bench = Bench(options.model, options.pairs, tuple(options.languages), directory, options.general)
+    if options.only in ALONE:
+        trainings(log, bench, ALONE[options.only]())
         return
     if options.only != "trainings":
         trained_cases(log, bench, again=options.again)
@@ -196,6 +246,8 @@ def main() -> None:
         trainings(log, bench, plan())
     if options.only != "trainings":
         more_cases(log, bench, again=options.again)
+    if options.only is None:
+        trainings(log, bench, paper_plan())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ A pair's id ends in the number of its prompt, the same in every language. All la
 held out together, and held-out pairs keep their true labels. All pairs are sketched once: to swap a pair's labels is to
 negate its sketch and the difference of its log-probabilities.
 
-Shapes: N pairs of the folder, T of them to train on, H held out, D sketch dims.
+Shapes: N pairs of the folder, T of them to train on, H held out, U of other languages, D sketch dims.
 """
 
 import re
@@ -52,6 +52,7 @@ class Bank:
         gradient_ND: of the loss at the start of training, but for the factor; unit sketches (float16).
         factor_N: that factor.
         margin_N: log-probability of the chosen response minus that of the rejected.
+        per_token_N: the same of mean log-probabilities of a token.
         length_N: tokens of the chosen response minus those of the rejected.
     """
 
@@ -63,6 +64,7 @@ class Bank:
     gradient_ND: Tensor
     factor_N: Tensor
     margin_N: Tensor
+    per_token_N: Tensor
     length_N: Tensor
 
 
@@ -83,6 +85,7 @@ def open_bank(name: str, pairs: Path, directory: Path) -> Bank:
     tokens_N2 = torch.tensor(
         [[len(chosen), len(rejected)] for _, chosen, rejected in triples(tokenised, range(len(index)))]
     )
+    logps_N2 = index.policy_logps_P2.double()
     return Bank(
         names=names,
         ids=ids,
@@ -91,7 +94,8 @@ def open_bank(name: str, pairs: Path, directory: Path) -> Bank:
         triples=triples(tokenised, range(len(index))),
         gradient_ND=index[0 : len(index)],
         factor_N=inputs["weight_P"].double() * inputs["scale_P"].double(),
-        margin_N=index.policy_logps_P2[:, 0].double() - index.policy_logps_P2[:, 1].double(),
+        margin_N=logps_N2[:, 0] - logps_N2[:, 1],
+        per_token_N=logps_N2[:, 0] / tokens_N2[:, 0] - logps_N2[:, 1] / tokens_N2[:, 1],
         length_N=tokens_N2[:, 0] - tokens_N2[:, 1],
     )
 
@@ -132,6 +136,13 @@ class Case:
         return self._rows[1]
 
     @cached_property
+    def unseen_U(self) -> Tensor:
+        """Rows of the same prompts in the other languages."""
+        held_N = torch.isin(self.bank.prompt_N, self.bank.prompt_N[self.held_H])
+        seen_N = torch.isin(self.bank.language_N, self.bank.language_N[self.train_T])
+        return torch.nonzero(held_N & ~seen_N).flatten()
+
+    @cached_property
     def swapped_T(self) -> Tensor:
         """Which labels are swapped."""
         language_T = self.bank.language_N[self.train_T]
@@ -152,10 +163,13 @@ class Case:
 
     @cached_property
     def given(self) -> Mapping[str, npt.NDArray[np.float64]]:
-        """Scores of the rankings that no gradient is needed for (T each)."""
+        """Scores of the rankings that no gradient is needed for, as the filter has them (T each)."""
+        per_token_T = self.bank.per_token_N[self.train_T]
         return {
             "random": np.random.default_rng([self.seed, 3]).random(len(self.train_T)),
             "loss": (self.sign_T * self.bank.margin_N[self.train_T]).numpy(),
+            "reward-margin": (self.sign_T * per_token_T).numpy(),
+            "difficulty": -per_token_T.abs().numpy(),
         }
 
     def pairs(self, row_T: Tensor) -> list[Triple]:
@@ -165,10 +179,6 @@ class Case:
             prompt, chosen, rejected = self.bank.triples[int(self.train_T[row])]
             found.append((prompt, rejected, chosen) if self.swapped_T[row] else (prompt, chosen, rejected))
         return found
-
-    def held_out(self, own_H: Tensor) -> list[Triple]:
-        """Those of the held-out pairs."""
-        return [self.bank.triples[row] for row in self.held_H[own_H].tolist()]
 
     def kept(self, option: Option) -> Tensor:
         """Which pairs the filter would keep (T, bool)."""
@@ -200,7 +210,7 @@ class Case:
             language_N=self.language_T,
             group_N=self.bank.prompt_N[self.train_T],
             length_N=length_T.numpy(),
-            given=self.given,
+            given={name: self.given[name] for name in ("random", "loss")},
             consensus=Consensus(),
             settings=AdviceSettings(epochs=self.budget.epochs, batch_size=self.budget.batch_size),
             aggregators=("mean",),

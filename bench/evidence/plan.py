@@ -18,6 +18,17 @@ SEEDS, MORE_SEEDS = range(3), range(10)
 AUTO, RECIPE = "auto", Recipe()
 TOGETHER, GROUPS, RANDOM_GROUPS = "", "groups", "random groups"
 NUM_GROUPS = 2
+ROBUST = Recipe(label_smoothing=QUARTER)
+PAPER: tuple[tuple[str, Option, Recipe], ...] = (
+    ("unfiltered", (ALL, 1.0), RECIPE),
+    ("random draw", ("random", 0.5), RECIPE),
+    ("reward margin", ("reward-margin", 0.5), RECIPE),
+    ("lowest loss", ("loss", 0.5), RECIPE),
+    ("difficulty", ("difficulty", 0.5), RECIPE),
+    ("robust DPO, unfiltered", (ALL, 1.0), ROBUST),
+    ("ConGrad, plain mean", ("mean", 0.5), RECIPE),
+    ("ConGrad", (OWN, 0.5), RECIPE),
+)
 OTHER_RECIPES = ((Recipe(epochs=3), "three epochs"), (Recipe(learning_rate=1e-3), "a learning rate of 0.001"))
 
 
@@ -26,6 +37,7 @@ class Training:
     """One to be done; the share `auto` stands for what `keep auto` chooses.
 
     Attributes:
+        outside: whether it is also measured on the languages that are not trained, and on a general set.
         division: GROUPS: an adapter for each of the groups of languages that the advice finds; RANDOM_GROUPS: for each
             of random groups of the same sizes; TOGETHER: one adapter.
     """
@@ -36,10 +48,11 @@ class Training:
     share: float | str
     recipe: Recipe = RECIPE
     division: str = TOGETHER
+    outside: bool = False
 
 
 def plan() -> Iterator[Training]:
-    """Every training, some of them more than once."""
+    """Every training but those of the paper's table, some of them more than once."""
     for noise in (QUARTER, 0.0):
         yield from (Training(noise, seed, *option) for seed in SEEDS for option in FIVE)
     yield from (Training(QUARTER, seed, *option) for seed in SEEDS for option in LARGER)
@@ -56,6 +69,12 @@ def groups_plan() -> Iterator[Training]:
         yield from (Training(0.0, seed, ALL, 1.0, division=each) for each in (TOGETHER, GROUPS, RANDOM_GROUPS))
 
 
+def paper_plan() -> Iterator[Training]:
+    """The paper's table, on noisy labels: what is compared with ConGrad, and how each does outside."""
+    for seed in SEEDS:
+        yield from (Training(QUARTER, seed, *option, recipe, outside=True) for _, option, recipe in PAPER)
+
+
 def resolved(training: Training, auto: float) -> Training:
     """With what `keep auto` chose in the place of `auto`."""
     return replace(training, share=auto) if training.share == AUTO else training
@@ -63,8 +82,9 @@ def resolved(training: Training, auto: float) -> Training:
 
 def training_key(training: Training) -> dict[str, Any]:
     key = asdict(replace(training, ranking=ALL) if training.share == 1 else training)
-    if training.division == TOGETHER:
-        del key["division"]
+    for of, name in ((key, "division"), (key, "outside"), (key["recipe"], "label_smoothing")):
+        if not of[name]:  # so that what had no such thing keeps its key
+            del of[name]
     return key
 
 

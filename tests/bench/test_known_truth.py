@@ -9,6 +9,7 @@ import torch
 
 pytest.importorskip("babel")
 
+from bench.evidence.page import page
 from bench.known_truth import __main__ as program
 from bench.known_truth.measure import (
     Pairs,
@@ -142,3 +143,5 @@ def test_the_command_goes_on_where_it_stopped_and_prints_its_tables(tmp_path, ti
     text = capsys.readouterr().out
     assert "| signs and names | 8 | 4 different | " in text
     assert "\n| at equal step length | names | kept 50% | " in text
+    assert text.strip() in page([], rows)
+    assert ("conflicts are known by construction" in page([])) and ("known by construction" not in page([], rows))
