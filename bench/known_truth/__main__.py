@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from bench.evidence.cases import open_bank
-from bench.known_truth.measure import Pairs, conflicts, divisions, filters, steps, transfers, turned
+from bench.known_truth.measure import Pairs, by_signs, conflicts, divisions, filters, steps, transfers, turned
 from bench.known_truth.page import DATA, FEW, HALF, NAMED, tables
 from bench.known_truth.pairs import LANGUAGES, NAMES, decimal_sign, write
 from bench.log import Log
@@ -31,11 +31,12 @@ MINORITY = 5  # languages with a point, beside all with a comma
 MEASURED: dict[str, Callable[[Pairs], dict[str, Any]]] = {
     "conflicts": conflicts,
     "divisions": divisions,
+    "by_signs": by_signs,
     "transfers": transfers,
     "filters": filters,
     "steps": steps,
 }
-OFTEN = "conflicts", "divisions"  # which are measured on draws of fewer prompts as well
+OFTEN = "conflicts", "divisions", "by_signs"  # which are measured on draws of fewer prompts as well
 
 
 def read(name: str, languages: Sequence[str], num_prompts: int, seed: int, output: Path) -> Pairs:

@@ -17,7 +17,7 @@ from congrad.advice.figures import Estimate as Interval
 from congrad.advice.figures import Figures
 from congrad.advice.folds import deal
 from congrad.advice.gain import SHARES, Reader, follow
-from congrad.advice.groups import best_groups
+from congrad.advice.groups import best_groups, group_gains
 from congrad.advice.language_sums import Array, Estimate, LanguageSums, by_language, fold_up, gains, jackknife
 from congrad.advice.languages import dealt_sums
 from congrad.advice.measure import Gradients, measure
@@ -114,6 +114,14 @@ def divisions(pairs: Pairs) -> Figure:
             "recommended": groups.recommended,
         }
     return found
+
+
+def by_signs(pairs: Pairs) -> Figure:
+    """What languages trained in two groups by their signs gain, by measure."""
+    sums = pairs.sums()
+    folded, label_FL = fold_up(sums), np.repeat(pairs.comma_L.long().numpy()[None], len(sums.folds), axis=0)
+    gain_RE = jackknife(group_gains(folded, label_FL, BUDGET).mean(-1).T)
+    return {measured_by: with_error(gain_RE, number) for number, measured_by in enumerate(MEASURES)}
 
 
 def transfers(pairs: Pairs) -> Figure:

@@ -1,5 +1,6 @@
 """The tables of what was measured, and what they are of."""
 
+import math
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -34,10 +35,11 @@ which conflict in *signs*, and those with the same sign, which agree there. *Eff
 
 {conflicts}
 
-**Are the groups right?** Two groups beside all languages together and random groups of the same sizes, chosen and read
-by the same measure, outside the folds that chose them; the number of groups that is chosen, and what the whole choosing
-gains over together. Means over draws; in brackets two standard errors of one draw. The Rand index (adjusted; 1: the
-same division, 0: no more alike than by chance) is that of the two groups and the signs.
+**Are the groups right?** Two groups beside all languages together, two groups by the signs and random groups of the
+sizes of those that were found; chosen and read by the same measure, outside the folds that chose them; the number of
+groups that is chosen, and what the whole choosing gains over together. Means over draws; in brackets two standard
+errors of one draw. The Rand index (adjusted; 1: the same division, 0: no more alike than by chance) is that of the two
+groups that were found and the signs.
 
 {divisions}
 
@@ -47,7 +49,8 @@ same division, 0: no more alike than by chance) is that of the two groups and th
 
 **Does surgery earn its keep?** *A step along the consensus* of all pairs, after surgery and without it (the plain mean
 of the languages), and *the pairs kept* by either, on whose plain mean the step is then taken, as a filter has it. In
-brackets the 95% interval of the paired difference. The worst language is that with the least gain.
+brackets the 95% interval of the paired difference. The worst language is that with the least gain. The languages have
+as many pairs each, so a step along the plain mean is what training on all pairs begins with.
 
 {surgery}
 """
@@ -65,7 +68,7 @@ def tables(rows: Sequence[Row]) -> str:
         where=origin(rows),
         languages=max(row["languages"] for row in rows if "languages" in row),
         conflicts=_conflicts(by_what.get("conflicts", [])),
-        divisions=_divisions(by_what.get("divisions", [])),
+        divisions=_divisions(by_what.get("divisions", []), by_what.get("by_signs", [])),
         transfers=_transfers(by_what.get("transfers", [])),
         surgery=_surgery(by_what),
     ).rstrip()
@@ -87,20 +90,23 @@ def _conflicts(rows: Sequence[Row]) -> str:
                     f"{statistics.fmean(row[block][verdict] for row in own) / total:.1%}"
                     for verdict in (AGREE, CANNOT_TELL, CONFLICT)
                 ]
-                effect = f"{statistics.fmean(row[block]['effect'] for row in own):+.2f}"
+                effects = [effect for row in own if not math.isnan(effect := row[block]["effect"])]
+                effect = f"{statistics.fmean(effects):+.2f}" if effects else "not known"
                 lines.append([data, str(size), f"{total} {block}", *found, effect, str(len(own))])
     return markdown(["set", *head], lines)
 
 
-def _divisions(rows: Sequence[Row]) -> str:
-    head = ["prompts", "together", "two groups", "random", "Rand index", "over together", "chosen", "its gain"]
+def _divisions(rows: Sequence[Row], by_signs: Sequence[Row]) -> str:
+    head = ["prompts", "together", "two groups", "by the signs", "random", "Rand index", "over together", "chosen"]
     lines: list[list[Any]] = []
     for measure, words in MEASURES.items():
         for data in DATA:
             for size in sorted({row["key"]["prompts"] for row in _of(rows, data=data)}):
                 own = [row[measure] for row in _of(rows, data=data, prompts=size)]
-                gains = ("together", "two", "random")
-                figures = [f"{statistics.fmean(each[name] for each in own):.3g}" for name in gains]
+                of_signs = [row[measure]["value"] for row in _of(by_signs, data=data, prompts=size)]
+                gains = [[each[name] for each in own] for name in ("together", "two", "random")]
+                gains.insert(2, of_signs)
+                figures = [f"{statistics.fmean(each):.3g}" if each else "" for each in gains]
                 rand = f"{statistics.fmean(each['rand_index'] for each in own):.2f}"
                 over, of_chosen = (
                     _means(each[name] for each in own) for name in ("over_together", "chosen_over_together")
@@ -108,7 +114,7 @@ def _divisions(rows: Sequence[Row]) -> str:
                 groups = ", ".join(str(each["chosen"]) for each in own)
                 recommended = f"{sum(each['recommended'] for each in own)} of {len(own)}"
                 lines.append([words, data, str(size), *figures, rand, over, groups, of_chosen, recommended])
-    return markdown(["measure", "set", *head, "recommended"], lines)
+    return markdown(["measure", "set", *head, "its gain", "recommended"], lines)
 
 
 def _transfers(rows: Sequence[Row]) -> str:
@@ -131,8 +137,6 @@ def _surgery(by_what: dict[str, list[Row]]) -> str:
             for row in _of(by_what.get("filters", []), data=data):
                 shares = {share: each for share, each in row[measure].items() if share != "all"}
                 lines += [[words, data, f"kept {float(share):.0%}", *_beside(each)] for share, each in shares.items()]
-                of_all = [f"{row[measure]['all'][name]:.3g}" for name in ("mean", "worst")]
-                lines.append([words, data, "all pairs", "", of_all[0], "", "", of_all[1], ""])
     names = ["surgery", "plain mean", "difference"]
     return markdown(["measure", "set", "what", *names, *(f"worst: {name}" for name in names)], lines)
 
