@@ -20,12 +20,13 @@ percentage or an amount (*signs*), a language with a comma chooses the comma and
 does the reverse. Asked for the name of a country, a language or a currency (*names*), a language's mistake is another
 name of its own, so nothing that one chooses is rejected in another. Four sets: *signs*; *signs, few points*, with all
 languages that write a comma and five of those that write a point; *signs and names*, half of the prompts each; and
-*names*. Gemma 3 270M (`gemma3-270m`), sketches as `congrad filter` makes them, the budget of its advice (one epoch in
-batches of 32). Gains are in the unit of the tables above, and are read on prompts that are held out in all languages.
+*names*. {prompts} prompts of each kind, {pairs:,} pairs. Gemma 3 270M (`gemma3-270m`), sketches as `congrad filter`
+makes them, the budget of its advice (one epoch in batches of 32). Gains are predicted, to first order, and read on
+prompts that are held out in all languages; their unit has no meaning of its own, and is the same within a measure.
 
 {where}
 
-<!-- not run: it takes an hour -->
+<!-- not run: it takes half an hour -->
 ```sh
 python -m bench.known_truth
 ```
@@ -64,9 +65,12 @@ def tables(rows: Sequence[Row]) -> str:
             by_what.setdefault(row["key"]["known_truth"], []).append(row)
     if not by_what:
         return ""
+    languages, prompts = max(row["languages"] for row in rows), max(row["key"]["prompts"] for row in rows)
     return TEXT.format(
         where=origin(rows),
-        languages=max(row["languages"] for row in rows if "languages" in row),
+        languages=languages,
+        prompts=prompts,
+        pairs=2 * prompts * languages,
         conflicts=_conflicts(by_what.get("conflicts", [])),
         divisions=_divisions(by_what.get("divisions", []), by_what.get("by_signs", [])),
         transfers=_transfers(by_what.get("transfers", [])),
