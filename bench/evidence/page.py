@@ -268,7 +268,8 @@ def groups(found: Found) -> str:
         cells += [f"{each:.3g}" for each in before]
         cells += [ranged([row[name] for row in rows]) for name in ("loss_decrease", "accuracy")]
         more = [trained[seed][division]["loss_decrease"] - trained[seed][TOGETHER]["loss_decrease"] for seed in cases]
-        lines.append([title, *cells, ", ".join(f"{each:+.3f}" for each in more), str(len(rows))])
+        beside = "" if division == TOGETHER else ", ".join(f"{each:+.3f}" for each in more)
+        lines.append([title, *cells, beside, str(len(rows))])
     head = ("languages", *HEAD[1:2], *HEAD[3:6], *MEASURED[:2], "more than together, by seed", "seeds")
     found_by_seed = []
     for seed, case in cases.items():
@@ -336,8 +337,9 @@ def missing(found: Found, known_truth: Sequence[Row]) -> str:
     of_paper = [found.training(each) for each in paper_plan()]
     if None in of_paper:
         lines.append(
-            f"- The paper's table (`--only paper`): {of_paper.count(None)} of its {len(of_paper)} trainings, which are "
-            f"{', '.join(title for title, _, _ in PAPER)} in seen and unseen languages, and in a general set."
+            f"- The paper's table (`--only paper`), in seen and unseen languages and in a general set: "
+            f"{of_paper.count(None)} of its {len(of_paper)} trainings, which are "
+            f"{'; '.join(title for title, _, _ in PAPER)}."
         )
     elif any(row is not None and "general" not in row for row in of_paper):
         lines.append("- A general set (`--general`).")

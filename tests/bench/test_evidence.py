@@ -222,4 +222,4 @@ def test_the_papers_table_is_measured_outside_too(tmp_path, folder, tiny_directo
     np.testing.assert_allclose(case.given["difficulty"], -np.abs(case.given["reward-margin"]))
     text = call("--markdown")
     assert "\n| robust DPO, unfiltered | 42 | 10 | 7 | " in text
-    assert "- The paper's table (`--only paper`): 16 of its 24 trainings" in text
+    assert ": 16 of its 24 trainings, which are unfiltered; random draw; " in text
