@@ -4,7 +4,7 @@ A pair's id ends in the number of its prompt, the same in every language. All la
 held out together, and held-out pairs keep their true labels. All pairs are sketched once: to swap a pair's labels is to
 negate its sketch and the difference of its log-probabilities.
 
-Shapes: N pairs of the folder, T of them to train on, H held out, D sketch dims.
+Shapes: N pairs of the folder, T of them to train on, H held out, U of other languages, D sketch dims.
 """
 
 import re
@@ -21,6 +21,8 @@ from torch import Tensor
 
 from congrad.advice.advise import Advice, advise
 from congrad.advice.budget import MEASURES, Budget, step_factor
+from congrad.advice.groups import Groups, best_groups
+from congrad.advice.languages import dealt_sums
 from congrad.advice.options import ALL, OWN
 from congrad.advice.verdict import judge
 from congrad.consensus import score_pairs
@@ -50,16 +52,19 @@ class Bank:
         gradient_ND: of the loss at the start of training, but for the factor; unit sketches (float16).
         factor_N: that factor.
         margin_N: log-probability of the chosen response minus that of the rejected.
+        per_token_N: the same of mean log-probabilities of a token.
         length_N: tokens of the chosen response minus those of the rejected.
     """
 
     names: list[str]
+    ids: list[str]
     language_N: Tensor
     prompt_N: Tensor
     triples: Sequence[Triple]
     gradient_ND: Tensor
     factor_N: Tensor
     margin_N: Tensor
+    per_token_N: Tensor
     length_N: Tensor
 
 
@@ -75,18 +80,22 @@ def open_bank(name: str, pairs: Path, directory: Path) -> Bank:
     assert index.plan["data"] == pairs_fingerprint(tokenised), f"{directory} is an index of other pairs"
     inputs = pair_inputs(index, Loss())
     names, language_N = language_codes(index)
-    prompts = [int(re.sub(r".*\D", "", str(key))) for key in preferences.dataset["id"]]
+    ids = list(map(str, preferences.dataset["id"]))
+    prompts = [int(re.sub(r".*\D", "", key)) for key in ids]
     tokens_N2 = torch.tensor(
         [[len(chosen), len(rejected)] for _, chosen, rejected in triples(tokenised, range(len(index)))]
     )
+    logps_N2 = index.policy_logps_P2.double()
     return Bank(
         names=names,
+        ids=ids,
         language_N=language_N,
         prompt_N=torch.tensor(prompts),
         triples=triples(tokenised, range(len(index))),
         gradient_ND=index[0 : len(index)],
         factor_N=inputs["weight_P"].double() * inputs["scale_P"].double(),
-        margin_N=index.policy_logps_P2[:, 0].double() - index.policy_logps_P2[:, 1].double(),
+        margin_N=logps_N2[:, 0] - logps_N2[:, 1],
+        per_token_N=logps_N2[:, 0] / tokens_N2[:, 0] - logps_N2[:, 1] / tokens_N2[:, 1],
         length_N=tokens_N2[:, 0] - tokens_N2[:, 1],
     )
 
@@ -127,6 +136,13 @@ class Case:
         return self._rows[1]
 
     @cached_property
+    def unseen_U(self) -> Tensor:
+        """Rows of the same prompts in the other languages."""
+        held_N = torch.isin(self.bank.prompt_N, self.bank.prompt_N[self.held_H])
+        seen_N = torch.isin(self.bank.language_N, self.bank.language_N[self.train_T])
+        return torch.nonzero(held_N & ~seen_N).flatten()
+
+    @cached_property
     def swapped_T(self) -> Tensor:
         """Which labels are swapped."""
         language_T = self.bank.language_N[self.train_T]
@@ -147,10 +163,13 @@ class Case:
 
     @cached_property
     def given(self) -> Mapping[str, npt.NDArray[np.float64]]:
-        """Scores of the rankings that no gradient is needed for (T each)."""
+        """Scores of the rankings that no gradient is needed for, as the filter has them (T each)."""
+        per_token_T = self.bank.per_token_N[self.train_T]
         return {
             "random": np.random.default_rng([self.seed, 3]).random(len(self.train_T)),
             "loss": (self.sign_T * self.bank.margin_N[self.train_T]).numpy(),
+            "reward-margin": (self.sign_T * per_token_T).numpy(),
+            "difficulty": -per_token_T.abs().numpy(),
         }
 
     def pairs(self, row_T: Tensor) -> list[Triple]:
@@ -160,9 +179,6 @@ class Case:
             prompt, chosen, rejected = self.bank.triples[int(self.train_T[row])]
             found.append((prompt, rejected, chosen) if self.swapped_T[row] else (prompt, chosen, rejected))
         return found
-
-    def held_out(self) -> list[Triple]:
-        return [self.bank.triples[row] for row in self.held_H.tolist()]
 
     def kept(self, option: Option) -> Tensor:
         """Which pairs the filter would keep (T, bool)."""
@@ -194,11 +210,57 @@ class Case:
             language_N=self.language_T,
             group_N=self.bank.prompt_N[self.train_T],
             length_N=length_T.numpy(),
-            given=self.given,
+            given={name: self.given[name] for name in ("random", "loss")},
             consensus=Consensus(),
             settings=AdviceSettings(epochs=self.budget.epochs, batch_size=self.budget.batch_size),
             aggregators=("mean",),
         )
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The languages by their codes in `language_T`."""
+        return [self.bank.names[code] for code in self.bank.language_N[self.train_T].unique().tolist()]
+
+    def divide(self) -> Groups:
+        """How the advice divides the languages, by the pairs to train on."""
+        settings = AdviceSettings(epochs=self.budget.epochs, batch_size=self.budget.batch_size)
+        sums = dealt_sums(
+            self.bank.gradient_ND[self.train_T],
+            factor_P=self.sign_T * self.bank.factor_N[self.train_T],
+            language_P=self.language_T,
+            group_P=self.bank.prompt_N[self.train_T],
+            num_languages=len(self.names),
+            advice=settings,
+        )
+        return best_groups(sums, self.budget, seed=settings.seed)
+
+    def predict_groups(self, num_groups: int) -> dict[str, Any]:
+        """What is said of that many groups, which are chosen by the gain for the budget; gains by measure."""
+        found = self.divide()
+        cut = found.cuts[num_groups - 1]
+        figures = {"gain": cut.gain, "over_together": cut.over_together}
+        random = np.random.default_rng([self.seed, 4]).permutation(cut.label_L)
+        return {
+            "groups": self._named(cut.label_L),
+            "random groups": self._named(random),
+            "chosen": found.chosen,
+            "recommended": found.recommended,
+            "together": dict(zip(MEASURES, found.cuts[0].gain.value.tolist(), strict=True)),
+            "random_gain": dict(zip(MEASURES, cut.random_gain.tolist(), strict=True)),
+        } | {
+            name: {
+                measure: {"value": value, "error": error}
+                for measure, value, error in zip(MEASURES, each.value.tolist(), each.error.tolist(), strict=True)
+            }
+            for name, each in figures.items()
+        }
+
+    def _named(self, label_L: npt.NDArray[Any]) -> list[list[str]]:
+        """The languages of every group."""
+        return [
+            [name for name, label in zip(self.names, label_L, strict=True) if label == group]
+            for group in range(int(label_L.max()) + 1)
+        ]
 
     def first_order(self, kept_T: Tensor) -> dict[str, float]:
         """By measure, the gain to first order of the held-out pairs with their true labels, along the kept pairs' mean:

@@ -2,10 +2,8 @@
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from datetime import date
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -14,22 +12,32 @@ from bench.evidence.cases import Option
 from bench.evidence.plan import (
     AUTO,
     FIVE,
+    GROUPS,
     LARGER,
     MORE_SEEDS,
     NOISES,
     OTHER_RECIPES,
+    PAPER,
     QUARTER,
+    RANDOM_GROUPS,
     RECIPE,
     SEEDS,
     SIX,
+    TOGETHER,
     Training,
+    groups_key,
+    groups_plan,
+    paper_plan,
     plan,
     prediction_key,
     resolved,
     training_key,
 )
 from bench.evidence.training import Recipe
+from bench.known_truth.page import tables
+from bench.markdown import markdown
 from bench.ranking import spearman
+from bench.where import origin
 from congrad.advice.budget import Floats
 from congrad.advice.options import ALL, OWN, TITLES
 
@@ -37,6 +45,11 @@ Row = dict[str, Any]
 PREDICTED = (("advice", "equal_length"), ("advice", "budget"), ("outside", "budget"))
 HEAD = ("option", "pairs", "swapped", "steps", "equal length", "for the budget", "true labels")
 MEASURED = ("loss decrease", "accuracy", "seeds")
+DIVISIONS: dict[str, tuple[str, Callable[[Row], Row]]] = {  # a title, and the predicted gain by measure
+    TOGETHER: ("together", lambda case: case["together"]),
+    GROUPS: ("two groups", lambda case: {measure: each["value"] for measure, each in case["gain"].items()}),
+    RANDOM_GROUPS: ("two random groups", lambda case: case["random_gain"]),
+}
 TEXT = """# Evidence
 
 The advice of `congrad filter` is a prediction: to first order, at the start of training. This page sets it beside real
@@ -97,22 +110,29 @@ def predicted(case: Row, option: Option) -> Row:
     return found
 
 
-def page(rows: Sequence[Row]) -> str:
-    """The whole page, of whatever has been done."""
+def page(rows: Sequence[Row], known_truth: Sequence[Row] = ()) -> str:
+    """The whole page, of whatever has been done.
+
+    Args:
+        known_truth: the rows of `python -m bench.known_truth`.
+    """
     found = Found(rows)
     sections = [
         section(found, "A quarter of the labels swapped", QUARTER, SEEDS, RECIPE, (*FIVE, *LARGER)),
         section(found, "Right labels", 0.0, SEEDS, RECIPE, FIVE),
         *(section(found, f"A quarter swapped, {name}", QUARTER, [0], each, FIVE) for each, name in OTHER_RECIPES),
         keep_auto(found),
+        groups(found),
+        paper(found),
+        tables(known_truth),
     ]
     return TEXT.format(
         languages=", ".join(SIX),
         pairs=next(iter(row["pairs"] for row in rows if row["key"].get("predicted") == "six"), "the other"),
         **asdict(RECIPE),
-        where=where(rows),
+        where=origin(rows),
         sections="\n\n".join(each for each in sections if each),
-        missing=missing(found),
+        missing=missing(found, known_truth),
     )
 
 
@@ -229,29 +249,102 @@ def keep_auto(found: Found) -> str:
     return f"{text}\n\n{said}\n\n{markdown(head, lines)}"
 
 
-def missing(found: Found) -> str:
+def groups(found: Found) -> str:
+    """Two groups of languages, an adapter each, beside random groups and all languages together: of those seeds of
+    which each of the three is trained."""
+    trained: dict[int, dict[str, Row]] = {}
+    for each in groups_plan():
+        if (row := found.training(each)) is not None:
+            trained.setdefault(each.seed, {})[each.division] = row
+    divided = {seed: found.rows.get(json.dumps(groups_key(0.0, seed, RECIPE))) for seed in trained}
+    cases = {seed: case for seed, case in divided.items() if case is not None and len(trained[seed]) == len(DIVISIONS)}
+    if not cases:
+        return ""
+    lines = []
+    for division, (title, gain) in DIVISIONS.items():
+        rows = [trained[seed][division] for seed in cases]
+        before = [statistics.fmean(gain(case)[measure] for case in cases.values()) for _, measure in PREDICTED[:2]]
+        cells = [f"{statistics.fmean(row[name] for row in rows):.0f}" for name in ("pairs", "steps")]
+        cells += [f"{each:.3g}" for each in before]
+        cells += [ranged([row[name] for row in rows]) for name in ("loss_decrease", "accuracy")]
+        more = [trained[seed][division]["loss_decrease"] - trained[seed][TOGETHER]["loss_decrease"] for seed in cases]
+        beside = "" if division == TOGETHER else ", ".join(f"{each:+.3f}" for each in more)
+        lines.append([title, *cells, beside, str(len(rows))])
+    head = ("languages", *HEAD[1:2], *HEAD[3:6], *MEASURED[:2], "more than together, by seed", "seeds")
+    found_by_seed = []
+    for seed, case in cases.items():
+        names = ["; ".join(", ".join(group) for group in case[division]) for division in (GROUPS, RANDOM_GROUPS)]
+        over, verb = case["over_together"], "recommends" if case["recommended"] else "does not recommend"
+        figures = [f"{over[measure]['value']:+.2g} (standard error {over[measure]['error']:.2g})" for measure in over]
+        found_by_seed.append(
+            f"- Seed {seed}: {names[0]}; random: {names[1]}. Predicted difference from together: for the budget "
+            f"{figures[0]}, at equal step length {figures[1]}; the advice {verb} a division."
+        )
+    return (
+        "## Groups of languages\n\nRight labels, all pairs, an adapter for each of two groups of languages, as many "
+        "steps in all (each group as long as its pairs last). The advice divides the languages by the pairs to train "
+        "on, for the budget, and its figures are read outside the folds that chose the groups; those of random groups "
+        "are means over 20 draws.\n\n" + markdown(head, lines) + "\n\n" + "\n".join(found_by_seed)
+    )
+
+
+def paper(found: Found) -> str:
+    """The paper's table, of those seeds of which all of it is trained."""
+    trained: dict[int, list[Row]] = {}
+    for each in paper_plan():
+        if (row := found.training(each)) is not None:
+            trained.setdefault(each.seed, []).append(row)
+    seeds = [seed for seed, rows in trained.items() if len(rows) == len(PAPER)]
+    if not seeds:
+        return ""
+    lines = []
+    for number, (title, _, _) in enumerate(PAPER):
+        rows, unfiltered = ([trained[seed][at] for seed in seeds] for at in (number, 0))
+        figures = [
+            [row["loss_decrease"] for row in rows],
+            [min(row["languages"].values()) for row in rows],
+            [statistics.fmean(row["unseen"].values()) for row in rows],
+            [row["general"] for row in rows if "general" in row],
+            [row["accuracy"] for row in rows],
+        ]
+        more = [row["loss_decrease"] - beside["loss_decrease"] for row, beside in zip(rows, unfiltered, strict=True)]
+        counts = [f"{statistics.fmean(row[name] for row in rows):.0f}" for name in ("pairs", "swapped", "steps")]
+        cells = [ranged(each) if each else "not measured" for each in figures]
+        lines.append([title, *counts, *cells, ", ".join(f"{each:+.3f}" for each in more), str(len(rows))])
+    head = ("option", *HEAD[1:4], "seen", "worst language", "unseen", "general set", "accuracy")
+    return (
+        "## The paper's table\n\nA quarter of the labels swapped, half kept but where it says unfiltered: loss "
+        "decreases of the held-out prompts in the languages that are trained, of the one of them that gains least, of "
+        "the same prompts in the other languages of the demo, and of a general set.\n\n"
+        + markdown((*head, "more than unfiltered, by seed", "seeds"), lines)
+    )
+
+
+def missing(found: Found, known_truth: Sequence[Row]) -> str:
     """What of the plan, and of what was asked for, is not there."""
     every = list(plan())
     lacking = [each for each in every if found.training(each) is None]
     lines = []
     if lacking:
         lines.append(f"- {len(lacking)} of the {len(every)} trainings of the plan, which the program goes on with:")
-        groups: dict[str, list[str]] = {}
+        cases: dict[str, list[str]] = {}
         for each in lacking:
             recipe = "" if each.recipe == RECIPE else f", {dict(OTHER_RECIPES)[each.recipe]}"
             share = "auto" if each.share == AUTO else each.share
-            groups.setdefault(f"{each.noise:.0%} swapped, seed {each.seed}{recipe}", []).append(
-                f"keep {share}" if each.ranking == OWN else named((each.ranking, float(each.share)))
-            )
-        lines += [f"  - {case}: {', '.join(dict.fromkeys(options))}" for case, options in groups.items()]
-    lines.append(
-        "- Groups of languages, each with an adapter, beside random groups and all together at equal total steps."
-    )
-    lines.append(
-        "- The paper's table: the baselines and robust DPO beside ConGrad in seen and unseen languages, and in a "
-        "general set."
-    )
-    lines.append("- A larger set with known truth: 40 languages and thousands of pairs with conflicts by construction.")
+            option = f"keep {share}" if each.ranking == OWN else named((each.ranking, float(each.share)))
+            cases.setdefault(f"{each.noise:.0%} swapped, seed {each.seed}{recipe}", []).append(each.division or option)
+        lines += [f"  - {case}: {', '.join(dict.fromkeys(options))}" for case, options in cases.items()]
+    of_paper = [found.training(each) for each in paper_plan()]
+    if None in of_paper:
+        lines.append(
+            f"- The paper's table (`--only paper`), in seen and unseen languages and in a general set: "
+            f"{of_paper.count(None)} of its {len(of_paper)} trainings, which are "
+            f"{'; '.join(title for title, _, _ in PAPER)}."
+        )
+    elif any(row is not None and "general" not in row for row in of_paper):
+        lines.append("- A general set (`--general`).")
+    if not known_truth:
+        lines.append("- A larger set with known truth: 40 languages whose conflicts are known by construction.")
     lines.append("- Other models, and a budget of thousands of steps.")
     return "\n".join(lines)
 
@@ -264,15 +357,3 @@ def named(option: Option) -> str:
 def ranged(values: Sequence[float]) -> str:
     mean = f"{statistics.fmean(values):.3f}"
     return mean if len(values) == 1 else f"{mean} [{min(values):.3f}, {max(values):.3f}]"
-
-
-def markdown(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    every = [head, ["---", *["---:"] * (len(head) - 1)], *lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in every)
-
-
-def where(rows: Sequence[Row]) -> str:
-    """Commits, date, processors and versions."""
-    commits, processors = (", ".join(sorted({row[name] for row in rows})) for name in ("commit", "processor"))
-    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers", "peft"))
-    return f"Commit {commits}, {date.today()}, {processors}, one core; {versions}."

@@ -29,13 +29,18 @@ EVALUATED = 12  # pairs at a time
 
 @dataclass(frozen=True)
 class Recipe:
-    """Of a training; the adapter is the loop's own (`rounds.lora`)."""
+    """Of a training; the adapter is the loop's own (`rounds.lora`).
+
+    Attributes:
+        label_smoothing: the share of swapped labels that the loss expects (robust DPO, arXiv 2403.00409); 0 for DPO.
+    """
 
     learning_rate: float = 2e-4
     epochs: int = 1
     batch_size: int = 6
     beta: float = 0.1
     rank: int = 16
+    label_smoothing: float = 0.0
 
 
 def logps(model: PreTrainedModel, pairs: Sequence[Triple]) -> Tensor:
@@ -70,6 +75,14 @@ def margins(logps_B2: Tensor, reference_B2: Tensor, beta: float) -> Tensor:
     return beta * (ratio_B2[:, 0] - ratio_B2[:, 1])
 
 
+def loss_of(margin_B: Tensor, label_smoothing: float) -> Tensor:
+    """DPO's loss, or robust DPO's, whose mean over swapped labels is DPO's with the right ones (eq. 8)."""
+    if label_smoothing == 0:
+        return softplus(-margin_B)
+    smoothed_B = (1 - label_smoothing) * softplus(-margin_B) - label_smoothing * softplus(margin_B)
+    return smoothed_B / (1 - 2 * label_smoothing)
+
+
 def fit(model: PreTrainedModel, pairs: Sequence[Triple], reference_P2: Tensor, recipe: Recipe, seed: int) -> int:
     """Trains what requires a gradient, in an order by the seed. Returns the number of steps."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -82,7 +95,7 @@ def fit(model: PreTrainedModel, pairs: Sequence[Triple], reference_P2: Tensor, r
     for step, batch in enumerate(batches):
         optimiser.param_groups[0]["lr"] = recipe.learning_rate * (1 - step / steps)
         margin_B = margins(logps(model, [pairs[row] for row in batch.tolist()]), reference_P2[batch], recipe.beta)
-        softplus(-margin_B).mean().backward()
+        loss_of(margin_B, recipe.label_smoothing).mean().backward()
         clip_grad_norm_(weights, 1.0)
         optimiser.step()
         optimiser.zero_grad()
