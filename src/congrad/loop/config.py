@@ -40,7 +40,7 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     """All settings with their defaults, as plain values that YAML and JSON take."""
     content: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     del content["index"]["normalise"]  # it follows the loss
-    for name in BUDGET:  # it is the training's
+    for name in (*BUDGET, "watch"):  # the training's, and what no loop reads
         del content["advice"][name]
     return content
 

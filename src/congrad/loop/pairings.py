@@ -21,7 +21,7 @@ import torch
 from congrad.advice.pairings import compare_pairings
 from congrad.files import write_json
 from congrad.filtering.advise import tokens
-from congrad.filtering.gradient_pass import make_index
+from congrad.filtering.gradient_pass import make_indexes
 from congrad.filtering.prompts import find_prompts
 from congrad.filtering.score import pair_inputs
 from congrad.gradients.index import GradientIndex, open_index
@@ -97,8 +97,8 @@ def compare_ways(
         same = replace(wanted.index, projection_size=indexes[0].plan["settings"]["projection_size"])
         further = replace(wanted, input=replace(wanted.input, source=str(output / PAIRS)), index=same)
         sources.append(read_preferences(further.input))
-        index = make_index(further, sources[1], output / "index", listener, dry_run=False, settled=True)
-        indexes += [] if index is None else [index]
+        made = make_indexes(further, [(sources[1], output / "index")], listener, dry_run=False, settled=True)
+        indexes += made or []
     if not is_first():
         return
     listener.on_stage("comparing the ways of pairing")
