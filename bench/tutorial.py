@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from congrad.consensus.conflict import CONFLICT
+from congrad.consensus.findings import CONFLICT
 from congrad.errors import UserError
 from congrad.filtering.finished import ScoredRun, read_run
 

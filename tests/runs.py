@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from congrad.consensus.conflict import AGREE, CANNOT_TELL, CONFLICT, MIN_PAIRS
+from congrad.consensus.findings import AGREE, CANNOT_TELL, CONFLICT, MIN_PAIRS
 from congrad.selection import reasons, select
 from congrad.settings.consensus import Consensus, Loss
 from congrad.settings.index import PassSettings

@@ -8,7 +8,7 @@ from typing import Any
 from bench.log import Row
 from bench.markdown import markdown
 from bench.where import origin
-from congrad.consensus.conflict import AGREE, CANNOT_TELL, CONFLICT
+from congrad.consensus.findings import AGREE, CANNOT_TELL, CONFLICT
 
 DATA = SIGNED, FEW, HALF, NAMED = "signs", "signs, few points", "signs and names", "names"
 MEASURES = {"budget": "for the budget", "equal_length": "at equal step length"}

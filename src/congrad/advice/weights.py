@@ -22,7 +22,7 @@ import torch
 from congrad.advice.budget import MEASURES, Budget, Measure, step_factor
 from congrad.advice.groups import cross_fitted
 from congrad.advice.language_sums import Array, Estimate, LanguageSums, by_language, fold_up, gains, jackknife
-from congrad.consensus.conflict import MIN_PAIRS
+from congrad.consensus.findings import MIN_PAIRS
 from congrad.consensus.reliability import reliability
 
 Kind = Literal["pairs", "languages", "reliability", "pooled", "mean", "worst"]

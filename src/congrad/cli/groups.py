@@ -9,13 +9,13 @@ from congrad.cli.stage_options import ConfigFile
 
 
 def groups_command(
-    run: Annotated[Path, argument("Directory of a finished run of the filter.", "RUN")],
-    output: Annotated[Path, option("Directory to write; new or empty.", "--output", "-o")],
+    run: Annotated[Path, argument("Finished run of the filter.", "RUN")],
+    output: Annotated[Path, option("New or empty directory.", "--output", "-o")],
     words: KeyValues = None,
-    groups: Annotated[int | None, option("How many groups. [as many as are recommended]", "--groups", "-n")] = None,
+    groups: Annotated[int | None, option("How many. [as recommended]", "--groups", "-n")] = None,
     all_pairs: Annotated[bool, option("Write the dropped pairs, too.", "--all")] = False,
     epochs: Annotated[str | None, option("Epochs of the training to come. [1]")] = None,
-    batch_size: Annotated[str | None, option("Its pairs a step, on all devices together. [32]")] = None,
+    batch_size: Annotated[str | None, option("Its pairs a step. [32]")] = None,
     config: ConfigFile = None,
 ) -> None:
     """Divide the languages into groups to train apart, and write the pairs of each.

@@ -26,11 +26,9 @@ from math import pi
 import torch
 from torch import Tensor
 
-MIN_PAIRS = 20
-"""Fewer scored pairs than this and a language's gradient is mostly sampling noise: with 24 pairs a language, cosines
-between languages were measured at 0.01 to 0.14, and cross-fitting in 5 folds leaves 16 of 20 to score the others by."""
+from congrad.consensus.findings import AGREE, CANNOT_TELL, CONFLICT
+
 FALSE_DISCOVERIES = 0.05
-AGREE, CANNOT_TELL, CONFLICT = "agree", "cannot tell", "conflict"
 VERDICTS = {1: AGREE, 0: CANNOT_TELL, -1: CONFLICT}
 
 CLEAR_OF_NOISE = 2.0  # standard deviations of the estimate of a squared norm if there were no gradient at all

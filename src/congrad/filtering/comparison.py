@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import FailFast, Field, model_validator
 
-from congrad.consensus.conflict import AGREE, CANNOT_TELL, CONFLICT, MIN_PAIRS
+from congrad.consensus.findings import AGREE, CANNOT_TELL, CONFLICT, MIN_PAIRS
 from congrad.stage import MOST_BYTES, Amount, Record
 
 Array = npt.NDArray[Any]

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from congrad.consensus import conflict
+from congrad.consensus.findings import MIN_PAIRS
 from congrad.files import json_line, versions, whole_file, without_nan, write_json
 from congrad.filtering.advised import FILE as ADVICE
 from congrad.filtering.directory import RUN, SCORE_COLUMN
@@ -62,7 +63,7 @@ def languages_content(scored: ScoredRows) -> dict[str, Any]:
         "cosine_after_surgery": scored.detail.after_surgery_LL.tolist(),
         "consensus_weights": scored.detail.weight_L.tolist(),
         "verdict": conflict.in_words(agreement.verdict_LL),
-        "conflict_min_pairs": conflict.MIN_PAIRS,
+        "conflict_min_pairs": MIN_PAIRS,
     }
     result: dict[str, Any] = without_nan(content)
     return result

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from congrad.consensus.conflict import CONFLICT
+from congrad.consensus.findings import CONFLICT
 from congrad.errors import UserError
 from congrad.files import write_atomically
 from congrad.filtering.comparison import Array

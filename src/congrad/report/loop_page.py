@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from congrad.consensus.conflict import CANNOT_TELL
+from congrad.consensus.findings import CANNOT_TELL
 from congrad.evaluation.table import headline_of, means_of, metric_table, tax_cells
 from congrad.report import charts
 from congrad.report.html import render

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from congrad.consensus.conflict import CANNOT_TELL
+from congrad.consensus.findings import CANNOT_TELL
 from congrad.filtering.comparison import LanguagePair, verdicts_in_words
 from congrad.filtering.finished import ScoredRun
 from congrad.settings.consensus import Consensus, Loss
