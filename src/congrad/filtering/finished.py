@@ -199,6 +199,7 @@ def _plain(stored: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
 def stored_section(kind: type[T], run: Run) -> T:
     """A section of a run's configuration, whole, from the keys that this version knows. Before 0.2 the language column
     was one of the keys of `input`."""
+    _require(run, [f"config.{kind.section_name}"])  # type: ignore[attr-defined]
     stored = run.settings[kind.section_name]  # type: ignore[attr-defined]
     values = {key: value for key, value in stored.items() if key in fields_of(kind)}
     if kind is Input and "language_column" in stored:
