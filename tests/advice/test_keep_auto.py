@@ -6,6 +6,8 @@ import pytest
 from congrad.advice.gain import SHARES, Gain
 from congrad.advice.keep_auto import choose
 
+NOT_WATCHED = np.empty(0), np.empty((200, 0)), np.empty((0, 0))
+
 
 def gains(values, spread):
     """Gains of one language whose difference from all pairs has the standard error `spread`."""
@@ -15,7 +17,7 @@ def gains(values, spread):
     made = []
     for value in values:
         influence_GL = own_G[:, None] * (1 - (value == values[-1]))
-        made.append(Gain(np.array([value]), influence_GL, np.zeros(1), np.empty(0), np.empty((200, 0))))
+        made.append(Gain(np.array([value]), influence_GL, np.zeros(1), *NOT_WATCHED))
     return made
 
 
@@ -40,9 +42,7 @@ def test_the_largest_share_within_one_standard_error_of_the_best():
     for number in (6, 7, 8):  # these now differ from the best by an error of 0.16
         own_G = rng.normal(size=200)
         own_G *= 0.16 / np.sqrt((own_G**2).sum())
-        made[number] = Gain(
-            made[number].value_L, made[5].influence_GL + own_G[:, None], np.zeros(1), np.empty(0), np.empty((200, 0))
-        )
+        made[number] = Gain(made[number].value_L, made[5].influence_GL + own_G[:, None], np.zeros(1), *NOT_WATCHED)
     assert choose(made).share == 0.8  # 1.1 is within 0.16 of 1.25, 1.05 is not
 
 
