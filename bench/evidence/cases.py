@@ -22,8 +22,9 @@ from torch import Tensor
 from congrad.advice.advise import Advice, advise
 from congrad.advice.budget import MEASURES, Budget, step_factor
 from congrad.advice.groups import Groups, best_groups
-from congrad.advice.languages import dealt_sums
+from congrad.advice.languages import sums_of
 from congrad.advice.options import ALL, OWN
+from congrad.advice.sample import draw
 from congrad.advice.verdict import judge
 from congrad.consensus import score_pairs
 from congrad.filtering.score import language_codes, pair_inputs
@@ -224,15 +225,14 @@ class Case:
     def divide(self) -> Groups:
         """How the advice divides the languages, by the pairs to train on."""
         settings = AdviceSettings(epochs=self.budget.epochs, batch_size=self.budget.batch_size)
-        sums = dealt_sums(
+        drawn = draw(
             self.bank.gradient_ND[self.train_T],
-            factor_P=self.sign_T * self.bank.factor_N[self.train_T],
-            language_P=self.language_T,
-            group_P=self.bank.prompt_N[self.train_T],
-            num_languages=len(self.names),
-            advice=settings,
+            factor_N=self.sign_T * self.bank.factor_N[self.train_T],
+            language_N=self.language_T,
+            group_N=self.bank.prompt_N[self.train_T],
+            settings=settings,
         )
-        return best_groups(sums, self.budget, seed=settings.seed)
+        return best_groups(sums_of(drawn, settings), self.budget, seed=settings.seed)
 
     def predict_groups(self, num_groups: int) -> dict[str, Any]:
         """What is said of that many groups, which are chosen by the gain for the budget; gains by measure."""

@@ -19,9 +19,10 @@ from congrad.advice.folds import deal
 from congrad.advice.gain import SHARES, Reader, follow
 from congrad.advice.groups import best_groups, group_gains
 from congrad.advice.language_sums import Array, Estimate, LanguageSums, by_language, fold_up, gains, jackknife
-from congrad.advice.languages import dealt_sums
+from congrad.advice.languages import sums_of
 from congrad.advice.measure import Gradients, measure
 from congrad.advice.options import OWN, rankings
+from congrad.advice.sample import draw
 from congrad.consensus.buckets import assign_buckets, sum_buckets
 from congrad.consensus.conflict import VERDICTS, compare_languages
 from congrad.consensus.score import one_thread_an_operation
@@ -59,14 +60,14 @@ class Pairs:
         return len(self.comma_L)
 
     def sums(self) -> LanguageSums:
-        return dealt_sums(
+        drawn = draw(
             self.gradient_PD,
-            factor_P=torch.ones(len(self.language_P), dtype=torch.float64),
-            language_P=self.language_P,
-            group_P=self.prompt_P,
-            num_languages=self.num_languages,
-            advice=SETTINGS,
+            factor_N=torch.ones(len(self.language_P)),
+            language_N=self.language_P,
+            group_N=self.prompt_P,
+            settings=SETTINGS,
         )
+        return sums_of(drawn, SETTINGS)
 
 
 def turned(sketch_PD: Tensor, factor_P: Tensor) -> Tensor:
