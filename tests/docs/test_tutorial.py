@@ -32,7 +32,7 @@ def test_the_page_is_of_one_piece(wanted):
     assert sum(row.pairs for row in wanted.rows) == wanted.pairs
     assert sum(row.kept for row in wanted.rows) == wanted.kept
     assert f"--limit {wanted.pairs} " in example()[0]
-    assert any(row.high < -CLOSE for row in wanted.rows), "none that is clear of zero"
+    assert any(row.high <= -CLOSE for row in wanted.rows), "none that is clear of zero"
 
 
 @pytest.mark.slow
@@ -80,7 +80,7 @@ def test_whatever_differs_is_said(wanted):
     assert disagreements(wanted, wanted) == []
     assert disagreements(wanted, with_row(mean=wanted.rows[-1].mean + 0.02)) == []
     assert disagreements(wanted, with_row(conflict=False)) == [], "its interval hardly leaves out zero"
-    assert disagreements(wanted, with_row(mean=0.9)) == ["zh: mean is 0.052 on the page, 0.9 in the run"]
+    assert disagreements(wanted, with_row(mean=0.9)) == [f"zh: mean is {wanted.rows[-1].mean} on the page, 0.9 in the run"]
     assert disagreements(wanted, with_row(mean=float("nan"))) == ["zh: mean is 0.052 on the page, nan in the run"]
     assert disagreements(wanted, with_row(kept=9)) == ["zh: kept is 10 on the page, 9 in the run"]
     assert disagreements(wanted, with_row(language="yi"))[0].startswith("the languages are ar, de, ")
