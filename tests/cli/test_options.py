@@ -17,6 +17,7 @@ FLAGS = [
         "--min-score",
         "--language-column",
         "--limit",
+        "--watch",
         "--dtype",
         "--device",
         "--adapter",
