@@ -5,6 +5,7 @@
 Shapes: N input rows, L languages.
 """
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -131,4 +132,5 @@ def bundled_vega() -> str:
 
 
 if __name__ == "__main__":
-    (Path(__file__).parent / "page" / LIBRARY).write_text(bundled_vega(), encoding="utf-8")
+    content = gzip.compress(bundled_vega().encode(), mtime=0)
+    (Path(__file__).parent / "page" / LIBRARY).write_bytes(content)
