@@ -4,7 +4,8 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # One thread per test process: two processes with two threads each spend their time waiting for one another.
 PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 --durations=15 --durations-min=1
-DEMO := runs/demo
+DEMO_NOISE ?= 0.25
+DEMO := runs/demo-noise-$(DEMO_NOISE)
 
 .PHONY: demo demo-loop test browser quantised lint docs format bench audit install clean
 .DELETE_ON_ERROR:
@@ -31,8 +32,10 @@ DEMO := runs/demo
 
 install: .venv/dev ## everything that developing needs, in .venv
 
-demo: .venv/base ## filter the bundled pairs of 13 languages with a small real model
-	$(BIN)/congrad filter demo/pairs --model gemma3-270m --keep 0.5 --output $(DEMO)
+demo: .venv/base ## a careless judge labels pairs of 13 languages (DEMO_NOISE=0: with care); is filtering worth it?
+	$(BIN)/python demo/careless.py label $(DEMO)-pairs --noise $(DEMO_NOISE)
+	$(BIN)/congrad filter $(DEMO)-pairs --model gemma3-270m --keep auto --output $(DEMO)
+	$(BIN)/python demo/careless.py count $(DEMO)-pairs $(DEMO)
 
 demo-loop: .venv/loop ## two rounds of the self-rewarding loop with a small real model; ten minutes or so on two cores
 	$(BIN)/congrad run demo/loop.yaml --output runs/demo-loop

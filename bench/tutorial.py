@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from congrad.consensus.findings import CONFLICT
 from congrad.errors import UserError
 from congrad.filtering.finished import ScoredRun, read_run
 
@@ -89,7 +90,7 @@ def run_table(run: ScoredRun) -> Table:
                 kept_mean=float(np.nanmean(run.score_N[own_N & run.keep_N])),
                 cosine=float(cosine_L[other]),
                 high=float(compared.high_LL[code, other]),
-                conflict=bool(compared.conflict_LL[code, other]),
+                conflict=compared.verdict_LL[code, other] == CONFLICT,
             )
         )
     fidelity = run.manifest["fidelity"]["estimated_spearman"]

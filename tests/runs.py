@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from congrad.consensus.conflict import MIN_PAIRS, conflict_matrix
+from congrad.consensus.findings import AGREE, CANNOT_TELL, CONFLICT, MIN_PAIRS
 from congrad.selection import reasons, select
 from congrad.settings.consensus import Consensus, Loss
 from congrad.settings.index import PassSettings
@@ -104,8 +104,15 @@ def make_run(
         "cosine_after_surgery": (cosine_LL.clip(0) * 0.9 + np.eye(num_languages) * 0.1).tolist(),
         "consensus_weights": [1 / num_languages] * num_languages,
     }
+
+    def verdict(i: int, j: int) -> str:
+        conflicts, agrees = interval_LL2[i, j, 1] < 0, cosine_LL[i, j] > 0.1
+        return CANNOT_TELL if each < MIN_PAIRS else CONFLICT if conflicts else AGREE if agrees else CANNOT_TELL
+
     content |= {
-        "conflict": conflict_matrix(interval_LL2, np.array(content["num_pairs"])),
+        "cosine_corrected_interval": interval_LL2.tolist(),
+        "cosine_smallest": np.full((num_languages, num_languages), 0.25).tolist(),
+        "verdict": [[None if i == j else verdict(i, j) for j in range(num_languages)] for i in range(num_languages)],
         "conflict_min_pairs": MIN_PAIRS,
     }
     (directory / "languages.json").write_text(json.dumps(content))
@@ -129,6 +136,13 @@ def make_run(
         "seconds": {"index": 61.5, "score": 0.5},
         "peak_memory_bytes": 2 * 10**9,
         "fidelity": {"pairs": num_rows, "half_size_spearman": 0.9, "estimated_spearman": 0.97},
+        "stability": {
+            "pairs": num_rows,
+            "half_spearman": 0.5,
+            "estimated_spearman": 0.82,
+            "kept_by_both": 0.66,
+            "kept_by_chance": 0.5,
+        },
         "warnings": [],
         "versions": {"python": "3.11", "congrad": "0.1.0"},
     }

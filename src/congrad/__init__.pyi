@@ -16,6 +16,7 @@ from .preferences.tokenise import tokenise as tokenise
 from .progress import Listener as Listener
 from .progress import Progress as Progress
 from .selection.keep import select as select
+from .settings.advice import Advice as Advice
 from .settings.consensus import Consensus as Consensus
 from .settings.consensus import Loss as Loss
 from .settings.index import PassSettings as PassSettings

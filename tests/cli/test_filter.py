@@ -28,6 +28,7 @@ FILES = {
     "kept.jsonl",
     "dropped.jsonl",
     "languages.json",
+    "advice.json",
     "manifest.json",
     "report.html",
 }
@@ -77,15 +78,17 @@ def test_a_run_leaves_all_its_files_and_no_other(congrad, pairs_file, tiny_direc
 
     languages = read_json(tmp_path / "run" / "languages.json")
     assert list(languages) == [
-        *("languages", "num_pairs", "cosine", "cosine_interval", "cosine_corrected", "cosine_after_surgery"),
-        *("consensus_weights", "conflict", "conflict_min_pairs"),
+        *("languages", "num_pairs", "cosine", "cosine_interval", "cosine_corrected", "cosine_corrected_interval"),
+        *("cosine_smallest", "cosine_after_surgery", "consensus_weights", "verdict", "conflict_min_pairs"),
     ]
     assert languages["languages"] == LANGUAGES
     assert languages["num_pairs"] == [10, 10, 10]
     assert np.shape(languages["cosine"]) == np.shape(languages["cosine_corrected"]) == (3, 3)
     assert np.shape(languages["cosine_interval"]) == (3, 3, 2)
     assert np.shape(languages["consensus_weights"]) == (3,)
-    assert languages["conflict"] == [[None] * 3] * 3, "too few pairs to tell"
+    verdicts = languages["verdict"]
+    assert [row[i] for i, row in enumerate(verdicts)] == [None] * 3
+    assert {word for i, row in enumerate(verdicts) for word in row[:i]} <= {"agree", "conflict", "cannot tell"}
     np.testing.assert_allclose(np.diag(languages["cosine"]), 1)
 
 
@@ -336,12 +339,15 @@ def test_a_finished_run_given_again_only_scores_again(congrad, pairs_file, tiny_
 
 def test_the_table_and_the_next_command_are_on_the_screen(congrad, pairs_file, tiny_directory, tmp_path):
     done = congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "run")
-    header, *languages, few, total, fidelity = done.out.splitlines()
+    lines = done.out.splitlines()
+    verdict = next(number for number, line in enumerate(lines) if line.startswith("advice: "))
+    header, *languages, verdicts, total, fidelity, stability = lines[:verdict]
     assert header.split() == ["language", "pairs", "kept", "mean", "score", "kept", "mean", "lowest", "cosine", "[95%]"]
-    assert few == "can't tell whether these conflict: de (10), en (10) and sw (10); a language needs 20 pairs"
+    assert re.match(r"language pairs: \d conflict, \d agree, \d cannot tell", verdicts)
     assert [line.split()[:3] for line in languages] == [["de", "10", "5"], ["en", "10", "5"], ["sw", "10", "5"]]
     assert total == "kept 15 of 30 pairs"
     assert re.match(r"fidelity: Spearman of about (1\.000|0\.99\d) with the scores of uncompressed gradients", fidelity)
+    assert stability.startswith("stability: two halves of the prompts rank the pairs with a Spearman of ")
     lines = done.err.splitlines()
     assert any(line[9:].startswith("30 pairs, ") and " of memory, " in line and "MB of disk" in line for line in lines)
     assert any(line[9:].startswith("sketching: ") and line.endswith(" of 30 pairs") for line in lines)

@@ -17,6 +17,7 @@ FLAGS = [
         "--min-score",
         "--language-column",
         "--limit",
+        "--watch",
         "--dtype",
         "--device",
         "--adapter",
@@ -113,7 +114,7 @@ def test_a_misuse_ends_with_code_2(congrad, arguments):
     ("arguments", "line"),
     [
         (["filter"], "input.source is missing; name the pairs, or a run"),
-        (["filter", "x", "--keep", "half"], "--keep half: must be a number, above 0 and at most 1"),
+        (["filter", "x", "--keep", "half"], "--keep half: must be a number, above 0 and at most 1 or auto"),
         (["filter", "x", "y"], "'y' is not KEY=VALUE; write for instance index.projection_size=64"),
     ],
 )

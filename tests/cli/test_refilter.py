@@ -118,7 +118,15 @@ def test_results_elsewhere_leave_the_run_as_it_is(congrad, run, tmp_path, files)
     assert done.code == 0, done.err
     assert contents(run) == before
     assert files(tmp_path / "other") == {
-        *("scores.parquet", "kept.jsonl", "dropped.jsonl", "languages.json", "manifest.json", "report.html")
+        *(
+            "scores.parquet",
+            "kept.jsonl",
+            "dropped.jsonl",
+            "languages.json",
+            "advice.json",
+            "manifest.json",
+            "report.html",
+        )
     }
     assert manifest(tmp_path / "other")["index"] == str(run / "index")
     assert congrad("filter", tmp_path / "other", "--keep", 1).code == 0  # a run like any other

@@ -33,71 +33,44 @@ def test_a_language_s_name_is_text(congrad, save_rows, make_rows, tiny_directory
     assert congrad("filter", tmp_path / "run", "--keep", 0.3).code == 0
 
 
-def test_the_lowest_cosine_stands_beside_its_interval(congrad, save_rows, make_rows, tiny_directory, tmp_path):
-    """Two languages of the same prompts with the responses changed over pull in opposite directions."""
-    rows = make_rows(30, ("de",))
-    turned = [row | {"chosen": row["rejected"], "rejected": row["chosen"], "language": "xx"} for row in rows]
-    source = save_rows(tmp_path / "pairs.jsonl", rows + turned)
-    done = congrad("filter", source, "-m", tiny_directory, "-o", tmp_path / "run", "-q")
-    assert done.code == 0, done.err
-    lines = done.out.splitlines()[1:3]
-    assert lines[0].split()[5:8] == ["xx", "-1.00", "[-1.00,"]
-    assert all(line.endswith("conflict") for line in lines)
-
-
 @pytest.fixture
-def turned(save_rows, make_rows, tmp_path):
-    """Pairs of four languages: de and en answer alike, xx and yy the other way round."""
-    rows = make_rows(30, ("de",))
+def turned(save_rows, tmp_path):
+    """Pairs of four languages: de and en answer alike, xx and yy the other way round, to every prompt."""
+    rows = [{"prompt": f"{number} and {number}?", "chosen": "yes, yes", "rejected": "no!"} for number in range(30)]
     back = [row | {"chosen": row["rejected"], "rejected": row["chosen"]} for row in rows]
     languages = (("de", rows), ("en", rows), ("xx", back), ("yy", back))
     return save_rows(tmp_path / "pairs.jsonl", [row | {"language": name} for name, own in languages for row in own])
 
 
+def test_the_lowest_cosine_stands_beside_its_interval(congrad, turned, tiny_directory, tmp_path):
+    """Languages with the responses changed over pull in opposite directions."""
+    done = congrad("filter", turned, "-m", tiny_directory, "-o", tmp_path / "run", "-q")
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()[1:5]
+    assert [line.split()[5] in ("xx", "yy") for line in lines] == [True, True, False, False]
+    assert all(line.split()[6][0] == "-" and line.split()[7].startswith("[-") for line in lines)
+    assert all(line.endswith("conflict") for line in lines)
+
+
 def test_every_conflict_is_on_the_screen(congrad, turned, tiny_directory, tmp_path):
     """Those too that are not a language's lowest cosine."""
-    done = congrad("filter", turned, "-m", tiny_directory, "-o", tmp_path / "run", "-q")
+    done = congrad("filter", turned, "-m", tiny_directory, "-o", tmp_path / "run")
     (line,) = [line for line in done.out.splitlines() if line.startswith("conflicts")]
-    assert sorted(part.split(" [")[0] for part in line.split(": ")[1].replace("], ", "]|").split("|")) == [
-        *("de – xx -1.00", "de – yy -1.00", "en – xx -1.00", "en – yy -1.00")
-    ]
-    assert "by chance" not in done.out, "of 6 language pairs none"
+    pairs = [" ".join(part.split()[:3]) for part in line.split(": ")[1].replace("], ", "]|").split("|")]
+    assert sorted(pairs) == ["de – xx", "de – yy", "en – xx", "en – yy"]
+    assert "prompts: 30 prompts are in several of the 4 languages (line by line)" in done.err
 
 
-def test_the_least_number_of_pairs_stands_in_one_place(congrad, turned, tiny_directory, monkeypatch, tmp_path):
-    def filtered(name: str) -> tuple[str, str, str, list, str]:
-        run = tmp_path / name
-        done = congrad("filter", turned, "-m", tiny_directory, "-o", run, "--format", "trl")
-        assert done.code == 0, done.err
-        content = json.loads((run / "languages.json").read_text())
-        page = (run / "report.html").read_text()
-        card = (run / "trl" / "README.md").read_text()
-        return (
-            done.out,
-            done.err,
-            card,
-            content["conflict"],
-            page[page.index('id="summary"') : page.index('id="trust"')],
-        )
-
-    out, err, card, conflict, page = filtered("few")
-    assert conflict[0] == [None, False, True, True]
-    assert "conflicts (the whole interval" in out
-    assert "can't tell" not in out
-    assert "fewer than" not in err
-    assert card.count("| yes |") == 4
+def test_the_verdicts_are_the_same_everywhere(congrad, turned, tiny_directory, tmp_path):
+    run = tmp_path / "run"
+    done = congrad("filter", turned, "-m", tiny_directory, "-o", run, "--format", "trl")
+    assert done.code == 0, done.err
+    verdict = json.loads((run / "languages.json").read_text())["verdict"]
+    page = (run / "report.html").read_text()
+    assert verdict[0] == [None, "agree", "conflict", "conflict"]
+    assert "language pairs: 4 conflict, 2 agree, 0 cannot tell" in done.out
+    assert "fewer than" not in done.err
+    assert (run / "trl" / "README.md").read_text().count("| conflict |") == 4
     assert "4 language pairs" in page
-    assert "with 20 or more pairs in both" in page
     assert page.count("<td>conflict</td>") == 4
-
-    monkeypatch.setattr("congrad.consensus.conflict.MIN_PAIRS", 31)
-    out, err, card, conflict, page = filtered("many")
-    assert conflict == [[None] * 4] * 4
-    assert "conflicts (the whole interval" not in out
-    assert "can't tell whether these conflict: de (30), en (30), xx (30) and yy (30); a language needs 31 pairs" in out
-    assert "fewer than 31 pairs" in err
-    assert card.count("| can't tell |") == 4
-    assert "can’t tell" in page
-    assert "with 31 or more pairs in both" in page
-    assert page.count("<td>can’t tell</td>") == 6
-    assert json.loads((tmp_path / "many" / "languages.json").read_text())["conflict_min_pairs"] == 31
+    assert page.count("<td>agree</td>") == 2

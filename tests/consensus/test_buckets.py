@@ -22,20 +22,46 @@ def assign(language_P, group_P=None, usable_P=None, num_folds=5, seed=0, num_lan
 def test_a_bucket_holds_one_language_and_all_pairs_of_its_prompts():
     generator = torch.Generator().manual_seed(0)
     language_P = torch.randint(3, (2000,), generator=generator)
-    group_P = torch.randint(
-        200, (2000,), generator=generator
-    )  # numbers shared by languages: still prompts of their own
+    group_P = 200 * language_P + torch.randint(200, (2000,), generator=generator)
     usable_P = torch.rand(2000, generator=generator) > 0.05
     buckets = assign(language_P, group_P, usable_P)
     assert (buckets.bucket_P[~usable_P] == -1).all()
     assert torch.equal(buckets.language_B[buckets.bucket_P[usable_P]], language_P[usable_P])
     for language in range(3):
-        for group in range(200):
-            own = (language_P == language) & (group_P == group) & usable_P
+        for group in range(200 * language, 200 * language + 200):
+            own = (group_P == group) & usable_P
             assert len(buckets.bucket_P[own].unique()) <= 1
     assert torch.bincount(buckets.language_B).tolist() == [60, 60, 60]  # the most of 64 that 5 folds share evenly
     for language in range(3):
         assert torch.bincount(buckets.fold_B[buckets.language_B == language]).tolist() == [12] * 5
+
+
+def test_a_prompt_in_several_languages_has_one_unit_and_one_fold():
+    generator = torch.Generator().manual_seed(0)
+    language_P = torch.randint(3, (2000,), generator=generator)
+    group_P = torch.randint(400, (2000,), generator=generator)
+    group_P[:300] = 1000 + torch.arange(300)  # in one language each
+    usable_P = torch.rand(2000, generator=generator) > 0.05
+    buckets = assign(language_P, group_P, usable_P)
+    assert (buckets.bucket_P[~usable_P] == -1).all()
+    assert torch.equal(buckets.language_B[buckets.bucket_P[usable_P]], language_P[usable_P])
+    for group in group_P.unique():
+        own_P = buckets.bucket_P[(group_P == group) & usable_P]
+        assert len(buckets.unit_B[own_P].unique()) <= 1
+        assert len(buckets.fold_B[own_P].unique()) <= 1
+    assert torch.bincount(buckets.language_B).tolist() == [60, 60, 60]
+    for language in range(3):
+        assert torch.bincount(buckets.fold_B[buckets.language_B == language]).tolist() == [12] * 5
+
+
+def test_units_are_dealt_evenly_in_every_language():
+    """100 prompts in two languages and 50 more in the second: 1 or 2, and 2 or 3, pairs in each of 64 units."""
+    language_P = torch.tensor([0] * 100 + [1] * 150)
+    group_P = torch.cat([torch.arange(100), torch.arange(150)])
+    buckets = assign_buckets(language_P, group_P, language_P >= 0, num_languages=2, num_dims=16, num_folds=1, seed=0)
+    per_bucket_B = torch.bincount(buckets.bucket_P)
+    assert set(per_bucket_B[buckets.language_B == 0].tolist()) == {1, 2}
+    assert set(per_bucket_B[buckets.language_B == 1].tolist()) == {2, 3}
 
 
 def test_buckets_are_dealt_evenly_and_by_the_seed():

@@ -103,6 +103,41 @@ def test_the_interval_covers(cosine, noise):
     ).std()
 
 
+def test_where_prompts_are_shared_their_products_are_left_out_by_hand():
+    # Units 0 and 1 in both languages: only <(1, 2), (4, 0)> and <(3, 0), (0, 5)> count, as large as all four would be.
+    sums_BD = torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 5.0], [4.0, 0.0]], dtype=torch.float64)
+    found = agreement(
+        sums_BD @ sums_BD.T,
+        torch.ones(4),
+        torch.tensor([0, 0, 1, 1]),
+        torch.tensor([0, 1, 0, 1]),
+        num_languages=2,
+        num_resamples=20,
+        seed=0,
+    )
+    expected = (4 + 0) * 4 / 2 / (20 * 41) ** 0.5  # the sums are (4, 2) and (4, 5)
+    assert found.cosine_LL[0, 1].item() == pytest.approx(expected)
+
+
+def test_pulled_up_by_translations_and_not():
+    generator = torch.Generator().manual_seed(0)
+    cosines = []
+    for _ in range(40):
+        own, prompt = (torch.randn(size, 20, 40, generator=generator, dtype=torch.float64) for size in (2, 1))
+        sums_BD = (own + prompt).flatten(0, 1)
+        for unit_B in (torch.arange(40), torch.arange(20).repeat(2)):
+            language_B = torch.arange(2).repeat_interleave(20)
+            found = agreement(
+                sums_BD @ sums_BD.T, torch.ones(40), language_B, unit_B, num_languages=2, num_resamples=50, seed=0
+            )
+            low, high = found.interval_LL2[0, 1].tolist()
+            cosines.append((found.cosine_LL[0, 1].item(), low <= 0 <= high))
+    with_them, without = cosines[::2], cosines[1::2]
+    assert sum(cosine for cosine, _ in with_them) / 40 == pytest.approx(0.5, abs=0.05)
+    assert sum(cosine for cosine, _ in without) / 40 == pytest.approx(0, abs=0.08)
+    assert sum(covered for _, covered in without) >= 36
+
+
 def test_the_interval_follows_the_seed():
     sums_BD, language_B = two_languages(0.5, noise=3, num_buckets=10, num_dims=50, seed=0)
     one, same = (of_buckets(sums_BD, language_B) for _ in range(2))

@@ -93,13 +93,14 @@ def naive(sketches, language_P, settings, scale_P, weight_P, group_P, num_langua
     ],
     ids=["mean", "no folds", "ema"],
 )
-def test_equals_the_definition(settings):
+@pytest.mark.parametrize("together", [False, True], ids=["prompts of a language", "prompts in several"])
+def test_equals_the_definition(settings, together):
     generator = torch.Generator().manual_seed(0)
     sketches = torch.randn(90, 12, generator=generator).half()  # languages that conflict: pure noise
     language_P = torch.randint(4, (90,), generator=generator)
     scale_P = torch.rand(90, generator=generator) + 0.5
     weight_P = -torch.rand(90, generator=generator)
-    group_P = torch.randint(60, (90,), generator=generator)
+    group_P = torch.randint(60, (90,), generator=generator) + (0 if together else 60 * language_P)
     found = run(sketches, language_P, settings, scale_P=scale_P, weight_P=weight_P, group_P=group_P)
     expected_P, expected_PL = naive(sketches, language_P, settings, scale_P, weight_P, group_P, 4)
     torch.testing.assert_close(found.score_P.double(), expected_P, rtol=0, atol=2e-6)
@@ -149,6 +150,56 @@ def test_pairs_of_one_prompt_share_a_fold():
     apart = run(sketches, language_P).score_P
     assert apart.mean() > 0.1
     assert abs(together.mean()) < 0.01
+
+
+def test_translations_do_not_vouch_for_each_other():
+    """Pure noise that correlates by 0.3 within a prompt: the mean score is 0, and above it where prompts are taken for
+    different ones in each language."""
+    in_one: list[float] = []
+    in_each: list[float] = []
+    for seed in range(60):
+        generator = torch.Generator().manual_seed(seed)
+        own, prompt = torch.randn(4, 20, 30, generator=generator), torch.randn(20, 30, generator=generator)
+        sketches = (0.7**0.5 * own + 0.3**0.5 * prompt).flatten(0, 1)
+        language_P, group_P = torch.arange(4).repeat_interleave(20), torch.arange(20).repeat(4)
+        settings = Consensus(num_orders=4, num_resamples=1, seed=seed)
+        in_one.append(run(sketches, language_P, settings, group_P=group_P).score_P.mean().item())
+        in_each.append(run(sketches, language_P, settings).score_P.mean().item())
+    together, apart = torch.tensor(in_one), torch.tensor(in_each)
+    assert abs(together.mean()) < 3 * together.std() / 60**0.5
+    assert apart.mean() > 5 * apart.std() / 60**0.5
+
+
+def test_shrinkage_weighs_languages_by_their_reliability():
+    """The consensus is the mean of the gradients, each times its reliability by hand."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = (40, 3)
+    language_P = torch.tensor([0] * sizes[0] + [1] * sizes[1])
+    sketches = torch.randn(sum(sizes), 6, generator=generator) + torch.tensor([1.0, 0, 0, 0, 0, 0])
+    settings = Consensus(aggregator="mean", shrinkage=True, cross_fit=0)
+    found = run(sketches, language_P, settings, weight_P=-torch.ones(43))
+    gradients, shares = [], []
+    products = [(own @ own.T).double() for own in (sketches[:40], sketches[40:])]
+    signals = [(p.sum() - p.trace()).item() / (len(p) * (len(p) - 1)) for p in products]
+    average = sum((n - 1) * signal for n, signal in zip(sizes, signals, strict=True)) / (sum(sizes) - 2)
+    for n, signal, own in zip(sizes, signals, (sketches[:40], sketches[40:]), strict=True):
+        shrunk = ((n - 1) * signal + 10 * average) / (n - 1 + 10)
+        gradients.append(-own.double().mean(0))
+        noise = float(gradients[-1] @ gradients[-1]) - signal
+        shares.append(shrunk / (shrunk + noise))
+    consensus_D = (shares[0] * gradients[0] + shares[1] * gradients[1]) / 2
+    expected_P = torch.nn.functional.cosine_similarity(-sketches.double(), consensus_D[None])
+    torch.testing.assert_close(found.score_P.double(), expected_P, rtol=0, atol=1e-5)
+    assert found.weight_L.tolist() == pytest.approx([share / 2 for share in shares], rel=1e-5)
+    assert shares[1] < 0.8 * shares[0]
+    assert found.cosine_PL.isfinite().all(), "the languages' own gradients are as they were"
+
+
+def test_shrinkage_that_tells_nothing_changes_nothing():
+    sketches = torch.tensor([[1.0, 0.0], [-1.0, 0.1], [0.0, 1.0], [0.1, -1.0]])  # no two pairs of a language agree
+    language_P = torch.tensor([0, 0, 1, 1])
+    plain, shrunk = (run(sketches, language_P, Consensus(cross_fit=0, shrinkage=each)) for each in (False, True))
+    assert torch.equal(plain.score_P, shrunk.score_P)
 
 
 def test_scales_of_language_weights_cannot_overflow():

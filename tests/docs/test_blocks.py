@@ -37,6 +37,8 @@ DOERS = (
     ("congrad.filtering.run", "filter_preferences"),
     ("congrad.filtering.run", "refilter"),
     ("congrad.exports", "export_run"),
+    ("congrad.exports.groups", "write_groups"),
+    ("congrad.filtering.advise", "advise_run"),
     ("congrad.report.write", "write_report"),
     ("congrad.loop.run", "run_loop"),
     ("congrad.selfreward.generate", "run_generate"),

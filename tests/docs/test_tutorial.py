@@ -32,7 +32,7 @@ def test_the_page_is_of_one_piece(wanted):
     assert sum(row.pairs for row in wanted.rows) == wanted.pairs
     assert sum(row.kept for row in wanted.rows) == wanted.kept
     assert f"--limit {wanted.pairs} " in example()[0]
-    assert any(row.conflict and row.high < -CLOSE for row in wanted.rows), "none that is clear of zero"
+    assert any(row.high <= -CLOSE for row in wanted.rows), "none that is clear of zero"
 
 
 @pytest.mark.slow
@@ -48,9 +48,10 @@ def test_the_tutorial_s_command_prints_what_the_page_shows(congrad, place, monke
     assert [row.language for row in printed.rows] == [row.language for row in wanted.rows]
     assert {(row.pairs, row.kept) for row in printed.rows} == {(2, 1)}
     assert (printed.kept, printed.pairs) == (PAIRS // 2, PAIRS)
-    # Each line is one that was read; the page alone has conflicts, for which this is too few pairs.
-    assert len(done.out.splitlines()) == len(printed.rows) + 4
-    assert len(text.splitlines()) == len(wanted.rows) + 5
+    # Each line above the advice is one that was read; so few pairs have no halves whose stability could be told.
+    (above, _), (page_above, _) = done.out.split("\nadvice: "), text.split("\nadvice: ")
+    assert len(above.splitlines()) == len(printed.rows) + 4
+    assert len(page_above.splitlines()) == len(wanted.rows) + 5
 
     # What is printed is what is in the files, and what is read from both is compared.
     directory = Path(words[words.index("--output") + 1])
@@ -72,16 +73,20 @@ def test_whatever_differs_is_said(wanted):
     def with_row(**changes: object) -> Table:
         return replace(wanted, rows=[*wanted.rows[:-1], replace(wanted.rows[-1], **changes)])
 
+    high = {"en": -0.05, "zh": -0.001}
+    rows = [replace(row, conflict=row.language in high, high=high.get(row.language, row.high)) for row in wanted.rows]
+    wanted = replace(wanted, rows=rows)
     (clear,) = [row for row in wanted.rows if row.language == "en"]
     assert disagreements(wanted, wanted) == []
     assert disagreements(wanted, with_row(mean=wanted.rows[-1].mean + 0.02)) == []
     assert disagreements(wanted, with_row(conflict=False)) == [], "its interval hardly leaves out zero"
-    assert disagreements(wanted, with_row(mean=0.9)) == ["zh: mean is 0.057 on the page, 0.9 in the run"]
-    assert disagreements(wanted, with_row(mean=float("nan"))) == ["zh: mean is 0.057 on the page, nan in the run"]
+    page = wanted.rows[-1].mean
+    assert disagreements(wanted, with_row(mean=0.9)) == [f"zh: mean is {page} on the page, 0.9 in the run"]
+    assert disagreements(wanted, with_row(mean=float("nan"))) == [f"zh: mean is {page} on the page, nan in the run"]
     assert disagreements(wanted, with_row(kept=9)) == ["zh: kept is 10 on the page, 9 in the run"]
     assert disagreements(wanted, with_row(language="yi"))[0].startswith("the languages are ar, de, ")
     assert disagreements(wanted, replace(wanted, kept=129)) == ["kept is 130 on the page, 129 in the run"]
-    assert disagreements(wanted, replace(wanted, fidelity=0.9)) == ["fidelity is 0.989 on the page, 0.9 in the run"]
+    assert disagreements(wanted, replace(wanted, fidelity=0.9)) == ["fidelity is 0.987 on the page, 0.9 in the run"]
     one = [replace(row, conflict=False) if row == clear else row for row in wanted.rows]
     assert disagreements(wanted, replace(wanted, rows=one)) == ["en: a conflict on the page, none in the run"]
     assert disagreements(replace(wanted, rows=one), wanted) == ["en: no conflict on the page, one in the run"]

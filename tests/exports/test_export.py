@@ -201,7 +201,7 @@ class TestCard:
             "2 of 4 pairs of pairs.jsonl",
             "correlation of 0.93",
             "| de | 2 | 1 |",
-            "| -0.31 | -0.42 to -0.20 | yes |",
+            "| -0.31 | -0.42 to -0.20 | conflict |",
             "| loss.beta | 0.2 |",
             "| input.columns.language | lang |",
             "| input.bounds.depth | 100 |",

@@ -12,8 +12,9 @@ from tests.listening import counting
 from congrad import UserError
 from congrad.consensus.loss import pair_weights
 from congrad.filtering import filter_preferences
-from congrad.filtering.baselines import Baseline, LogProbabilities, filter_baseline, model_scores
+from congrad.filtering.baselines import filter_baseline
 from congrad.filtering.directory import is_run
+from congrad.filtering.rankings import Baseline, LogProbabilities, model_scores
 from congrad.gradients import open_index
 from congrad.gradients.check import own_logps
 from congrad.models.load import load_model, load_tokenizer

@@ -1,30 +1,20 @@
 """The rule of a conflict by hand, and what is read of languages.json."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from congrad.consensus.conflict import by_chance, conflict_matrix
-from congrad.filtering.comparison import conflicts_in_words, language_pairs, most_opposed, read_comparison
+from congrad.filtering.comparison import (
+    LanguagesFile,
+    conflicts_in_words,
+    language_pairs,
+    most_opposed,
+    read_comparison,
+    verdicts_in_words,
+)
 from congrad.filtering.finished import open_run
-
-
-def test_a_conflict_has_its_interval_below_zero_and_enough_pairs():
-    high_LL = np.array([[1.0, -0.1, 0.2, -0.3], [-0.1, 1.0, np.nan, 0.0], [0.2, np.nan, 1.0, -0.4], [-0.3, 0, -0.4, 1]])
-    interval_LL2 = np.stack([high_LL - 0.2, high_LL], axis=-1)
-    assert conflict_matrix(interval_LL2, np.array([20, 20, 500, 19])) == [
-        [None, True, False, None],
-        [True, None, None, None],
-        [False, None, None, None],
-        [None, None, None, None],
-    ]
-
-
-def test_conflicts_by_chance():
-    assert by_chance(78) == "about 2 of 78 language pairs would look like a conflict by chance"
-    assert by_chance(28).startswith("about 1 of 28")
-    assert by_chance(3) == ""
 
 
 def test_language_pairs_are_sorted_by_their_cosines(run_directory, tmp_path):
@@ -32,7 +22,15 @@ def test_language_pairs_are_sorted_by_their_cosines(run_directory, tmp_path):
     first, *others = language_pairs(compared)
     assert (first.first, first.second, first.cosine, first.low, first.high) == ("el", "fr", -0.4, -0.6, -0.2)
     assert first.conflict is True
-    assert {pair.conflict for pair in others} == {False}
+    assert {pair.verdict for pair in others} == {"agree", "cannot tell"}
+    assert verdicts_in_words([first] * 3 + [replace(first, verdict="agree")]) == (
+        "language pairs: 3 conflict, 1 agree, 0 cannot tell; for half of them, this data could show a cosine of 0.25 "
+        "or more, noise taken out"
+    )
+    unknown = [replace(first, verdict="cannot tell", smallest=float("nan"))]
+    told = verdicts_in_words([*unknown * 2, first])
+    assert told.endswith("; for most of them, this data has too few pairs to show any")
+    assert verdicts_in_words([]) == ""
     assert len(others) == 13 * 12 / 2 - 1
     cosines = [pair.cosine for pair in others]
     assert cosines == sorted(cosines)
@@ -44,18 +42,27 @@ def test_language_pairs_are_sorted_by_their_cosines(run_directory, tmp_path):
 
 
 @pytest.mark.parametrize("each", [50, 4])
-def test_an_older_run_has_its_conflicts_found_when_it_is_read(run_directory, tmp_path, each):
-    path = run_directory(tmp_path / "run", each=each, conflict=(2, 5)) / "languages.json"
-    content = json.loads(path.read_text())
-    old = {key: value for key, value in content.items() if not key.startswith("conflict")}
-    np.testing.assert_array_equal(read_comparison(old).conflict_LL, read_comparison(content).conflict_LL)
-    assert read_comparison(old).min_pairs == 20
+def test_an_older_run_has_the_verdicts_of_its_time(run_directory, tmp_path, each):
+    """Before there were verdicts: conflict is true, false or null; before that, intervals and numbers of pairs."""
+    content = json.loads((run_directory(tmp_path / "run", each=each, conflict=(2, 5)) / "languages.json").read_text())
+    new = {"verdict", "cosine_corrected_interval", "cosine_smallest"}
+    oldest = {key: value for key, value in content.items() if key not in new} | {"conflict_min_pairs": 20}
+    flags = [[None if each < 20 else word == "conflict" for word in row] for row in content["verdict"]]
+    for old in (oldest, oldest | {"conflict": flags}):
+        compared = read_comparison(LanguagesFile.model_validate(old).model_dump())
+        expected = [["conflict" if word == "conflict" else "cannot tell" for word in row] for row in content["verdict"]]
+        assert compared.verdict_LL.tolist() == expected
+        assert np.isnan(compared.smallest_LL).all()
+        assert language_pairs(compared)[0].effect_figures == "-0.40 [-0.60, -0.20]", "as measured"
+    assert verdicts_in_words(language_pairs(compared)).endswith("cannot tell"), "nothing of what could be shown"
 
 
 def test_what_was_written_counts(run_directory, tmp_path):
     path = run_directory(tmp_path / "run", conflict=(2, 5)) / "languages.json"
     content = json.loads(path.read_text()) | {"conflict_min_pairs": 60}
-    content["conflict"][2][5] = content["conflict"][5][2] = None
+    content["verdict"][2][5] = content["verdict"][5][2] = "cannot tell"
+    content["cosine_corrected"][2][5] = -1.2
     compared = read_comparison(content)
-    assert language_pairs(compared)[0].conflict is None
+    first = language_pairs(compared)[0]
+    assert (first.verdict, first.conflict, first.corrected) == ("cannot tell", False, -1)
     assert len(compared.too_few) == 13

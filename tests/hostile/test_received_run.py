@@ -193,7 +193,9 @@ def commands(place: Path, model: Path) -> dict[str, tuple[object, ...]]:
         "filter": ("filter", run, "--keep", 0.4, "-o", place / "other"),
         "report": ("report", run),
         **{name: ("export", run, "-f", name) for name in FORMATS},
+        "groups": ("groups", run, "-n", 2, "--all", "-o", place / "received" / "groups"),
         "refilter": ("filter", run, "--keep", 0.3),
+        "advise": ("advise", run),
         "figures": ("report", run, "--figures", place / "figures"),
         "continue": ("filter", data, "-m", model, *tiny, "-o", run, "index.projection_size=4"),
         "evaluate": ("evaluate", f"M0={model}", "-o", place / "received" / "table", f"evaluate.pairs={data}", draws),
@@ -252,9 +254,10 @@ def armed(place: Path) -> list[str]:
 
 EXPORT = "export"  # stands for one of the formats, in turn
 JSON_FILES = {
-    "run/manifest.json": ("filter", "report", EXPORT),
-    "run/languages.json": ("report", "trl"),
-    "run/index/plan.json": ("filter", "continue"),
+    "run/manifest.json": ("filter", "report", "advise", EXPORT, "groups"),
+    "run/languages.json": ("report", "trl", "groups"),
+    "run/advice.json": ("report",),
+    "run/index/plan.json": ("filter", "continue", "groups"),
     "run/index/index.json": ("filter",),
     **{f"run/{name}/congrad.json": ("refilter",) for name in FORMATS},
     "table/stage.json": ("evaluate",),
@@ -262,7 +265,7 @@ JSON_FILES = {
     "table/evaluation.json": ("evaluate",),
 }
 """All JSON of a run and of an evaluation, with the commands that read it."""
-FILES = JSON_FILES | dict.fromkeys(("run/kept.jsonl", "run/dropped.jsonl"), ("report", EXPORT))
+FILES = JSON_FILES | dict.fromkeys(("run/kept.jsonl", "run/dropped.jsonl"), ("report", EXPORT, "groups"))
 MOST, FEW = 12, 2  # texts of a file that are replaced one at a time; a few where files are many and alike
 
 
@@ -287,7 +290,7 @@ def test_these_are_all_files(made):
 
 
 CHECKED = ("input", "loss", "consensus", "selection", "index", "dtype", "device", "languages", "data_fingerprint")
-CHECKED += ("settings", "stage", "unit")
+CHECKED += ("settings", "stage", "unit", "kind")
 """Keys below which texts are compared with something, or are one of a few."""
 
 
@@ -298,7 +301,8 @@ def test_all_texts_at_once(congrad, made, place, tiny_directory, kind, kept):
     for number, text in enumerate(armed(place)):
         run = received(made(kind), place) / "run"
         for path in (place / "received" / name for name in JSON_FILES):
-            write_rows(path, [replaced(content, text, kept) for content in rows_of(path)])
+            own = (*kept, "verdict") if kept and path.name == "languages.json" else kept  # one of three, there
+            write_rows(path, [replaced(content, text, own) for content in rows_of(path)])
         names = everything if number % 12 == 0 else in_turn(("filter", "report", EXPORT), number)
         codes = attack(congrad, place, tiny_directory, names, text)
         assert (codes["report"] == 0) == bool(kept)
@@ -320,6 +324,18 @@ def test_one_text_at_a_time(congrad, made, place, tiny_directory, name):
         write_rows(place / "received" / name, rows)
         attack(congrad, place, tiny_directory, in_turn(FILES[name], number), (where, text))
         check_exports(run, made("plain") / "run", seen)
+
+
+def test_the_place_of_watched_pairs(congrad, made, place, tiny_directory):
+    """It is what a manifest says, and so are the words for where they were read."""
+    for text in armed(place):
+        path = received(made("plain"), place) / "run/manifest.json"
+        (manifest,) = rows_of(path)
+        manifest |= {"watch": text}
+        manifest["config"]["advice"]["watch"] = text
+        write_rows(path, [manifest])
+        codes = attack(congrad, place, tiny_directory, ("filter", "advise"), text)
+        assert set(codes.values()) == ({2} if text else {0})
 
 
 def test_a_loop(congrad, place, capsys):

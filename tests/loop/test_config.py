@@ -102,6 +102,8 @@ def test_what_is_left_empty_has_its_defaults(read):
         (MINIMAL, ["model.name.x=1"], "'model.name.x=1': model.name is text and has no keys; set the whole of it"),
         (MINIMAL, ["generate.engine={kind: openai"], "generate.engine={kind: openai: not YAML"),
         (MINIMAL, ["loss.beta=1"], "loss.beta=1 is not read by a loop, which takes train.beta; set that instead"),
+        (MINIMAL, ["advice.epochs=2"], "advice.epochs=2 is not read by a loop, which takes train.num_train_epochs;"),
+        (MINIMAL, ["advice.steps=2"], "advice.steps=2 is not read by a loop, which takes train.max_steps; set that"),
     ],
 )
 def test_a_mistake_is_one_line_with_its_place_and_its_mend(read, text, overrides, message):

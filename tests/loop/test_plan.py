@@ -80,7 +80,7 @@ def begun(tmp_path, *stages):
         ((), ["model.name=y"]),
         (("round-1/generate",), ["judge.samples=1"]),
         (("round-1/generate", "round-1/judge"), ["pair.min_margin=1"]),
-        (("round-1/pair",), ["train.beta=0.2", "selection.keep=0.1"]),
+        (("round-1/pair",), ["train.beta=0.2", "selection.keep=0.1", "advice.num_folds=4"]),
         (("none/round-1/train",), ["rounds.count=3"]),
         (("none/round-1/train",), ["model.device=cuda"]),
         (("none/round-1/train",), ["filter.methods=[none, random, loss]"]),

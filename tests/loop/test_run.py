@@ -327,3 +327,88 @@ def test_two_processes_make_the_pairs_of_one(congrad, start, write_config, place
         assert (place / "two" / "round-1" / name).read_bytes() == (place / "one" / "round-1" / name).read_bytes()
     trained = json.loads((place / "two" / "round-1" / "train" / "manifest.json").read_text())
     assert trained["settings"]["processes"] == 2
+
+
+def test_a_share_that_is_chosen_is_said_and_chosen_again_after_a_kill(congrad, write_config, save, make_rows, place):
+    save("pairs.jsonl", make_rows(60))
+    config = write_config(
+        prompts={"source": None, "pairs": "pairs.jsonl"},
+        selection={"keep": "auto"},
+        advice={"num_folds": 4, "num_resamples": 20},
+        train={"max_steps": 3},
+        rounds={"count": 1},
+        evaluate={"pairs": None},
+    )
+    done = congrad("run", config, "-o", "out", "--until", "filter")
+    assert done.code == 0, done.err
+    filtered = place / "out" / "round-1" / "filter"
+    manifest, advice = (json.loads((filtered / name).read_text()) for name in ("manifest.json", "advice.json"))
+    said = f"{manifest['auto']['share']:.0%} of every language, chosen by selection.keep auto"
+    assert f"kept {manifest['kept']} of 60 pairs ({said})" in done.out
+    assert advice["verdict"]["sentence"] in done.out
+    assert (advice["steps"], advice["batch_size"]) == (3, 2), "those of the training"
+    assert advice["verdict"]["basis"].startswith("Predicted, to first order, at the start of training, for 3 steps in")
+    page = (place / "out" / "report.html").read_text(encoding="utf-8")
+    assert said in page
+
+    for path in filtered.iterdir():  # a kill after the pass and before the results
+        if path.is_file():
+            path.unlink()
+    assert congrad("run", config, "-o", "out", "-q").code == 0
+    again = json.loads((filtered / "manifest.json").read_text())
+    assert (again["auto"], again["kept"]) == (manifest["auto"], manifest["kept"])
+    assert json.loads((filtered / "advice.json").read_text()) == advice
+    trained = json.loads((place / "out" / "round-1" / "train" / "manifest.json").read_text())
+    assert (trained["pairs"], trained["steps"]) == (manifest["kept"], 3)
+
+
+def test_other_ways_of_pairing_are_compared_and_the_configured_one_is_trained(congrad, write_config, save, place):
+    texts = ["Zähle", "Count", "Name a number", "How many", "When", "Wie viele", "Nenne eine Zahl", "Hesabu"]
+    asked = [{"language": name, "prompt": f"{text} {n}!"} for name in ("de", "en") for text in texts for n in range(2)]
+    save("prompts.jsonl", asked)
+    common = {"judge": {"samples": 3}, "advice": {"num_folds": 4, "num_resamples": 20}}
+    common |= {"rounds": {"count": 1}, "evaluate": {"pairs": None}}
+    config = write_config(filter={"pairings": ["all"]}, **common)
+    dry = congrad("run", config, "-o", "out", "--dry-run")
+    assert "64 more to compare ways of pairing" in " ".join(dry.out.split()), dry.out
+    done = congrad("run", config, "-o", "out")
+    assert done.code == 0, done.err
+    first = place / "out" / "round-1"
+    own, every = (rows(first / name / "pairs.jsonl") for name in ("pair", "pairings/all"))
+    further = rows(first / "pairings" / "pairs.jsonl")
+    assert len(own) + len(further) == len(every), "best against worst is one of all"
+    found = json.loads((first / "pairings" / "pairings.json").read_text())
+    assert found["ways"] == ["best-worst", "all"]
+    assert found["num_pairs"] == [len(own), len(every)]
+    assert found["num_prompts"] >= 16
+    assert "budget, on all" in done.out
+    kept = json.loads((first / "filter" / "manifest.json").read_text())
+    assert kept["rows"] == len(own)
+    before = (first / "pairings" / "pairings.json").read_bytes()
+    assert congrad("run", config, "-o", "out", "-q").code == 0
+    assert (first / "pairings" / "pairings.json").read_bytes() == before
+
+    # The other way round no gradient is missing, and the figures are those of one index instead of two.
+    turned = write_config(filter={"pairings": ["best-worst"]}, pair={"method": "all"}, **common)
+    assert congrad("run", turned, "-o", "turned", "--until", "filter", "-q").code == 0
+    compared = place / "turned" / "round-1" / "pairings"
+    assert not (compared / "index").exists()
+    other = json.loads((compared / "pairings.json").read_text())
+    for by, gains in found["gains"].items():
+        for way, on in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            expected = other["gains"][by][1 - way][1 - on]["mean"]["value"]
+            assert gains[way][on]["mean"]["value"] == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"filter": {"pairings": ["best-worst"]}}, "filter.pairings names best-worst, which is pair.method"),
+        ({"filter": {"pairings": ["all"], "methods": ["none"]}}, "filter.pairings needs gradients"),
+        ({"filter": {"pairings": ["all", "all"]}}, "filter.pairings names all twice"),
+    ],
+)
+def test_ways_of_pairing_that_cannot_be_compared_are_refused(congrad, write_config, changes, message):
+    done = congrad("run", write_config(**changes), "-o", "out")
+    assert done.code == 2
+    assert message in done.err

@@ -12,6 +12,8 @@ from tests.files import write_jsonl
 
 from congrad.errors import UserError
 from congrad.preferences import load_preferences, sample
+from congrad.preferences.load import read_preferences
+from congrad.settings.input import Columns, Input
 
 ROWS = [
     {"id": 1, "prompt": "Hallo?", "chosen": "Guten Tag", "rejected": "NA", "language": "de"},
@@ -250,3 +252,11 @@ def test_a_sample_depends_on_the_seed_alone():
     assert sample(preferences, 90) is preferences
     with pytest.raises(UserError, match="limit: 0 rows"):
         sample(preferences, 0)
+
+
+def test_the_column_of_prompts_must_be_there(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"prompt": "p", "chosen": "a", "rejected": "b", "language": "de", "topic": "t"}\n')
+    assert len(read_preferences(Input(str(path), columns=Columns(group="topic")))) == 1
+    with pytest.raises(UserError, match=r"no column 'topics' among .*the nearest is 'topic'.*input.columns.group"):
+        read_preferences(Input(str(path), columns=Columns(group="topics")))

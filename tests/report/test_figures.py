@@ -9,7 +9,7 @@ import pytest
 from congrad.errors import UserError
 from congrad.filtering.finished import read_run
 from congrad.report.figures import bin_rows, bundled_vega, figures, heatmap_rows, length_rows, write_figures
-from congrad.report.html import asset
+from congrad.report.html import LIBRARY, asset
 from congrad.report.themes import THEMES
 
 
@@ -87,4 +87,4 @@ def test_without_vl_convert_the_extra_is_named(monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_the_page_s_library_is_what_vl_convert_bundles():
     pytest.importorskip("vl_convert")
-    assert asset("vega.js") == bundled_vega()
+    assert asset(LIBRARY) == bundled_vega()

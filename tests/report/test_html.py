@@ -117,7 +117,11 @@ def test_a_summary_of_a_conflict(run_directory, tmp_path):
     assert facts["Conflicts beyond noise"] == ("1 language pair", "strongest: el and fr, cosine −0.40 [−0.60, −0.20]")
     assert facts["Fidelity"] == (
         "0.97",
-        "estimated rank correlation with uncompressed gradients: the ranking can be trusted",
+        "estimated rank correlation with uncompressed gradients: compression changes little",
+    )
+    assert facts["Stability"] == (
+        "0.50",
+        "rank correlation of two halves of the prompts, which keep 66% of the same pairs (50% by chance)",
     )
     assert [(pair.first, pair.second) for pair in found.conflicts] == [("el", "fr")]
     told = " ".join(step.text for step in found.steps)

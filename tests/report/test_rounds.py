@@ -33,6 +33,7 @@ def test_rounds_stand_side_by_side(loop):
     assert table["answers in another language"] == ["25%", "–", "–", "25%"]
     assert table["filter"] == ["–", "congrad", "random", "–"]
     assert table["kept"][1:3] == ["60 of 120", "150 of 300"]
+    assert "predicted" not in table, "a run of before has no advice"
     assert table["conflicts beyond noise"] == ["–", "1", "–", "–"]
     assert table["loss, first and last"][2] == "0.693 → 0.410"
     assert found.evaluation is None

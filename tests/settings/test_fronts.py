@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from congrad.errors import UserError
+from congrad.settings.advice import Advice
 from congrad.settings.consensus import Consensus, Loss
 from congrad.settings.engine import Engine
 from congrad.settings.evaluation import Evaluate, Harness, WinRate
@@ -59,6 +60,11 @@ MISTAKES: list[tuple[str, str, Any, str, dict[str, Any]]] = [
     ("selection.keep", "2", 2, "must be above 0 and at most 1", {}),
     ("selection.min_score", "3", 3, "must be -1 or more and at most 1", {}),
     ("selection.scope", "galaxy", "galaxy", "must be language or global", {}),
+    ("selection.keep", "atuo", "atuo", "did you mean auto?", {}),
+    ("advice.epochs", "0", 0, "must be above 0", {}),
+    ("advice.batch_size", "0", 0, "must be 1 or more", {}),
+    ("advice.num_folds", "3", 3, "must be 4 or more", {}),
+    ("advice.watch", "' '", " ", "is empty", {}),
     ("report.write", "no", "no", "must be true or false", {}),
     ("prompts.limit", "0", 0, "must be 1 or more", {"source": "x"}),
     ("prompts.columns.prompt", "1", 1, "must be text", {}),
@@ -100,6 +106,7 @@ SECTIONS: dict[str, Any] = {
     "loss": Loss,
     "consensus": Consensus,
     "selection": Selection,
+    "advice": Advice,
     "report": Report,
     "prompts": Prompts,
     "prompts.columns": PromptColumns,

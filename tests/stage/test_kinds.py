@@ -13,8 +13,9 @@ from congrad.errors import UserError
 from congrad.exports import export_run
 from congrad.exports.export import EXPORT
 from congrad.files import append_to
-from congrad.filtering.baselines import Baseline, filter_baseline
+from congrad.filtering.baselines import filter_baseline
 from congrad.filtering.directory import RUN
+from congrad.filtering.rankings import Baseline
 from congrad.filtering.run import filter_preferences
 from congrad.gradients import build_index
 from congrad.gradients.index import INDEX

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
+from congrad.cli.advise import advise_command
 from congrad.cli.env import env_command
 from congrad.cli.evaluate import evaluate_command
 from congrad.cli.export import export_command
 from congrad.cli.filter import FilterCommand, filter_command
 from congrad.cli.generate import generate_command
+from congrad.cli.groups import groups_command
 from congrad.cli.judge import judge_command
 from congrad.cli.pair import pair_command
 from congrad.cli.report import report_command
@@ -68,8 +70,10 @@ def interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
 # In the order of the help page.
 app.command("filter", cls=FilterCommand)(interruptible(filter_command))
+app.command("advise")(interruptible(advise_command))
 app.command("report")(interruptible(report_command))
 app.command("export")(interruptible(export_command))
+app.command("groups")(interruptible(groups_command))
 app.command("run")(interruptible(run_command))
 app.command("generate")(interruptible(generate_command))
 app.command("judge")(interruptible(judge_command))

@@ -10,6 +10,7 @@ from congrad.errors import UserError
 
 if TYPE_CHECKING:
     from congrad.filtering.conclude import FilterResult
+    from congrad.settings.advice import Advice
     from congrad.settings.consensus import Loss
     from congrad.settings.read import Given
     from congrad.settings.tree import FilterConfig
@@ -52,7 +53,7 @@ class FilterCommand(TyperCommand):
         return list(super().parse_args(ctx, args))
 
 
-OF_THE_INDEX = ("input", "model", "index")  # sections that would be ignored on a run, which has its index
+OF_THE_INDEX = ("input", "model", "index", "advice.watch")  # would be ignored on a run, which has its index
 
 
 def filter_command(
@@ -60,10 +61,11 @@ def filter_command(
     words: KeyValues = None,
     model: Annotated[str | None, option("Path, hub id, gemma3-270m or smollm2-135m.", "--model", "-m")] = None,
     output: Annotated[Path | None, option("Directory of the run. [runs/NAME of the data]", "--output", "-o")] = None,
-    keep: Annotated[str | None, option("Share of the pairs to keep. [0.5]", metavar="SHARE")] = None,
+    keep: Annotated[str | None, option("Share of the pairs to keep, or auto. [0.5]", metavar="SHARE")] = None,
     min_score: Annotated[str | None, option("Keep all from this score on.", metavar="SCORE")] = None,
     language_column: Annotated[str | None, option("Column that groups the pairs. [language]", metavar="NAME")] = None,
     limit: Annotated[str | None, option("Sample this many, by language.", metavar="COUNT")] = None,
+    watch: Annotated[str | None, option("Pairs not trained on: what filtering does to them.", metavar="DATA")] = None,
     dtype: Annotated[str | None, option("auto, float32, bfloat16, float16.")] = None,
     device: Annotated[str | None, option("auto, cpu, cuda, cuda:1, xpu, mps.")] = None,
     adapter: Annotated[str | None, option("LoRA adapter: the gradient space.")] = None,
@@ -91,6 +93,7 @@ def filter_command(
         "selection.min_score": ("--min-score", min_score),
         "input.columns.language": ("--language-column", language_column),
         "input.limit": ("--limit", limit),
+        "advice.watch": ("--watch", watch),
         "model.dtype": ("--dtype", dtype),
         "model.device": ("--device", device),
         "model.adapter": ("--adapter", adapter),
@@ -131,6 +134,7 @@ def run_filter(given: "Given", output: Path | None, *, format: str | None, dry_r
                 loss=loss_of(given),
                 consensus=given.section(Consensus),
                 selection=given.section(Selection),
+                advice=advice_of(given),
                 bounds=given.section(Bounds),
                 output=output,
                 listener=showing.listener,
@@ -152,7 +156,7 @@ def check_for_run(given: "Given", run: Path, *, dry_run: bool) -> list[str]:
     problem = f"would be ignored: {run} is a run and has its index already"
     fix = "leave it out, or name the data instead of the run"
     own = (key for key in given.leaves() if key != "input.source" and not key.startswith("input.bounds."))
-    ignored = [key for key in own if key.split(".")[0] in OF_THE_INDEX]
+    ignored = [key for key in own if key in OF_THE_INDEX or key.split(".")[0] in OF_THE_INDEX]
     for key in ignored:
         if not given.is_from_file(key):
             raise UserError(problem, fix, key=key)
@@ -172,6 +176,17 @@ def loss_of(given: "Given") -> "Loss":
     return preference_loss(given.section_values("train"), given.section(Rounds))
 
 
+def advice_of(given: "Given") -> "Advice":
+    """What the advice is for; with a file of the loop's, its training."""
+    from congrad.settings.advice import Advice
+    from congrad.training.loss import BUDGET, advice
+
+    advised = given.section(Advice)
+    if not given.says("train") or any(given.says(f"advice.{name}") for name in BUDGET):
+        return advised
+    return advice(given.section_values("train"), advised)
+
+
 def filter_config(given: "Given") -> "FilterConfig":
     """The configuration of the filter; with a file of the loop's, loss and length are those of its training."""
     from dataclasses import replace
@@ -180,6 +195,7 @@ def filter_config(given: "Given") -> "FilterConfig":
     from congrad.training.loss import max_length, normalise
 
     wanted, train = given.sections(FilterConfig), given.section_values("train")
+    wanted = replace(wanted, advice=advice_of(given))
     if not given.says("loss"):
         wanted = replace(wanted, loss=loss_of(given))
         if not given.says("index.normalise"):

@@ -1,11 +1,13 @@
 """One streaming pass over the sketches: weighted sums of pair gradients in buckets, which is all the statistics need.
 
 The pairs of a language are dealt at random to up to 64 buckets. All pairs of one prompt share a bucket, and a bucket
-lies wholly in one cross-fit fold, so buckets are independent samples of their language's gradient. Their sums give the
-language gradients with and without a fold, the bootstrap and the noise-corrected cosine, without another pass.
+lies wholly in one cross-fit fold, so buckets are independent samples of their language's gradient. Where prompts are in
+several languages, all languages are dealt alike: a prompt is in the bucket of one number, and in one fold, in each of
+them. The buckets' sums give the language gradients with and without a fold, the bootstrap and the test of conflict,
+without another pass.
 
-Shapes: P pairs, U prompts (of one language each), D sketch dims, L languages, B buckets (of all languages),
-C rows of a chunk.
+Shapes: P pairs, U prompts (of one language each, where none is in several), D sketch dims, L languages, B buckets (of
+all languages), C rows of a chunk.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,11 +40,16 @@ class Sketches(Protocol):
 
 @dataclass(frozen=True)
 class Buckets:
-    """The bucket of each pair (-1: takes no part), and each bucket's language and fold (int64)."""
+    """The bucket of each pair (-1: takes no part), and each bucket's language, fold and unit (int64).
+
+    Buckets of one unit hold the pairs of the same prompts, each in its language; where no prompt is in several
+    languages, every bucket is a unit of its own.
+    """
 
     bucket_P: Tensor
     language_B: Tensor
     fold_B: Tensor
+    unit_B: Tensor
 
 
 @dataclass(frozen=True)
@@ -68,12 +75,14 @@ def assign_buckets(
 
     A language has as many buckets as prompts, up to the bounds above, and a multiple of the folds where there are that
     many. The first bucket of language l is in fold l mod F: languages of one pair each are then not all held out at
-    once. Pairs of one language and one number in `group_P` share a bucket.
+    once. Pairs of one number in `group_P` share a bucket in their language, and a unit in all.
     """
     limit = min(MAX_BUCKETS, MAX_BUCKETS_IN_ALL // num_languages, MAX_BUCKET_BYTES // (4 * num_dims * num_languages))
     limit = max(limit, num_folds, 2)
     span = int(group_P.max()) + 1
     unit_U, unit_of_usable = torch.unique(language_P[usable_P] * span + group_P[usable_P], return_inverse=True)
+    if len(torch.unique(unit_U % span)) < len(unit_U):
+        return _assign_together(language_P, group_P, usable_P, limit, num_languages, num_folds, seed)
     order_U = torch.randperm(len(unit_U), generator=torch.Generator().manual_seed(seed))
     bucket_U = torch.empty_like(unit_U)
     languages: list[int] = []
@@ -88,7 +97,39 @@ def assign_buckets(
         folds += [(language + bucket) % num_folds for bucket in range(size)]
     bucket_P = torch.full_like(language_P, -1)
     bucket_P[usable_P] = bucket_U[unit_of_usable]
-    return Buckets(bucket_P, torch.tensor(languages, dtype=torch.int64), torch.tensor(folds, dtype=torch.int64))
+    language_B, fold_B = torch.tensor(languages, dtype=torch.int64), torch.tensor(folds, dtype=torch.int64)
+    return Buckets(bucket_P, language_B, fold_B, torch.arange(len(language_B)))
+
+
+def _assign_together(
+    language_P: Tensor,
+    group_P: Tensor,
+    usable_P: Tensor,
+    limit: int,
+    num_languages: int,
+    num_folds: int,
+    seed: int,
+) -> Buckets:
+    """The prompts of all languages dealt to the same units, at random, and the units to the folds. U: prompts.
+
+    Prompts that are in the same languages are dealt one after the other, so that the units hold like numbers of every
+    language's prompts. Unit u is in fold u mod F.
+    """
+    language_Q, (group_U, prompt_Q) = language_P[usable_P], torch.unique(group_P[usable_P], return_inverse=True)
+    there_UL = torch.zeros(len(group_U), num_languages, dtype=torch.uint8)
+    there_UL[prompt_Q, language_Q] = 1
+    _, languages_U = torch.unique(there_UL, dim=0, return_inverse=True)
+    order_U = torch.randperm(len(group_U), generator=torch.Generator().manual_seed(seed))
+    order_U = order_U[torch.argsort(languages_U[order_U], stable=True)]
+    size = min(limit, len(group_U))
+    size -= size % num_folds if size > num_folds else 0
+    unit_U = torch.empty_like(order_U)
+    unit_U[order_U] = torch.arange(len(order_U)) % size
+    found_B, bucket_Q = torch.unique(language_Q * size + unit_U[prompt_Q], return_inverse=True)
+    bucket_P = torch.full_like(language_P, -1)
+    bucket_P[usable_P] = bucket_Q
+    unit_B = found_B % size
+    return Buckets(bucket_P, found_B // size, unit_B % num_folds, unit_B)
 
 
 def one_at_a_time(sketches: Sketches) -> Callable[[slice], Tensor]:

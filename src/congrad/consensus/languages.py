@@ -1,9 +1,10 @@
 """How far the languages agree: cosines of language gradients, raw, with a bootstrap interval, and without the noise.
 
 Everything follows from the Gramian of the bucket sums. The buckets of a language are independent samples of its
-gradient, so products of two different buckets hold no noise on average, and products of a bucket with itself do.
+gradient, so products of two different buckets hold no noise on average, and products of a bucket with itself do. So do
+products of one prompt's buckets in two languages: they are left out, and all languages are resampled alike.
 
-Shapes: L languages, B buckets, R resamples.
+Shapes: L languages, B buckets, J units (of buckets), R resamples.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CLEAR_OF_NOISE = 2.0  # standard deviations of the estimate of a squared norm if there were no gradient at all
+from congrad.consensus.conflict import compare_languages
 
 
 @dataclass(frozen=True)
@@ -23,26 +24,54 @@ class Agreement:
             few noisy pairs, look unrelated.
         interval_LL2: the 95% bootstrap interval of `cosine_LL`. Where noise dominates it is too wide, not too narrow.
             NaN where a language has one bucket.
-        corrected_LL: an estimate of the cosine that infinitely many pairs would give. Its errors average out, so it may
-            lie outside [-1, 1]. NaN where a language's gradient is not clear of its noise.
+        corrected_LL, corrected_interval_LL2, smallest_LL, verdict_LL: without the noise; the test of conflict: see
+            `conflict.Compared`.
     """
 
     cosine_LL: Tensor
     interval_LL2: Tensor
     corrected_LL: Tensor
+    corrected_interval_LL2: Tensor
+    smallest_LL: Tensor
+    verdict_LL: Tensor
 
 
 def agreement(
-    gram_BB: Tensor, weight_B: Tensor, language_B: Tensor, *, num_languages: int, num_resamples: int, seed: int
+    gram_BB: Tensor,
+    weight_B: Tensor,
+    language_B: Tensor,
+    unit_B: Tensor | None = None,
+    *,
+    num_languages: int,
+    num_resamples: int,
+    seed: int,
 ) -> Agreement:
-    """From the inner products of the bucket sums and every bucket's weight."""
+    """From the inner products of the bucket sums and every bucket's weight.
+
+    Args:
+        unit_B: as of `buckets.Buckets`; None where no prompt is in several languages.
+    """
     gram_BB, weight_B = gram_BB.double(), weight_B.double()
+    units, unit_B = torch.unique(torch.arange(len(language_B)) if unit_B is None else unit_B, return_inverse=True)
     member_LB = (torch.arange(num_languages)[:, None] == language_B).double()
     inner_LL = member_LB @ gram_BB @ member_LB.T
-    cosine_LL = _cosines(inner_LL, inner_LL.diagonal().sqrt())
-    interval_LL2 = _bootstrap(gram_BB, weight_B, language_B, member_LB, num_resamples, seed)
+    norm_L = inner_LL.diagonal().sqrt()
+    shared = _Shared.of(gram_BB, weight_B, language_B, unit_B, num_languages) if len(units) < len(unit_B) else None
+    if shared is not None:
+        once_J = torch.ones(1, len(units), dtype=torch.float64)
+        inner_LL = shared.left_out(inner_LL[None], (member_LB @ weight_B)[None], once_J)[0]
+    cosine_LL = _cosines(inner_LL, norm_L).clamp_(-1, 1) if shared else _cosines(inner_LL, norm_L)
+    interval_LL2 = _bootstrap(gram_BB, weight_B, language_B, member_LB, num_resamples, seed, shared)
     interval_LL2[cosine_LL.isnan()] = torch.nan
-    return Agreement(cosine_LL, interval_LL2, _corrected(inner_LL, gram_BB, weight_B, member_LB))
+    compared = compare_languages(gram_BB, weight_B, language_B, unit_B, num_languages)
+    return Agreement(
+        cosine_LL,
+        interval_LL2,
+        compared.effect_LL,
+        compared.interval_LL2,
+        compared.smallest_LL,
+        compared.verdict_LL,
+    )
 
 
 def _cosines(inner_LL: Tensor, norm_L: Tensor) -> Tensor:
@@ -51,27 +80,43 @@ def _cosines(inner_LL: Tensor, norm_L: Tensor) -> Tensor:
     return cosine_LL
 
 
-def _corrected(inner_LL: Tensor, gram_BB: Tensor, weight_B: Tensor, member_LB: Tensor) -> Tensor:
-    """Cosines with |mu_l|^2 estimated from products of different buckets only: the average over all split halves.
+@dataclass(frozen=True)
+class _Shared:
+    """Products of the buckets of one unit in two languages, and of their weights (J x L x L, float64)."""
 
-    With S_b the sum and W_b the weight of bucket b, E <S_b, S_c> = W_b W_c |mu|^2 for b != c, hence
-    |mu|^2 ~ (|sum S_b|^2 - sum |S_b|^2) / ((sum W_b)^2 - sum W_b^2). If mu were 0, the numerator's variance would be
-    2 sum_{b != c} E <S_b, S_c>^2; where the numerator is within `CLEAR_OF_NOISE` of its root, there is
-    no clear gradient and no cosine.
-    """
-    weight_L = member_LB @ weight_B
-    between_L = inner_LL.diagonal() - member_LB @ gram_BB.diagonal()
-    squared_BB = (gram_BB**2).fill_diagonal_(0)
-    noise_L = (2 * (member_LB @ squared_BB * member_LB).sum(1)).sqrt()
-    squared_norm_L = between_L / (weight_L**2 - member_LB @ weight_B**2)
-    norm_L = squared_norm_L.where(between_L > CLEAR_OF_NOISE * noise_L, torch.nan).sqrt()
-    return _cosines(inner_LL / (weight_L[:, None] * weight_L), norm_L)
+    unit_B: Tensor
+    inner_JLL: Tensor
+    weight_JLL: Tensor
+
+    @classmethod
+    def of(cls, gram_BB: Tensor, weight_B: Tensor, language_B: Tensor, unit_B: Tensor, num_languages: int) -> "_Shared":
+        one, other = torch.nonzero(unit_B[:, None] == unit_B, as_tuple=True)
+        at = unit_B[one], language_B[one], language_B[other]
+        empty_JLL = torch.zeros(int(unit_B.max()) + 1, num_languages, num_languages, dtype=torch.float64)
+        weight_JLL = empty_JLL.index_put(at, weight_B[one] * weight_B[other])
+        return cls(unit_B, empty_JLL.index_put(at, gram_BB[one, other]), weight_JLL)
+
+    def left_out(self, inner_RLL: Tensor, weight_RL: Tensor, count_RJ: Tensor) -> Tensor:
+        """Inner products of the languages' gradients without those of one unit, made as large as all would be."""
+        squared_RJ = count_RJ**2
+        whole_RLL = weight_RL[:, :, None] * weight_RL[:, None]
+        rest_RLL = whole_RLL - torch.tensordot(squared_RJ, self.weight_JLL, 1)
+        scale_RLL = torch.where(rest_RLL > 1e-9 * whole_RLL, whole_RLL / rest_RLL, 0.0)
+        left_RLL: Tensor = inner_RLL - torch.tensordot(squared_RJ, self.inner_JLL, 1)
+        return left_RLL * scale_RLL
 
 
 def _bootstrap(
-    gram_BB: Tensor, weight_B: Tensor, language_B: Tensor, member_LB: Tensor, num_resamples: int, seed: int
+    gram_BB: Tensor,
+    weight_B: Tensor,
+    language_B: Tensor,
+    member_LB: Tensor,
+    num_resamples: int,
+    seed: int,
+    shared: _Shared | None,
 ) -> Tensor:
-    """Percentiles of the cosines when every language's buckets are drawn again with replacement.
+    """Percentiles of the cosines when every language's buckets are drawn again with replacement, or all languages'
+    units together where they share prompts.
 
     A bucket drawn twice stands for two fresh buckets, but the product of the two copies holds noise that fresh ones
     would not share: norms would come out too long and cosines too small. So the products of copies are replaced by the
@@ -81,10 +126,13 @@ def _bootstrap(
     num_languages = len(member_LB)
     count_RB = torch.zeros(num_resamples, len(language_B), dtype=torch.float64)
     size_L = member_LB.sum(1).long()
-    for language, size in enumerate(size_L.tolist()):
-        if size:
-            drawn = torch.randint(size, (num_resamples, size), generator=generator)
-            count_RB[:, language_B == language] = torch.nn.functional.one_hot(drawn, size).sum(1).double()
+    if shared is not None:
+        count_RJ = _drawn(len(shared.inner_JLL), num_resamples, generator)
+        count_RB = count_RJ[:, shared.unit_B]
+    else:
+        for language, size in enumerate(size_L.tolist()):
+            if size:
+                count_RB[:, language_B == language] = _drawn(size, num_resamples, generator)
     inner_RLL = torch.zeros(num_resamples, num_languages, num_languages, dtype=torch.float64)
     for language in range(num_languages):
         own_B = language_B == language
@@ -100,9 +148,17 @@ def _bootstrap(
     average_RL = torch.where(different_RL > 0, between_RL / different_RL, 0.0)
     fresh_RL = weight_RL - by_language(weight_B**2, count_RB)
     squared_norm_RL = average_RL * fresh_RL + by_language(self_B, count_RB)
+    if shared is not None:
+        inner_RLL = shared.left_out(inner_RLL, by_language(weight_B, count_RB), count_RJ)
     cosine_RLL = _cosines(inner_RLL, squared_norm_RL.clamp(min=1e-300).sqrt()).clamp_(-1, 1)
     ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
     interval_LL2 = torch.stack([torch.quantile(cosine_RLL[:, row], ends, dim=0).T for row in range(num_languages)])
     interval_LL2[size_L < 2] = torch.nan
     interval_LL2[:, size_L < 2] = torch.nan
     return interval_LL2
+
+
+def _drawn(size: int, num_resamples: int, generator: torch.Generator) -> Tensor:
+    """How often each of `size` things is drawn in that many draws with replacement (R x size, float64)."""
+    drawn = torch.randint(size, (num_resamples, size), generator=generator)
+    return torch.nn.functional.one_hot(drawn, size).sum(1).double()

@@ -13,15 +13,14 @@ import numpy as np
 import yaml
 
 from congrad.exports.configs import COMMANDS
-from congrad.filtering.comparison import conflicts_in_words, language_pairs, most_opposed
+from congrad.filtering.comparison import conflicts_in_words, language_pairs, most_opposed, verdicts_in_words
 from congrad.filtering.finished import KEPT, SCORES, SCORES_FILE, Run, read_scores
 from congrad.settings.section import flatten
 from congrad.tables import Cell, Column, Number, Table, columns, escape, to_markdown
 
 LANGUAGE_CODE = re.compile(r"[a-z]{2,3}")  # ISO 639, which is what a hub takes
 LONGEST = 500  # characters of a warning or a setting
-CLEAR = {True: "yes", False: "no", None: "can't tell"}
-CONFLICT_TITLES = ("language", "most opposed", "cosine", "95% interval", "conflict clear of noise")
+CONFLICT_TITLES = ("language", "most opposed", "cosine", "95% interval", "verdict")
 PAPER = "https://arxiv.org/abs/2503.23777"
 
 
@@ -64,8 +63,8 @@ def _summary(run: Run, licence: str | None) -> str:
     fidelity = manifest.get("fidelity", {}).get("estimated_spearman")
     if fidelity is not None:
         lines.append(
-            f"Fidelity: the compressed scores rank like those of uncompressed gradients with an estimated Spearman "
-            f"correlation of {fidelity:.2f}."
+            "Fidelity, of the compression alone: the compressed scores rank like those of uncompressed gradients with "
+            f"an estimated Spearman correlation of {fidelity:.2f}."
         )
     lines += [f"Warning: {escape(str(warning), LONGEST)}" for warning in manifest.get("warnings", [])]
     lines.append(
@@ -103,17 +102,14 @@ def _conflicts(run: Run) -> str:
         if opposed := most_opposed(name, pairs):
             other, pair = opposed
             interval = None if np.isnan(pair.low) else f"{pair.low:+.2f} to {pair.high:+.2f}"
-            rows.append([name, other, Number(pair.cosine, "+.2f"), interval, CLEAR[pair.conflict]])
+            rows.append([name, other, Number(pair.cosine, "+.2f"), interval, pair.verdict])
     if not rows:
         return ""
     titles = [Column(title, right=title == "cosine") for title in CONFLICT_TITLES]
     parts = [f"## Conflict between the languages\n\n{to_markdown(Table(titles, rows))}"]
     if conflicts := conflicts_in_words(pairs):
         parts.append(f"Language pairs that conflict: {escape(conflicts, width=None)}.\n")
-    if compared.too_few:
-        parts.append(
-            f"Conflict and noise can be distinguished where both languages have {compared.min_pairs} pairs or more.\n"
-        )
+    parts.append(f"{verdicts_in_words(pairs).capitalize()}.\n")
     return "\n".join(parts)
 
 

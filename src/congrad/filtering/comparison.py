@@ -3,15 +3,16 @@
 Shapes: L languages.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import FailFast, Field, model_validator
 
-from congrad.consensus.conflict import MIN_PAIRS, conflict_matrix
+from congrad.consensus.findings import AGREE, CANNOT_TELL, CONFLICT, MIN_PAIRS
 from congrad.stage import MOST_BYTES, Amount, Record
 
 Array = npt.NDArray[Any]
@@ -20,6 +21,9 @@ FILTER_AGAIN = "filter the data again with --model"
 Row = Annotated[list[T], FailFast()]
 """A list; of many wrong values only the first is named."""
 Matrix = Row[Row[T]]
+Interval = Annotated[Row[float | None], Field(min_length=2, max_length=2)]
+OLDER = ("cosine_corrected_interval", "cosine_smallest", "verdict", "conflict")
+"""Matrices that not every file has."""
 
 
 class LanguagesFile(Record):
@@ -29,10 +33,13 @@ class LanguagesFile(Record):
     languages: Row[str]
     num_pairs: Row[Amount]
     cosine: Matrix[float | None]
-    cosine_interval: Matrix[Annotated[Row[float | None], Field(min_length=2, max_length=2)]]
+    cosine_interval: Matrix[Interval]
     cosine_corrected: Matrix[float | None]
+    cosine_corrected_interval: Matrix[Interval] = Field([])
+    cosine_smallest: Matrix[float | None] = Field([])
     cosine_after_surgery: Matrix[float | None]
-    conflict: Matrix[bool | None] = Field([])  # of an older run
+    verdict: Matrix[Literal["agree", "conflict", "cannot tell"] | None] = Field([])
+    conflict: Matrix[bool | None] = Field([])  # instead of `verdict`, in an older run
     conflict_min_pairs: Amount = MIN_PAIRS
 
     @model_validator(mode="after")
@@ -40,9 +47,9 @@ class LanguagesFile(Record):
         size = len(self.languages)
         if len(set(self.languages)) < size or len(self.num_pairs) != size:
             raise ValueError("languages should be names, each once, and num_pairs a number for each")
-        for name in ("cosine", "cosine_interval", "cosine_corrected", "cosine_after_surgery", "conflict"):
+        for name in ("cosine", "cosine_interval", "cosine_corrected", "cosine_after_surgery", *OLDER):
             rows = getattr(self, name)
-            if (rows or name != "conflict") and {len(rows), *map(len, rows)} != {size}:
+            if (rows or name not in OLDER) and {len(rows), *map(len, rows)} != {size}:
                 raise ValueError(f"{name} should be {size} lists of {size} values, as there are languages")
         return self
 
@@ -53,8 +60,10 @@ class Comparison:
     num_pairs_L: scored pairs of each language.
     cosine_LL, low_LL, high_LL: cosines of the language gradients with the ends of their 95% intervals.
     corrected_LL, after_surgery_LL: without the noise, and after surgery. NaN where there is nothing to say.
-    conflict_LL: True, False or None, see `conflict_matrix`.
-    min_pairs: what that asked of each language.
+    corrected_low_LL, corrected_high_LL: ends of the 95% interval of `corrected_LL`. NaN in an older run, too.
+    smallest_LL: the smallest cosine, of either sign and without the noise, that these pairs could show.
+    verdict_LL: "agree", "conflict" or "cannot tell" (`consensus.conflict`); None on the diagonal.
+    min_pairs: how many pairs of a language give a gradient that is worth looking at.
     """
 
     languages: list[str]
@@ -63,8 +72,11 @@ class Comparison:
     low_LL: Array
     high_LL: Array
     corrected_LL: Array
+    corrected_low_LL: Array
+    corrected_high_LL: Array
+    smallest_LL: Array
     after_surgery_LL: Array
-    conflict_LL: Array
+    verdict_LL: Array
     min_pairs: int
 
     @property
@@ -76,7 +88,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class LanguagePair:
-    """Two languages and what is known of their gradients; NaN, and None for a conflict, where nothing is."""
+    """Two languages and what is known of their gradients; NaN where nothing is."""
 
     first: str
     second: str
@@ -84,38 +96,73 @@ class LanguagePair:
     low: float
     high: float
     corrected: float
+    corrected_low: float
+    corrected_high: float
+    smallest: float
     after_surgery: float
-    conflict: bool | None
+    verdict: str
+
+    @property
+    def conflict(self) -> bool:
+        return self.verdict == CONFLICT
 
     @property
     def figures(self) -> str:
-        """The cosine with its interval."""
-        interval = "" if np.isnan(self.low) else f" [{self.low:+.2f}, {self.high:+.2f}]"
-        return f"{self.cosine:+.2f}{interval}"
+        """The cosine as measured with its interval."""
+        return _figures(self.cosine, self.low, self.high)
+
+    @property
+    def effect(self) -> tuple[float, float, float]:
+        """The cosine without the noise with its interval; as measured, where that is not known."""
+        if np.isnan(self.corrected_low):
+            return self.cosine, self.low, self.high
+        return self.corrected, self.corrected_low, self.corrected_high
+
+    @property
+    def effect_figures(self) -> str:
+        return _figures(*self.effect)
+
+
+def _figures(cosine: float, low: float, high: float) -> str:
+    return f"{cosine:+.2f}" + ("" if np.isnan(low) else f" [{low:+.2f}, {high:+.2f}]")
 
 
 def read_comparison(content: Mapping[str, Any]) -> Comparison:
-    """What is in languages.json. Of an older one, which says nothing of conflicts, they are found now."""
+    """What is in languages.json. An older one has the verdicts of its time: of the bootstrap intervals, each alone."""
     num_pairs_L = np.array(content["num_pairs"])
     num_languages = len(num_pairs_L)
 
     def matrix(name: str, *shape: int) -> Array:
-        """Null becomes NaN."""
-        return np.array(content[name], dtype=float).reshape(num_languages, num_languages, *shape)
+        """Null becomes NaN, and so does what an older file has not."""
+        size = (num_languages, num_languages, *shape)
+        return np.array(content[name], dtype=float).reshape(size) if content.get(name) else np.full(size, np.nan)
 
-    interval_LL2 = matrix("cosine_interval", 2)
-    found = content.get("conflict") or conflict_matrix(interval_LL2, num_pairs_L)
+    interval_LL2, corrected_LL2 = matrix("cosine_interval", 2), matrix("cosine_corrected_interval", 2)
+    min_pairs = content.get("conflict_min_pairs", MIN_PAIRS)
     return Comparison(
         languages=content["languages"],
         num_pairs_L=num_pairs_L,
         cosine_LL=matrix("cosine"),
         low_LL=interval_LL2[..., 0],
         high_LL=interval_LL2[..., 1],
-        corrected_LL=matrix("cosine_corrected"),
+        corrected_LL=matrix("cosine_corrected").clip(-1, 1),  # beyond, in an older run
+        corrected_low_LL=corrected_LL2[..., 0],
+        corrected_high_LL=corrected_LL2[..., 1],
+        smallest_LL=matrix("cosine_smallest"),
         after_surgery_LL=matrix("cosine_after_surgery"),
-        conflict_LL=np.array(found, dtype=object),
-        min_pairs=content.get("conflict_min_pairs", MIN_PAIRS),
+        verdict_LL=np.array(content.get("verdict") or _older(content, interval_LL2, num_pairs_L >= min_pairs)),
+        min_pairs=min_pairs,
     )
+
+
+def _older(content: Mapping[str, Any], interval_LL2: Array, enough_L: Array) -> Array:
+    """The verdicts of an older run: its interval lies on one side of zero, and both languages have enough pairs."""
+    known_LL = enough_L[:, None] & enough_L & ~np.eye(len(enough_L), dtype=bool)
+    conflict_LL = known_LL & (interval_LL2[..., 1] < 0)
+    if content.get("conflict"):  # what was written counts
+        conflict_LL = np.array(content["conflict"], dtype=object) == True  # noqa: E712
+    agree_LL = known_LL & (interval_LL2[..., 0] > 0)
+    return np.where(conflict_LL, CONFLICT, np.where(agree_LL, AGREE, CANNOT_TELL))
 
 
 def language_pairs(compared: Comparison) -> list[LanguagePair]:
@@ -128,8 +175,11 @@ def language_pairs(compared: Comparison) -> list[LanguagePair]:
             low=float(compared.low_LL[i, j]),
             high=float(compared.high_LL[i, j]),
             corrected=float(compared.corrected_LL[i, j]),
+            corrected_low=float(compared.corrected_low_LL[i, j]),
+            corrected_high=float(compared.corrected_high_LL[i, j]),
+            smallest=float(compared.smallest_LL[i, j]),
             after_surgery=float(compared.after_surgery_LL[i, j]),
-            conflict=compared.conflict_LL[i, j],
+            verdict=str(compared.verdict_LL[i, j]),
         )
         for i, j in zip(*np.triu_indices(len(compared.languages), 1), strict=True)
     ]
@@ -145,6 +195,24 @@ def most_opposed(language: str, lowest_first: Sequence[LanguagePair]) -> tuple[s
 
 
 def conflicts_in_words(lowest_first: Sequence[LanguagePair], most: int = 10) -> str:
-    """The clear conflicts with their figures; "" where there is none."""
-    found = [f"{pair.first} – {pair.second} {pair.figures}" for pair in lowest_first if pair.conflict]
+    """The conflicts with their figures; "" where there is none."""
+    found = [f"{pair.first} – {pair.second} {pair.effect_figures}" for pair in lowest_first if pair.conflict]
     return ", ".join(found[:most]) + (f", and {len(found) - most} more" if len(found) > most else "")
+
+
+def verdicts_in_words(pairs: Sequence[LanguagePair]) -> str:
+    """How many language pairs conflict, agree or cannot be told, and what these pairs could show; "" without any.
+
+    What could be shown is the median over the language pairs.
+    """
+    if not pairs:
+        return ""
+    count = Counter(pair.verdict for pair in pairs)
+    parts = [f"{count[CONFLICT]} conflict", f"{count[AGREE]} agree", f"{count[CANNOT_TELL]} cannot tell"]
+    text = f"language pairs: {', '.join(parts)}"
+    if all(np.isnan(pair.corrected_low) and np.isnan(pair.smallest) for pair in pairs):
+        return text
+    smallest = float(np.median([np.inf if np.isnan(pair.smallest) else pair.smallest for pair in pairs]))
+    if smallest <= 1:
+        return f"{text}; for half of them, this data could show a cosine of {smallest:.2f} or more, noise taken out"
+    return f"{text}; for most of them, this data has too few pairs to show any"

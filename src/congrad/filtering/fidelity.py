@@ -1,4 +1,4 @@
-"""How far the compressed scores can be trusted, measured on the run's own pairs and with no further pass.
+"""How much compression changes the ranking, and nothing else, measured on the run's own pairs and with no further pass.
 
 Folding a p x p sketch again, with signs +, + or -, - on its two sides, gives two sketches of half the size. Their
 inner products are the whole sketch's, plus and minus the same error; that error has the variance of the whole sketch's
@@ -36,7 +36,14 @@ def spearman(first: torch.Tensor, second: torch.Tensor) -> float:
     return float(torch.corrcoef(torch.stack(ranks))[0, 1])
 
 
-def estimate_fidelity(index: GradientIndex, loss: Loss, consensus: Consensus) -> dict[str, float | int | None]:
+def whole_of_halves(r: float) -> float:
+    """How scores correlate with those without any noise, where two with twice the noise correlate by r."""
+    return math.sqrt(2 * r / (1 + r)) if r > 0 else 0.0
+
+
+def estimate_fidelity(
+    index: GradientIndex, loss: Loss, consensus: Consensus, group_N: torch.Tensor | None = None
+) -> dict[str, float | int | None]:
     """Rank agreement of scores from two foldings of the sketches to half their size, and what it says of the whole.
 
     `estimated_spearman` is None where the size is odd or below 2, a new adapter has rank 1, or there are too few pairs
@@ -50,7 +57,7 @@ def estimate_fidelity(index: GradientIndex, loss: Loss, consensus: Consensus) ->
     step = -(-len(index) // MAX_PAIRS)
     taken_P = torch.arange(0, len(index), step)
     sketch_Ppp = torch.stack([index[int(row) : int(row) + 1][0] for row in taken_P]).unflatten(1, (size, size)).float()
-    inputs: dict[str, Any] = {name: values_P[taken_P] for name, values_P in pair_inputs(index, loss).items()}
+    inputs: dict[str, Any] = {name: values_P[taken_P] for name, values_P in pair_inputs(index, loss, group_N).items()}
     num_languages = len(language_codes(index)[0])
     if lora is None:
         halves = [halved(sketch_Ppp, sign, sign).flatten(1) for sign in (1, -1)]
@@ -60,5 +67,5 @@ def estimate_fidelity(index: GradientIndex, loss: Loss, consensus: Consensus) ->
     r = spearman(*(each.score_P for each in found))
     if math.isnan(r):
         return nothing
-    whole = math.sqrt(2 * r / (1 + r)) if r > 0 else 0.0
-    return {"pairs": len(taken_P), "half_size_spearman": round(r, 4), "estimated_spearman": round(whole, 4)}
+    whole = round(whole_of_halves(r), 4)
+    return {"pairs": len(taken_P), "half_size_spearman": round(r, 4), "estimated_spearman": whole}

@@ -16,17 +16,19 @@ from pydantic import Field, create_model
 
 from congrad.errors import UserError
 from congrad.files import without_nan
+from congrad.filtering.advised import read_advice
 from congrad.filtering.comparison import FILTER_AGAIN, Array, Comparison, LanguagesFile, read_comparison
 from congrad.filtering.directory import RUN, SCORE_COLUMN, is_run
 from congrad.preferences.render import is_pair
+from congrad.settings.advice import Advice
 from congrad.settings.index import PassSettings
 from congrad.settings.input import Input
 from congrad.settings.model import Model
 from congrad.settings.section import LEAVES, fields_of, is_section, type_of
 from congrad.settings.selection import Selection
 from congrad.settings.tree import FilterConfig
-from congrad.stage import Amount, Record, check_record, damaged, read_json
-from congrad.words import one_line
+from congrad.stage import Amount, Record, check_record, damaged, read_json, read_rows
+from congrad.words import one_line, quote
 
 T = TypeVar("T")
 KEPT, DROPPED, SCORES_FILE = "kept.jsonl", "dropped.jsonl", "scores.parquet"
@@ -72,6 +74,14 @@ class Fidelity(Record):
     estimated_spearman: float | None = None
 
 
+class Stability(Record):
+    pairs: Amount = 0
+    half_spearman: float | None = None
+    estimated_spearman: float | None = None
+    kept_by_both: float | None = None
+    kept_by_chance: float | None = None
+
+
 class Identities(Record):
     model: str = ""
     reference: str | None = None
@@ -83,6 +93,7 @@ class Manifest(Stored):
     config: dict[str, dict[str, Any]] = Field({})
     command: list[str] = Field([])
     index: str = ""
+    watch: str = ""
     plan: Identities = Identities()
     data_fingerprint: str = ""
     rows: Amount = 0
@@ -90,6 +101,7 @@ class Manifest(Stored):
     seconds: dict[str, Annotated[float, Field(ge=0, le=1e12)]] = Field({})
     peak_memory_bytes: Amount = 0
     fidelity: Fidelity = Fidelity()
+    stability: Stability = Stability()
     warnings: list[str] = Field([])
     versions: dict[str, str] = Field({})
 
@@ -113,6 +125,11 @@ class Run:
         path = self.directory / "languages.json"
         return read_comparison(read_json(path, LanguagesFile)) if path.is_file() else None
 
+    @property
+    def advice(self) -> dict[str, Any] | None:
+        """What advice.json says; None where the filter was another, or older."""
+        return read_advice(self.directory)
+
 
 @dataclass(frozen=True)
 class ScoredRun(Run):
@@ -122,7 +139,8 @@ class ScoredRun(Run):
         compared: the languages.
         row_N: number of the row in the input.
         language_N: position in `languages`.
-        prompt_N: the same number for the rows of one prompt.
+        prompt_N: the same number for the rows of one prompt in one language.
+        shared_N: the same number for the rows of one prompt, in whatever language.
         score_N: float32, NaN where there is none.
         keep_N: whether the row is kept.
         reason_N: why it is kept or dropped.
@@ -134,6 +152,7 @@ class ScoredRun(Run):
     row_N: Array
     language_N: Array
     prompt_N: Array
+    shared_N: Array
     score_N: Array
     keep_N: Array
     reason_N: Array
@@ -180,6 +199,7 @@ def _plain(stored: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
 def stored_section(kind: type[T], run: Run) -> T:
     """A section of a run's configuration, whole, from the keys that this version knows. Before 0.2 the language column
     was one of the keys of `input`."""
+    _require(run, [f"config.{kind.section_name}"])  # type: ignore[attr-defined]
     stored = run.settings[kind.section_name]  # type: ignore[attr-defined]
     values = {key: value for key, value in stored.items() if key in fields_of(kind)}
     if kind is Input and "language_column" in stored:
@@ -205,7 +225,22 @@ def stored_config(run: Path) -> tuple[FilterConfig, Path, dict[str, Any]]:
     opened = open_run(run)
     _require(opened, REFILTERED)
     sections = stored_section(Input, opened), stored_section(Model, opened), stored_section(PassSettings, opened)
-    return FilterConfig(*sections), run / opened.manifest["index"], opened.manifest
+    advice = Advice(watch=opened.settings.get("advice", {}).get("watch") or None)
+    return FilterConfig(*sections, advice=advice), place_of(run, opened.manifest["index"]), opened.manifest
+
+
+def watch_place(run: Path, manifest: Mapping[str, Any]) -> Path | None:
+    """Where the index of the watched pairs of a run is; None where it watches none."""
+    return place_of(run, manifest["watch"]) if manifest.get("watch") else None
+
+
+def place_of(run: Path, named: str) -> Path:
+    """A directory as a manifest names it."""
+    try:
+        (run / named).resolve()
+    except (OSError, ValueError) as error:
+        raise damaged(run / RUN.last, f"{quote(named)} is no path", FILTER_AGAIN) from error
+    return run / named
 
 
 def read_run(directory: Path) -> ScoredRun:
@@ -215,6 +250,8 @@ def read_run(directory: Path) -> ScoredRun:
     stored_section(Selection, run)  # a share or a least score
     compared = read_comparison(read_json(directory / "languages.json", LanguagesFile))
     kinds = SCORES | {f"cosine_{name}": pa.float32() for name in compared.languages}
+    if run.manifest.get("shared_prompts"):
+        kinds |= {"prompt": pa.int64()}
     try:
         scored = _scored(run, compared, read_scores(directory, kinds))
     except KeyError as error:
@@ -268,6 +305,7 @@ def _scored(run: Run, compared: Comparison, table: pa.Table) -> ScoredRun:
         row_N=numbers("row"),
         language_N=np.array([position[name] for name in names], dtype=np.int64)[code_N],
         prompt_N=numbers("group"),
+        shared_N=numbers("prompt" if "prompt" in table.column_names else "group"),
         score_N=numbers("score").astype(np.float32),
         keep_N=numbers("keep").astype(bool),
         reason_N=np.array(reasons, dtype=object)[reason_code_N],
@@ -285,15 +323,37 @@ def rows_at(run: ScoredRun, positions: Sequence[int]) -> list[dict[str, Any]]:
         wanted = {int(rank_N[position]): int(position) for position in positions if run.keep_N[position] == kept}
         path = run.directory / name
         for number, row in _lines(path, wanted):
-            score = row.get(SCORE_COLUMN)
-            value = np.float32(score if isinstance(score, int | float) else np.nan)
-            if not is_pair(row) or not np.array_equal(value, run.score_N[wanted[number]], equal_nan=True):
-                problem, fix = "does not match its row of scores.parquet", f"filter {run.directory} again"
-                raise UserError(problem, fix, at=f"{path}:{number + 1}")
+            _check_row(run, f"{path}:{number + 1}", row, wanted[number])
             found[wanted[number]] = row
     if len(found) < len(positions):
-        raise UserError("kept.jsonl and dropped.jsonl do not hold all rows", "filter it again", at=run.directory)
+        raise _not_all_rows(run)
     return [found[int(position)] for position in positions]
+
+
+def rows_in_order(run: ScoredRun, *, kept_only: bool) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The kept rows, or all, in the order of the input, each after its position there."""
+    files = {name: enumerate(read_rows(run.directory / name), 1) for name in (KEPT, DROPPED)[: 1 if kept_only else 2]}
+    for position in np.flatnonzero(run.keep_N | (not kept_only)).tolist():
+        name = KEPT if run.keep_N[position] else DROPPED
+        number, row = next(files[name], (0, None))
+        if row is None:
+            raise _not_all_rows(run)
+        _check_row(run, f"{run.directory / name}:{number}", row, position)
+        yield position, row
+    if any(next(rest, None) for rest in files.values()):
+        raise _not_all_rows(run)
+
+
+def _check_row(run: ScoredRun, place: str, row: dict[str, Any], position: int) -> None:
+    """Refuses a row that is no pair, or has another score than scores.parquet at its position."""
+    score = row.get(SCORE_COLUMN)
+    value = np.float32(score if isinstance(score, int | float) else np.nan)
+    if not is_pair(row) or not np.array_equal(value, run.score_N[position], equal_nan=True):
+        raise UserError("does not match its row of scores.parquet", f"filter {run.directory} again", at=place)
+
+
+def _not_all_rows(run: Run) -> UserError:
+    return UserError(f"{KEPT} and {DROPPED} do not hold all rows", "filter it again", at=run.directory)
 
 
 def _lines(path: Path, wanted: dict[int, int]) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -1,6 +1,10 @@
-"""The pass over the model: from checked pairs to their gradient index."""
+"""The pass over the model: from checked pairs to their gradient index, and from watched ones to another."""
 
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import fields, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +23,12 @@ from congrad.models.identity import identities
 from congrad.models.load import load, load_skeleton, tokenizer_of
 from congrad.models.packaged import PACKAGES, converted, resolve
 from congrad.models.ranks import Rank, ranks, wait_for_all
+from congrad.preferences.load import of_the_watched
 from congrad.preferences.rows import Preferences
 from congrad.preferences.tokenise import TokenisedPairs, tokenise
 from congrad.progress import Listener, Progress
+from congrad.settings.index import PassSettings
+from congrad.settings.input import Input
 from congrad.settings.model import reference_of
 from congrad.settings.tree import FilterConfig
 from congrad.stage import is_finished
@@ -31,48 +38,51 @@ TOKENIZER = "tokenizer_config.json"  # without it, transformers makes up an empt
 COMPARED = 100  # responses that both tokenizers read
 
 
-def make_index(
-    config: FilterConfig, preferences: Preferences, directory: Path, listener: Listener, *, dry_run: bool, settled: bool
-) -> GradientIndex | None:
+def make_indexes(
+    config: FilterConfig,
+    wanted: Sequence[tuple[Preferences, Path]],
+    listener: Listener,
+    *,
+    dry_run: bool,
+    settled: bool,
+) -> list[GradientIndex] | None:
     """Sketches what is not sketched yet, together with a launcher's other processes.
 
     None after a dry run, and in all processes but the first.
+
+    Args:
+        wanted: pairs and the directory of their index; the data first, then, where there are any, the watched pairs,
+            which take the settings that the data's index has.
     """
     check_aggregator(config.consensus.aggregator)
     device = pick_device(config.model.device, compute=by_sketches, on_note=listener.on_warning)
     with ranks() as rank:
-        index = _make_index(config, preferences, directory, device, rank, listener, dry_run=dry_run, settled=settled)
-        return index if rank.number == 0 else None
+        indexes = _make_indexes(config, wanted, device, rank, listener, dry_run=dry_run, settled=settled)
+        return indexes if rank.number == 0 else None
 
 
-def _make_index(
+def _make_indexes(
     config: FilterConfig,
-    preferences: Preferences,
-    directory: Path,
+    wanted: Sequence[tuple[Preferences, Path]],
     device: torch.device,
     rank: Rank,
     listener: Listener,
     *,
     dry_run: bool,
     settled: bool,
-) -> GradientIndex | None:
+) -> list[GradientIndex] | None:
+    directory = wanted[0][1]
     model, began = config.model, read_plan(directory)
     if model.name in PACKAGES and not converted(model.name).exists():
         listener.on_stage(f"converting {model.name} from its package, once")
         resolve(model.name)
     listener.on_stage(f"loading the tokenizer of {model.name}")
     tokenizer = tokenizer_of(model)
-    pairs = tokenise(
-        preferences,
-        tokenizer,
-        chat=config.input.chat,
-        max_length=config.input.max_length,
-        on_progress=lambda rows: listener.on_progress(Progress("tokenising", rows, len(preferences), "pairs")),
-    )
-    if all(pairs.reasons):
-        reasons = ", ".join(f"{count} x {reason}" for reason, count in Counter(pairs.reasons).most_common())
-        problem = f"none of the {len(pairs)} pairs can be scored ({reasons})"
-        raise UserError(problem, "check input.max_length and the data")
+    tokenised = []
+    for number, (preferences, _) in enumerate(wanted):
+        with of_the_watched(config) if number else nullcontext():
+            tokenised.append(tokenise_all(preferences, tokenizer, config.input, listener))
+    pairs = together(tokenised)
     if not settled:
         model = settle_dtype(
             model,
@@ -94,9 +104,15 @@ def _make_index(
     with identities(*([model] if reference is None else [model, reference])) as which:
         policy = load(model, device=device)
         model_fingerprint, *reference_fingerprint = [found() for found in which]
-    settings, on_note = as_begun(config.index, directory), listener.on_note if rank.number == 0 else nobody
-    if started := dry_run or not is_finished(directory, INDEX):
+    num_usable = sum(not reason for reason in tokenised[0].reasons)
+    settings = as_begun(config.index, directory).resolved(num_usable, policy.device)
+    on_note = listener.on_note if rank.number == 0 else nobody
+    unfinished = [
+        own for own, (_, place) in zip(tokenised, wanted, strict=True) if dry_run or not is_finished(place, INDEX)
+    ]
+    if started := bool(unfinished):
         listener.on_stage(f"checking {model.name}")
+        pairs = together(unfinished)
         usable = [position for position, reason in enumerate(pairs.reasons) if not reason]
         with out_of_memory(policy, settings):
             settings = check_start(policy, triples(pairs, usable), settings, on_note)
@@ -113,21 +129,53 @@ def _make_index(
         listener.on_stage(f"loading {reference.name}")
         return load(reference, device=device)
 
-    return build_index(
-        policy,
-        pairs,
-        directory,
-        settings,
-        model_fingerprint=model_fingerprint,
-        made_on_load=model.made_on_load,
-        reference=None if reference is None else load_reference,
-        reference_fingerprint=next(iter(reference_fingerprint), None),
-        started=started,
-        rank=rank,
-        barrier=wait_for_all,
-        on_progress=listener.on_progress,
-        on_note=on_note,
+    def build(number: int, settings: PassSettings) -> GradientIndex:
+        of = " (watched)" if number else ""
+        return build_index(
+            policy,
+            tokenised[number],
+            wanted[number][1],
+            settings,
+            model_fingerprint=model_fingerprint,
+            made_on_load=model.made_on_load,
+            reference=None if reference is None else load_reference,
+            reference_fingerprint=next(iter(reference_fingerprint), None),
+            started=started,
+            rank=rank,
+            barrier=wait_for_all,
+            on_progress=lambda progress: listener.on_progress(replace(progress, stage=f"{progress.stage}{of}")),
+            on_note=nobody if number else on_note,
+        )
+
+    indexes = [build(0, settings)]
+    for number in range(1, len(wanted)):
+        with of_the_watched(config):
+            indexes.append(build(number, PassSettings(**indexes[0].plan["settings"])))
+    return indexes
+
+
+def tokenise_all(
+    preferences: Preferences, tokenizer: PreTrainedTokenizerBase, config: Input, listener: Listener
+) -> TokenisedPairs:
+    """The pairs of a data set, of which at least one can be scored."""
+    pairs = tokenise(
+        preferences,
+        tokenizer,
+        chat=config.chat,
+        max_length=config.max_length,
+        on_progress=lambda rows: listener.on_progress(Progress("tokenising", rows, len(preferences), "pairs")),
     )
+    if all(pairs.reasons):
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in Counter(pairs.reasons).most_common())
+        problem = f"none of the {len(pairs)} pairs can be scored ({reasons})"
+        raise UserError(problem, "check input.max_length and the data")
+    return pairs
+
+
+def together(sets: Sequence[TokenisedPairs]) -> TokenisedPairs:
+    """The pairs of several data sets, one after the other."""
+    columns = ([getattr(pairs, field.name) for pairs in sets] for field in fields(TokenisedPairs))
+    return TokenisedPairs(*(list(chain.from_iterable(parts)) for parts in columns))
 
 
 def check_same_tokens(

@@ -1,4 +1,4 @@
-"""The files of a run: scores.parquet, kept.jsonl, dropped.jsonl, languages.json and, last, manifest.json.
+"""The files of a run: scores.parquet, kept.jsonl, dropped.jsonl, languages.json, advice.json and, last, manifest.json.
 
 They take their places together (`congrad.stage.staging`), so that a full disk leaves an earlier result as it was.
 """
@@ -12,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from congrad.consensus import conflict
+from congrad.consensus.findings import MIN_PAIRS
 from congrad.files import json_line, versions, whole_file, without_nan, write_json
+from congrad.filtering.advised import FILE as ADVICE
 from congrad.filtering.directory import RUN, SCORE_COLUMN
 from congrad.filtering.score import ScoredRows
 from congrad.preferences import Preferences
@@ -56,10 +58,12 @@ def languages_content(scored: ScoredRows) -> dict[str, Any]:
         "cosine": agreement.cosine_LL.tolist(),
         "cosine_interval": agreement.interval_LL2.tolist(),
         "cosine_corrected": agreement.corrected_LL.tolist(),
+        "cosine_corrected_interval": agreement.corrected_interval_LL2.tolist(),
+        "cosine_smallest": agreement.smallest_LL.tolist(),
         "cosine_after_surgery": scored.detail.after_surgery_LL.tolist(),
         "consensus_weights": scored.detail.weight_L.tolist(),
-        "conflict": conflict.conflict_matrix(agreement.interval_LL2.numpy(), num_pairs_L.numpy()),
-        "conflict_min_pairs": conflict.MIN_PAIRS,
+        "verdict": conflict.in_words(agreement.verdict_LL),
+        "conflict_min_pairs": MIN_PAIRS,
     }
     result: dict[str, Any] = without_nan(content)
     return result
@@ -74,6 +78,7 @@ def write_run(
     *,
     column: str = SCORE_COLUMN,
     languages: Mapping[str, Any] | None = None,
+    advice: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes the run's files; the manifest gains the versions, and a report on what was there goes.
 
@@ -81,6 +86,7 @@ def write_run(
         table: of scores.parquet.
         score_N: the scores as the rows of kept.jsonl and dropped.jsonl have them in `column`.
         languages: of languages.json, where the filter compares languages.
+        advice: of advice.json, from the same filter.
     """
     with staging(directory, RUN, "report.html") as new:
         write_selection(new, preferences, score_N, table["keep"].to_numpy(), column)
@@ -88,4 +94,6 @@ def write_run(
             pq.write_table(table, file)
         if languages is not None:
             write_json(new / "languages.json", languages)
+        if advice is not None:
+            write_json(new / ADVICE, advice)
         write_json(new / RUN.last, {**manifest, "versions": versions()})

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from congrad.errors import UserError
 from congrad.filtering.directory import RUN
 from congrad.models.ranks import is_first
-from congrad.preferences.load import read_preferences
+from congrad.preferences.load import read_preferences, read_watched
 from congrad.progress import SILENT, Listener
+from congrad.settings.advice import Advice
 from congrad.settings.consensus import Consensus, Loss
 from congrad.settings.input import Bounds
 from congrad.settings.selection import Selection
@@ -54,15 +55,22 @@ def filter_preferences(
     started = time.monotonic()
     with alone(output, RUN) if is_first() and not dry_run else nullcontext():
         preferences = read_preferences(config.input, listener)
+        watched = read_watched(config, preferences, listener)
         listener.on_stage("starting PyTorch")
         from congrad.filtering.conclude import conclude
-        from congrad.filtering.gradient_pass import make_index
+        from congrad.filtering.gradient_pass import make_indexes
+        from congrad.filtering.watch import finish_watch, place_of
 
-        index = make_index(config, preferences, output / "index", listener, dry_run=dry_run, settled=settled)
-        if index is None:
+        wanted = [(preferences, output / "index")]
+        if watched is not None:
+            wanted.append((watched, place_of(watched, output)))
+        indexes = make_indexes(config, wanted, listener, dry_run=dry_run, settled=settled)
+        if indexes is None:
             return None
+        index, *others = indexes
+        watch = finish_watch(config, preferences, watched, others[0]) if watched is not None else None
         seconds = {"index": round(time.monotonic() - started, 3)}
-        return conclude(config, preferences, index, output, seconds, listener)
+        return conclude(config, preferences, index, output, seconds, listener, watch)
 
 
 def refilter(
@@ -71,6 +79,7 @@ def refilter(
     loss: Loss | None = None,
     consensus: Consensus | None = None,
     selection: Selection | None = None,
+    advice: Advice | None = None,
     bounds: Bounds | None = None,
     output: str | Path | None = None,
     listener: Listener = SILENT,
@@ -87,17 +96,20 @@ def refilter(
     """
     run = Path(run)
     started = time.monotonic()
-    from congrad.filtering.finished import stored_config
+    from congrad.filtering.finished import stored_config, watch_place
 
     config, index_path, old = stored_config(run)
-    if not index_path.resolve().is_relative_to(run.resolve()):  # as of a run that was filtered again elsewhere
-        listener.on_note(f"the index of {run} lies elsewhere: {index_path.resolve()}")
+    watch_path = watch_place(run, old)
+    for path in filter(None, (index_path, watch_path)):
+        if not path.resolve().is_relative_to(run.resolve()):  # as of a run that was filtered again elsewhere
+            listener.on_note(f"the index of {run} lies elsewhere: {path.resolve()}")
     config = replace(
         config,
         input=replace(config.input, bounds=bounds or Bounds()),
         loss=loss or Loss(),
         consensus=consensus or Consensus(),
         selection=selection or Selection(),
+        advice=replace(advice or Advice(), watch=config.advice.watch),
     )
     config.check()
     target = run if output is None else Path(output)
@@ -111,10 +123,13 @@ def refilter(
         seconds = {"read": round(time.monotonic() - started, 3)}
         listener.on_stage("starting PyTorch")
         from congrad.filtering.conclude import conclude
+        from congrad.filtering.watch import open_watch
         from congrad.gradients.index import INDEX, SAME_FILES, open_index, read_plan
 
         plan = read_plan(index_path, SAME_FILES)
         if plan is not None and plan["num_rows"] != len(preferences):
             problem = f"num_rows {plan['num_rows']} should be {len(preferences)}, as {config.input.source} has rows"
             raise damaged(index_path / INDEX.first, problem, "filter it again into another output directory")
-        return conclude(config, preferences, open_index(index_path), target, seconds, listener)
+        index = open_index(index_path)
+        watch = None if watch_path is None else open_watch(watch_path, index, config)
+        return conclude(config, preferences, index, target, seconds, listener, watch)

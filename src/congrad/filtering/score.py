@@ -25,11 +25,13 @@ class ScoredRows:
         rows: the index's `pairs` table (row, language, group, reason, chosen_tokens, rejected_tokens) with the columns
             score, chosen_logp, rejected_logp and cosine_<language>; null where there is none.
         detail: what `score_pairs` found: agreement between the languages and their weights in the consensus.
+        position_P: the position in `rows` of each sketched pair.
     """
 
     languages: list[str]
     rows: pa.Table
     detail: Scores
+    position_P: torch.Tensor
 
     @property
     def score_N(self) -> torch.Tensor:
@@ -80,13 +82,19 @@ def language_codes(index: GradientIndex) -> tuple[list[str], torch.Tensor]:
     return names.tolist(), torch.from_numpy(code_N)
 
 
-def pair_inputs(index: GradientIndex, loss: Loss) -> dict[str, torch.Tensor]:
-    """What `score_pairs` takes of every sketched pair beside its sketch, by the names of its arguments."""
+def pair_inputs(index: GradientIndex, loss: Loss, group_N: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+    """What `score_pairs` takes of every sketched pair beside its sketch, by the names of its arguments.
+
+    Args:
+        group_N: a number for the prompt of every input row; None for the index's, which are of one language each.
+    """
+    if group_N is None:
+        group_N = torch.from_numpy(index.pairs["group"].to_numpy().copy())
     return {
         "scale_P": index.scales_P,
         "weight_P": pair_factors(index, loss),
         "language_P": language_codes(index)[1][index.positions_P],
-        "group_P": torch.from_numpy(index.pairs["group"].to_numpy().copy())[index.positions_P],
+        "group_P": group_N[index.positions_P],
     }
 
 
@@ -95,6 +103,7 @@ def score(
     loss: Loss | None = None,
     consensus: Consensus | None = None,
     *,
+    group_N: torch.Tensor | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ScoredRows:
     """Scores every row of an index: the cosine of its gradient with the direction that the languages agree on.
@@ -103,6 +112,8 @@ def score(
         index: from `build_index` or `open_index`.
         loss: the preference loss; None for DPO with beta 0.1. Needs no new index, unless its normalisation differs.
         consensus: how the direction is found; None for PCGrad, cross-fitted in five folds.
+        group_N: the same number for the rows of one prompt, in whatever language (int64), as `filtering.prompts` finds
+            them; None: prompts of different languages are different ones.
         on_progress: called with how many pairs are done, and of how many.
 
     Raises:
@@ -110,7 +121,7 @@ def score(
     """
     names, _ = language_codes(index)
     position_P = index.positions_P.numpy()
-    inputs = pair_inputs(index, loss or Loss())
+    inputs = pair_inputs(index, loss or Loss(), group_N)
     detail = score_pairs(index, **inputs, num_languages=len(names), consensus=consensus, on_progress=on_progress)
 
     def column(values_P: torch.Tensor) -> pa.Array:
@@ -128,4 +139,4 @@ def score(
     } | {f"cosine_{name}": detail.cosine_PL[:, number] for number, name in enumerate(names)}
     for name, values_P in columns.items():
         rows = rows.append_column(name, column(values_P))
-    return ScoredRows(names, rows, detail)
+    return ScoredRows(names, rows, detail, index.positions_P)

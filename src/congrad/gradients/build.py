@@ -31,6 +31,7 @@ from congrad.gradients.index import (
     PAIRS,
     GradientIndex,
     Shard,
+    decided,
     encode,
     in_words,
     open_index,
@@ -115,20 +116,6 @@ def make_plan(
         "dims": settings.projection_size**2,
         "shard_pairs": max(MIN_SHARD_PAIRS, -(-num_pairs // NUM_SHARDS)),
         **(made_on_load or {}),
-    }
-
-
-def decided(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides an index's content, by the names that a person knows, in the order in which differences are named:
-    the precision before the model, whose fingerprint depends on it."""
-    return {
-        "model.dtype": plan.get("dtype"),
-        "model.quantise": plan.get("quantise"),
-        "model.lora": plan.get("lora"),
-        "the model (model.name, model.adapter)": plan.get("model"),
-        "the reference model (model.reference)": plan.get("reference"),
-        "the tokenised pairs (the section input)": plan.get("data"),
-        "index": plan.get("settings"),
     }
 
 

@@ -206,6 +206,20 @@ def read_plan(directory: Path, formats: tuple[int, ...] = (FORMAT,)) -> dict[str
     return {"tied": [], "outside": None} | plan
 
 
+def decided(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides an index's content, by the names that a person knows, in the order in which differences are named:
+    the precision before the model, whose fingerprint depends on it."""
+    return {
+        "model.dtype": plan.get("dtype"),
+        "model.quantise": plan.get("quantise"),
+        "model.lora": plan.get("lora"),
+        "the model (model.name, model.adapter)": plan.get("model"),
+        "the reference model (model.reference)": plan.get("reference"),
+        "the tokenised pairs (the section input)": plan.get("data"),
+        "index": plan.get("settings"),
+    }
+
+
 def share_of_weights(plan: Mapping[str, Any]) -> float:
     """How much of the weights in the decoder blocks is outside."""
     inside, outside = int(plan["num_weights"]), int(plan["num_weights_outside"])

@@ -8,7 +8,7 @@ from congrad.settings.consensus import Loss
 from congrad.settings.input import Input
 from congrad.settings.model import Model
 from congrad.settings.tree import FilterConfig, RunConfig
-from congrad.training.loss import max_length, normalise, preference_loss
+from congrad.training.loss import advice, max_length, normalise, preference_loss
 
 LOSSLESS = ("none", "random")
 
@@ -74,6 +74,7 @@ def filter_config(config: RunConfig, method: str, pairs: Path, model: Model) -> 
         loss=loss,
         consensus=config.consensus,
         selection=config.selection,
+        advice=advice(config.train, config.advice),
     )
 
 

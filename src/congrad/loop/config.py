@@ -11,6 +11,7 @@ from congrad.selfreward.prompts import glance_at_prompts
 from congrad.settings.read import Given, read
 from congrad.settings.tree import RunConfig
 from congrad.settings.yaml_file import dump_yaml
+from congrad.training.loss import BUDGET
 
 
 def read_config(path: Path | None, words: Sequence[str] = ()) -> RunConfig:
@@ -39,6 +40,8 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     """All settings with their defaults, as plain values that YAML and JSON take."""
     content: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     del content["index"]["normalise"]  # it follows the loss
+    for name in (*BUDGET, "watch"):  # the training's, and what no loop reads
+        del content["advice"][name]
     return content
 
 

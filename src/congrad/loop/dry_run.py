@@ -7,7 +7,7 @@ long answers turn out, so costs are shown by what decides them: tokens, passes o
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, comb, prod
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,10 @@ from congrad.selection.keep import num_kept
 from congrad.selfreward.prompts import load_prompts
 from congrad.settings.index import default_projection_size
 from congrad.settings.tree import RunConfig
+from congrad.training.loss import advice
 from congrad.words import one_line
 
 FLOAT16_BYTES, FLOAT32_BYTES = 2, 4
-EPOCHS = 3  # transformers' default
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ def costs(config: RunConfig, output: Path) -> Iterator[Cost]:
             case "pair":
                 yield Cost(step, f"{num_pairs:,} pairs", "language identification, no model")
             case "filter":
-                yield filter_cost(config, step, method, num_pairs, has_index=step.round == 1 and INDEXED in place.arms)
+                cost = filter_cost(config, step, method, num_pairs, has_index=step.round == 1 and INDEXED in place.arms)
+                generated = method == INDEXED and not (place.starts_from_pairs and step.round == 1)
+                yield with_pairings(config, cost, num_prompts) if generated and config.filter.pairings else cost
             case "train":
                 numbers = range(1 if config.rounds.data == "accumulated" else step.round, step.round + 1)
                 kept = sum(kept_of(config, method, pairs_of[number]) for number in numbers)
@@ -85,9 +87,8 @@ def costs(config: RunConfig, output: Path) -> Iterator[Cost]:
 
 
 def kept_of(config: RunConfig, method: str, num_pairs: int) -> int:
-    if method == "none" or config.selection.keep is None:
-        return num_pairs
-    return num_kept(num_pairs, config.selection.keep)
+    keep = config.selection.keep
+    return num_pairs if method == "none" or keep is None or keep == "auto" else num_kept(num_pairs, keep)
 
 
 def judge_cost(config: RunConfig, step: Step, samples: int) -> Cost:
@@ -113,13 +114,21 @@ def filter_cost(config: RunConfig, step: Step, method: str, num_pairs: int, *, h
     return Cost(step, makes, work)
 
 
+def with_pairings(config: RunConfig, cost: Cost, num_prompts: int) -> Cost:
+    """With the pairs that only the other ways of pairing make."""
+    answers = config.generate.samples
+    ways = {config.pair.method, *config.filter.pairings}
+    own, most = (comb(answers, 2) if "all" in each else len(each) for each in ({config.pair.method}, ways))
+    further = num_prompts * (min(most, comb(answers, 2)) - min(own, comb(answers, 2)))
+    size = config.index.projection_size or default_projection_size(num_prompts * own)
+    work = f"{cost.work}; {further:,} more to compare ways of pairing"
+    return replace(cost, work=work, disk_bytes=(cost.disk_bytes or 0) + further * size**2 * FLOAT16_BYTES)
+
+
 def train_cost(config: RunConfig, step: Step, kept: int, num_weights: int | None, weight_bytes: int | None) -> Cost:
-    train = config.train
-    batch = int(train.get("per_device_train_batch_size", 8)) * int(train.get("gradient_accumulation_steps", 1))
-    epochs = float(train.get("num_train_epochs", EPOCHS))
-    max_steps = int(train.get("max_steps", -1))
-    steps = max_steps if max_steps > 0 else ceil(ceil(kept / batch) * epochs)
-    work = f"{steps:,} steps of {batch} on {kept:,} pairs"
+    budget = advice(config.train, config.advice)
+    steps = budget.steps or ceil(ceil(kept / budget.batch_size) * budget.epochs)
+    work = f"{steps:,} steps of {budget.batch_size} on {kept:,} pairs"
     if num_weights is not None and config.rounds.lora is None:
         # The checkpoint beside it while it trains: weights and two moments of the optimiser.
         work += f"; {3 * FLOAT32_BYTES * num_weights / 1e9:.1f} GB more on the disk while it trains"

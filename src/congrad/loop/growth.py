@@ -22,7 +22,7 @@ READ_BY: dict[str, tuple[Stage, ...]] = {
     **dict.fromkeys(("model", "prompts"), STAGES[:-1]),
     **{stage: (stage,) for stage in MAKE_PAIRS},
     "index": ("filter",),
-    **dict.fromkeys(("filter", "consensus", "selection", "train", "rounds"), ("filter", "train")),
+    **dict.fromkeys(("filter", "consensus", "selection", "advice", "train", "rounds"), ("filter", "train")),
 }
 HOW_ASKED = ("url", "api_key_env", "concurrency", "timeout", "retries", "max_reply_bytes", "command")
 HARMLESS = (

@@ -13,11 +13,13 @@ from typing import Any, cast
 from congrad.engines.open import tell_of_keys
 from congrad.errors import UserError
 from congrad.evaluation.run import opponents, row_name, run_evaluate
-from congrad.filtering.baselines import Baseline, filter_baseline
+from congrad.filtering.baselines import filter_baseline
+from congrad.filtering.rankings import Baseline
 from congrad.filtering.run import filter_preferences
 from congrad.gradients.index import INDEX, open_index
 from congrad.loop.check import check, filter_config, wants_held_out
 from congrad.loop.growth import LOOP, dtype_of_run, take_config
+from congrad.loop.pairings import compare_ways
 from congrad.loop.plan import INDEXED, NOT_FROM_PAIRS, Layout, Stage, Step, layout, steps_until
 from congrad.loop.take_pairs import PAIRS, take_pairs
 from congrad.models.compute import settle_dtype
@@ -175,6 +177,10 @@ def filter_step(config: RunConfig, place: Layout, step: Step, listener: Listener
     if method == INDEXED:
         if not step.finished:
             filter_preferences(wanted, step.directory, settled=True, listener=listener)
+        if config.filter.pairings and not (place.starts_from_pairs and step.round == 1):
+            generated, judged = (place.step(stage, step.round, step.arm).directory for stage in NOT_FROM_PAIRS)
+            compared = step.directory.with_name("pairings")
+            compare_ways(config, wanted, generated, judged, step.directory, compared, listener)
         return
     shared = None
     if step.round == 1 and INDEXED in place.arms:  # later on each arm has its own model

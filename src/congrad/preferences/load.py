@@ -1,14 +1,18 @@
 """Load preference pairs from whatever `datasets` loads, or say in one line what is wrong with them and where."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from congrad.errors import UserError
 from congrad.preferences.glance import glance
-from congrad.preferences.names import check_names
+from congrad.preferences.names import check_names, require
 from congrad.preferences.rows import Preferences, sample
 from congrad.progress import SILENT, Listener, Progress
 from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN, Bounds, Input
+from congrad.settings.tree import FilterConfig
 
 if TYPE_CHECKING:
     import datasets
@@ -64,4 +68,31 @@ def read_preferences(config: Input, listener: Listener = SILENT) -> Preferences:
         bounds=config.bounds,
         on_progress=lambda done, total: listener.on_progress(Progress("reading the pairs", done, total, "rows")),
     )
+    if config.columns.group is not None:
+        require(preferences.dataset.column_names, config.source, config.columns.group, "input.columns.group")
     return preferences if config.limit is None else sample(preferences, config.limit, config.seed)
+
+
+def read_watched(config: FilterConfig, preferences: Preferences, listener: Listener = SILENT) -> Preferences | None:
+    """The watched pairs, read as the others are but for the column of their prompts; None where there are none.
+
+    Raises:
+        UserError: what is wrong with them, by the key `advice.watch`; or they are the pairs of the data themselves.
+    """
+    if config.advice.watch is None:
+        return None
+    with of_the_watched(config):
+        columns = replace(config.input.columns, group=None)
+        watched = read_preferences(replace(config.input, source=config.advice.watch, columns=columns), listener)
+        if watched.fingerprint == preferences.fingerprint:
+            raise UserError(f"holds the pairs of {config.input.source} itself", "name pairs that are not trained on")
+        return watched
+
+
+@contextmanager
+def of_the_watched(config: FilterConfig) -> Iterator[None]:
+    """Errors that leave the block are said of the watched pairs."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error), key="advice.watch", value=config.advice.watch) from error

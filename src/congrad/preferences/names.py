@@ -27,9 +27,9 @@ def check_names(columns: Sequence[str], name: str, language_column: str | None) 
         The columns that must be filled, where they hold text.
     """
     for column in ("chosen", "rejected"):
-        _require(columns, name, column)
+        require(columns, name, column)
     if language_column is not None:
-        _require(columns, name, language_column, "input.columns.language")
+        require(columns, name, language_column, "input.columns.language")
     if "prompt" not in columns:
         lower = {column.lower(): column for column in columns}
         near = difflib.get_close_matches("prompt", lower, n=1, cutoff=0.85)
@@ -40,9 +40,9 @@ def check_names(columns: Sequence[str], name: str, language_column: str | None) 
 
 def check_prompt_names(columns: Sequence[str], name: str, language_column: str | None, prompt_column: str) -> Fields:
     """Check that the columns of prompts are there, as `check_names` does for pairs."""
-    _require(columns, name, prompt_column, "prompts.columns.prompt")
+    require(columns, name, prompt_column, "prompts.columns.prompt")
     if language_column is not None:
-        _require(columns, name, language_column, "prompts.columns.language")
+        require(columns, name, language_column, "prompts.columns.language")
     return [*_language_field(language_column), (prompt_column, EMPTY_PROMPT)]
 
 
@@ -64,7 +64,8 @@ def blank(place: Spot, column: str, what: str) -> UserError:
     return UserError(f"holds an {what}", "fill it or remove the row", at=place, column=column)
 
 
-def _require(columns: Sequence[str], name: str, column: str, key: str | None = None) -> None:
+def require(columns: Sequence[str], name: str, column: str, key: str | None = None) -> None:
+    """Refuses a source that lacks a column, which the setting `key` names; the nearest one is named."""
     if column in columns:
         return
     other = "" if key is None else f", or name another with {key}"

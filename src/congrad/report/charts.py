@@ -54,7 +54,7 @@ def heatmap(*, limit: float, step: float) -> Spec:
     tooltip = [
         {"field": "languages", "title": "title"},
         _quantity("value", format="+.3f", title="cosine"),
-        {"field": "interval", "title": "95% interval, as measured"},
+        {"field": "interval", "title": "95% interval"},
         {"field": "pairs", "title": "pairs"},
         {"field": "verdict", "title": "verdict"},
     ]

@@ -5,12 +5,14 @@
 Shapes: N input rows, L languages.
 """
 
+import gzip
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from congrad.consensus.findings import CONFLICT
 from congrad.errors import UserError
 from congrad.files import write_atomically
 from congrad.filtering.comparison import Array
@@ -81,7 +83,7 @@ def heatmap_rows(run: ScoredRun, matrix_LL: Array, order: Array) -> tuple[list[d
             "column": visible(run.languages[j]),
             "value": None if np.isnan(off_LL[i, j]) else float(off_LL[i, j]),
             "strong": bool(abs(off_LL[i, j]) > 0.6 * limit),
-            "conflict": bool(run.compared.conflict_LL[i, j]),
+            "conflict": run.compared.verdict_LL[i, j] == CONFLICT,
         }
         for i in order
         for j in order
@@ -130,4 +132,5 @@ def bundled_vega() -> str:
 
 
 if __name__ == "__main__":
-    (Path(__file__).parent / "page" / LIBRARY).write_text(bundled_vega(), encoding="utf-8")
+    content = gzip.compress(bundled_vega().encode(), mtime=0)
+    (Path(__file__).parent / "page" / LIBRARY).write_bytes(content)

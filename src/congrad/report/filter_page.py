@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from congrad.consensus.conflict import by_chance
-from congrad.filtering.comparison import Array, LanguagePair, language_pairs
+from congrad.filtering.comparison import Array, LanguagePair, language_pairs, verdicts_in_words
 from congrad.filtering.finished import ScoredRun
+from congrad.filtering.stability import stability_in_words
 from congrad.report import charts
 from congrad.report.html import embed, render, to_bytes, typed
 from congrad.report.order import similarity_order
@@ -54,17 +54,17 @@ def _render(run: ScoredRun, data: dict[str, Any], shown: Shown | None) -> bytes:
         model=short(config["model"]["name"]),
         summary=summarise(run, pairs),
         warnings=[warning for warning in manifest["warnings"] if warning != few],
-        min_pairs=compared.min_pairs,
         language_pairs=pairs[:MAX_LANGUAGE_PAIRS],
         extremes=extremes(pairs),
         num_language_pairs=len(pairs),
-        by_chance=by_chance(len(pairs)),
+        verdicts=verdicts_in_words(pairs),
         heatmaps=charts.HEATMAPS,
         has_surgery=bool(np.isfinite(compared.after_surgery_LL).any()),
         aggregator=config["consensus"]["aggregator"],
         sampled=shown is not None and shown.each is not None,
         shown_note="" if shown is None else _shown_note(run, shown),
         fidelity_note=_fidelity_note(fidelity),
+        stability_note=_stability_note(manifest.get("stability", {})),
         unscored=unscored(run),
         command=shlex.join(manifest["command"]),
         seeds=[(name, config[name]["seed"]) for name in ("input", "index", "consensus")],
@@ -98,6 +98,7 @@ def _data(run: ScoredRun) -> dict[str, Any]:
     numbers_N = {"score": run.score_N, "language": run.language_N, "prompt": run.prompt_N}
     numbers_N |= {"chosen": run.chosen_N, "rejected": run.rejected_N}
     matrices_LL = {"cosine": compared.cosine_LL, "low": compared.low_LL, "high": compared.high_LL}
+    matrices_LL |= {"corrected_low": compared.corrected_low_LL, "corrected_high": compared.corrected_high_LL}
     matrices_LL |= {"corrected": compared.corrected_LL, "after": compared.after_surgery_LL}
     return {
         "languages": run.languages,
@@ -109,7 +110,7 @@ def _data(run: ScoredRun) -> dict[str, Any]:
         "agreement": {
             "num_pairs": compared.num_pairs_L.tolist(),
             **{name: np.round(matrix_LL, 4).tolist() for name, matrix_LL in matrices_LL.items()},
-            "conflict": compared.conflict_LL.tolist(),
+            "verdict": compared.verdict_LL.tolist(),
         },
         "charts": {
             "heatmap": charts.heatmap(limit=1, step=30),
@@ -172,7 +173,14 @@ def _fidelity_note(fidelity: dict[str, Any]) -> str:
     if fidelity["estimated_spearman"] is None:
         return "There are too few pairs to estimate how much the compression of gradients blurs the ranking."
     return (
-        "Gradients are compressed, which blurs the ranking. Two independent halves of the sketches rank "
+        "Gradients are compressed, which blurs the ranking: fidelity is of that alone. Two independent halves of the "
+        "sketches rank "
         f"{counted(fidelity['pairs'], 'pair')} with a Spearman correlation of {fidelity['half_size_spearman']}. For "
         f"the full sketches and uncompressed gradients that gives an estimate of {fidelity['estimated_spearman']:.2f}."
     )
+
+
+def _stability_note(stability: dict[str, Any]) -> str:
+    """The error of sampling; "" in a run of before it was measured."""
+    text = stability_in_words(stability)
+    return f"Which prompts there were matters, too: {text.removeprefix('stability: ')}." if text else ""

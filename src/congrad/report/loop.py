@@ -8,12 +8,16 @@ import rich.table
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from congrad.advice.budget import MEASURES
 from congrad.evaluation.table import headline_of, metric_table, number, tax_cells, tax_table
+from congrad.filtering.advised import read_advice
 from congrad.loop.dry_run import Cost
 from congrad.loop.plan import Step
 from congrad.loop.run import RunListener
 from congrad.report.display import Display, say, show
+from congrad.report.rounds import read_pairings
 from congrad.report.stage_files import MANIFESTS, Evaluation, Hygiene, Rates
+from congrad.report.summary import chosen_in_words
 from congrad.selfreward.hygiene import hygiene_table
 from congrad.stage import MANIFEST, read_json
 from congrad.tables import Cell, Column, Number, Table, columns, to_terminal
@@ -99,8 +103,44 @@ def pair_table(directory: Path, manifest: Mapping[str, Any]) -> RenderableType:
     return to_terminal(Table([*table.columns, Column("other language")], rows))
 
 
-def filter_line(directory: Path, manifest: Mapping[str, Any]) -> str:
-    return f"kept {manifest['kept']} of {manifest['rows']} pairs"
+def filter_line(directory: Path, manifest: Mapping[str, Any]) -> RenderableType:
+    """What was kept, the share that was chosen where nobody said it, and the verdict of the advice."""
+    said = [f"kept {manifest['kept']} of {manifest['rows']} pairs{chosen_in_words(manifest)}"]
+    if (advice := read_advice(directory)) is not None:
+        said.append(f"{advice['verdict']['sentence']} {advice['verdict']['basis']}")
+    compared = read_pairings(directory.parent)
+    if compared is None:
+        return "\n".join(said)
+    for warning in compared["warnings"]:
+        say(warning, warning=True)
+    return Group(*map(Text, said), "", to_terminal(pairings_table(compared), dense=True), Text(PAIRINGS_LEGEND))
+
+
+PAIRINGS_LEGEND = (
+    "Predicted gain beside the way that is trained, on the held-out pairs of each way: for the budget of the training, "
+    "then at equal step length. A way that makes more pairs also takes more steps in an epoch."
+)
+
+
+def pairings_table(compared: Mapping[str, Any]) -> Table:
+    """Ways of pairing; differences from the first, which is trained, in the unit of the gain."""
+    ways, rows = compared["ways"], []
+    for way, (name, num_pairs) in enumerate(zip(ways, compared["num_pairs"], strict=True)):
+        gains = [each["mean"] for by in MEASURES if compared["gains"] for each in compared["gains"][by][way]]
+        deltas = [difference(each, is_trained=way == 0) for each in gains]
+        rows.append([name, Number(num_pairs, ",d"), *deltas])
+    titles = [f"{by.replace('_', ' ')}, on {on}" for by in MEASURES if compared["gains"] for on in ways]
+    return Table(columns("way", "pairs", *titles), rows)
+
+
+def difference(gain: Mapping[str, float], *, is_trained: bool) -> str:
+    """`+12% [+3%, +20%]` of what the trained way gains on the same pairs, whose gain is shown itself."""
+    if is_trained:
+        return f"{gain['value']:.3g}"
+    base = gain["value"] - gain["delta"]
+    ends = (gain["delta"], gain["delta_low"], gain["delta_high"])
+    delta, low, high = (f"{end / base:+.0%}" if base > 0 else f"{end:+.3g}" for end in ends)
+    return f"{delta} [{low}, {high}]"
 
 
 def train_line(directory: Path, manifest: Mapping[str, Any]) -> str:

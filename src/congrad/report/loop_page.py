@@ -7,17 +7,25 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from congrad.consensus.findings import CANNOT_TELL
 from congrad.evaluation.table import headline_of, means_of, metric_table, tax_cells
 from congrad.report import charts
 from congrad.report.html import render
 from congrad.report.rounds import Loop, Round, is_congrad, mean_cosine
-from congrad.report.summary import counted, percent
+from congrad.report.summary import chosen_in_words, counted, percent
 from congrad.report.themes import THEMES
 from congrad.selfreward.hygiene import ALL, hygiene_table
 from congrad.tables import MISSING, Cell, Column, Link, Number, Table, columns, to_html, visible
 
 SECTIONS = {"rounds": "Rounds", "judge": "Judge", "evaluation": "Evaluation"}
 TAXES = {"tasks": "tasks, in percent", "bits per byte ↓": "texts, bits per byte, lower is better"}
+VERDICTS = {
+    "filter": "filtering helps",
+    "groups": "groups of languages help",
+    "no-difference": "no difference",
+    "keep-all": "filtering does harm",
+    "too-few": "too few pairs to tell",
+}
 KINDS = {"seen": "seen languages", "unseen": "unseen languages", "mean": "all languages"}
 
 
@@ -72,6 +80,8 @@ def measures(loop: Loop, place: Path) -> Table:
         ("pairs", lambda each: _count(each, "pair", "pairs")),
         ("filter", _method),
         ("kept", _kept),
+        ("predicted", lambda each: None if each.advice is None else VERDICTS[each.advice["verdict"]["kind"]]),
+        ("better way of pairing", _better_pairing),
         ("mean cosine of the languages", _cosine),
         ("conflicts beyond noise", _conflicts),
         ("pairs trained on", lambda each: _count(each, "train", "pairs")),
@@ -108,7 +118,13 @@ def _method(each: Round) -> str | None:
 
 def _kept(each: Round) -> str | None:
     manifest = each.manifests.get("filter")
-    return None if manifest is None else f"{manifest['kept']:,} of {manifest['rows']:,}"
+    if manifest is None:
+        return None
+    return f"{manifest['kept']:,} of {manifest['rows']:,}{chosen_in_words(manifest)}"
+
+
+def _better_pairing(each: Round) -> str | None:
+    return None if each.pairings is None else ", ".join(each.pairings["better"]) or "none shown"
 
 
 def _cosine(each: Round) -> Number | None:
@@ -119,8 +135,9 @@ def _cosine(each: Round) -> Number | None:
 def _conflicts(each: Round) -> str | None:
     if not each.language_pairs:
         return None
-    known = [pair.conflict for pair in each.language_pairs if pair.conflict is not None]
-    return str(sum(known)) if known else "can’t tell"
+    if all(pair.verdict == CANNOT_TELL for pair in each.language_pairs):
+        return "can’t tell"
+    return str(sum(pair.conflict for pair in each.language_pairs))
 
 
 def _loss(each: Round) -> str | None:

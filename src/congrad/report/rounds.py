@@ -3,7 +3,8 @@
     [ARM/]round-N/generate/manifest.json   prompts, answers
     [ARM/]round-N/judge/hygiene.json       the judge's figures by language
     [ARM/]round-N/pair/manifest.json       pairs; language.json beside it: answers in another language
-    [ARM/]round-N/filter/manifest.json     kept pairs; languages.json beside it where the filter is ConGrad's
+    [ARM/]round-N/filter/manifest.json     kept pairs; languages.json and advice.json beside it where it is ConGrad's
+    [ARM/]round-N/pairings/pairings.json   ways of pairing that were compared
     [ARM/]round-N/train/manifest.json      steps, loss
     evaluate/evaluation.json               all models by all metrics
 
@@ -18,9 +19,10 @@ from typing import Any
 import numpy as np
 
 from congrad.errors import UserError
+from congrad.filtering.advised import read_advice
 from congrad.filtering.comparison import LanguagePair, language_pairs
 from congrad.filtering.finished import read_run
-from congrad.report.stage_files import MANIFESTS, Evaluation, Hygiene, Rates
+from congrad.report.stage_files import MANIFESTS, Evaluation, Hygiene, Pairings, Rates
 from congrad.stage import MANIFEST, read_json
 
 STAGES = ("generate", "judge", "pair", "filter", "train")
@@ -37,6 +39,8 @@ class Round:
         hygiene: of the judge; None where it has not judged.
         off_target: by language, the share of the answers in another language; None where that is not known.
         language_pairs: lowest cosine first; empty where the filter is not ConGrad's.
+        advice: what the filter's advice.json says; None where there is none.
+        pairings: the ways of pairing that were compared, as pairings.json says; None where none were.
     """
 
     arm: str
@@ -46,6 +50,8 @@ class Round:
     hygiene: dict[str, Any] | None = None
     off_target: dict[str, float | None] = field(default_factory=dict)
     language_pairs: list[LanguagePair] = field(default_factory=list)
+    advice: dict[str, Any] | None = None
+    pairings: dict[str, Any] | None = None
 
     @property
     def name(self) -> str:
@@ -113,7 +119,15 @@ def _read_round(number: int, arm: str, directory: Path) -> Round:
         hygiene=read_json(hygiene, Hygiene) if "judge" in manifests and hygiene.is_file() else None,
         off_target={name: row["off_target_rate"] for name, row in rates.items()},
         language_pairs=language_pairs(read_run(filtered).compared) if is_congrad(filtered) else [],
+        advice=read_advice(filtered) if "filter" in manifests else None,
+        pairings=read_pairings(directory),
     )
+
+
+def read_pairings(directory: Path) -> dict[str, Any] | None:
+    """The ways of pairing that a round compared; None where it compared none, or is not finished with it."""
+    compared = directory / "pairings"
+    return read_json(compared / "pairings.json", Pairings) if (compared / MANIFEST).is_file() else None
 
 
 def mean_cosine(found: list[LanguagePair]) -> float | None:

@@ -1,24 +1,27 @@
 """The terminal after a filter: a table per language, conflicts, warnings, and the next command."""
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from congrad.consensus.conflict import by_chance
 from congrad.errors import UserError
 from congrad.filtering.comparison import (
-    Comparison,
     LanguagePair,
     conflicts_in_words,
     language_pairs,
     most_opposed,
     read_comparison,
+    verdicts_in_words,
 )
 from congrad.filtering.conclude import FilterResult
 from congrad.filtering.outputs import languages_content
+from congrad.filtering.stability import stability_in_words
+from congrad.report.advice import option_table, verdict_lines
 from congrad.report.display import say, show, show_traceback
-from congrad.report.summary import LOW_FIDELITY, listed
+from congrad.report.summary import LOW_FIDELITY
 from congrad.tables import Cell, Column, Number, Table, columns, to_terminal
 
 
@@ -44,41 +47,45 @@ def _mean(score_N: np.ndarray) -> Number | None:
     return Number(float(np.nanmean(score_N)), "+.3f") if np.isfinite(score_N).any() else None
 
 
-def conflict_lines(compared: Comparison, pairs: list[LanguagePair]) -> list[str]:
-    """Every clear conflict, how many there would be by chance, and the languages that have too few pairs for that."""
-    lines = []
-    if conflicts := conflicts_in_words(pairs):
-        lines.append(f"conflicts (the whole interval lies below zero): {conflicts}")
-        lines += filter(None, [by_chance(len(pairs))])
-    if pairs and compared.too_few:
-        few = listed([f"{name} ({count})" for name, count in compared.too_few])
-        lines.append(f"can't tell whether these conflict: {few}; a language needs {compared.min_pairs} pairs")
-    return lines
+def conflict_lines(pairs: list[LanguagePair]) -> list[str]:
+    """Every conflict, and how many language pairs conflict, agree or cannot be told."""
+    conflicts = conflicts_in_words(pairs)
+    return [*filter(None, [conflicts and f"conflicts (noise taken out): {conflicts}", verdicts_in_words(pairs)])]
 
 
 def show_result(result: FilterResult, *, quiet: bool) -> None:
-    """The table on standard output; warnings and the next command on standard error."""
-    compared = read_comparison(languages_content(result.scored))
-    pairs = language_pairs(compared)
-    show(to_terminal(language_table(result, pairs)), *conflict_lines(compared, pairs))
+    """The tables and the verdict on standard output; warnings and the next command on standard error."""
+    pairs = language_pairs(read_comparison(languages_content(result.scored)))
+    show(to_terminal(language_table(result, pairs)), *conflict_lines(pairs))
     unscored = sum(1 for reason in result.scored.reason_N if reason)
     left_out = f"; {unscored} could not be scored (see scores.parquet)" if unscored else ""
     show(f"kept {int(result.keep_N.sum())} of {len(result.keep_N)} pairs{left_out}")
     fidelity = result.manifest["fidelity"]["estimated_spearman"]
     if fidelity is not None:
-        show(f"fidelity: Spearman of about {fidelity:.3f} with the scores of uncompressed gradients (estimated)")
+        text = f"fidelity: Spearman of about {fidelity:.3f} with the scores of uncompressed gradients"
+        show(f"{text} (estimated; of the compression alone)")
         if fidelity < LOW_FIDELITY:
             say(
                 "compression blurs these scores; more pairs help, and so does index.projection_size=512 with a new "
                 "output directory",
                 warning=True,
             )
+    if stability := stability_in_words(result.manifest["stability"]):
+        show(stability)
+    show_advice(result.advice)
     for warning in result.warnings:
         say(warning, warning=True)
     if not quiet:
         say(f"next: train on {Path(result.output) / 'kept.jsonl'}, or try another share in seconds:")
         another = 0.5 if result.manifest["config"]["selection"]["keep"] == 0.3 else 0.3
         say(f"  congrad filter {shlex.quote(str(result.output))} --keep {another}")
+
+
+def show_advice(advice: Mapping[str, Any]) -> None:
+    """The verdict and its table on standard output."""
+    show(*verdict_lines(advice))
+    if advice["options"]:
+        show(to_terminal(option_table(advice), dense=True))
 
 
 def show_report(directory: Path, *, quiet: bool) -> None:

@@ -6,6 +6,7 @@ from annotated_types import Gt, Lt
 from pydantic import Field
 
 from congrad.evaluation.table import Unit
+from congrad.filtering.advised import GainsRead, Share
 from congrad.stage import MOST_BYTES, Amount, Record
 
 Counts = dict[str, dict[str, Amount | None]]
@@ -33,10 +34,27 @@ class Method(Record):
     method: str | None = None
 
 
+class Chosen(Record):
+    """The share that `selection.keep: auto` chose; where there are too few pairs to choose, everything."""
+
+    share: Share = 1.0
+
+
 class Filtered(Manifest):
     kept: Amount
     rows: Amount
     settings: Method = Method()
+    auto: Chosen | None = None
+
+
+class Pairings(Manifest):
+    """pairings.json; gains are by measure, way and the way on whose pairs they are read."""
+
+    ways: list[str]
+    num_pairs: list[Amount]
+    num_prompts: Amount
+    gains: dict[str, list[list[GainsRead]]]
+    better: list[str]
 
 
 class Trained(Manifest):

@@ -2,7 +2,7 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from congrad.filtering.comparison import LanguagePair
+from congrad.consensus.findings import CANNOT_TELL
+from congrad.filtering.comparison import LanguagePair, verdicts_in_words
 from congrad.filtering.finished import ScoredRun
 from congrad.settings.consensus import Consensus, Loss
 from congrad.tables import MINUS
@@ -32,7 +33,7 @@ class Summary:
     headline: one sentence.
     facts: (name, number, explanation) of each.
     steps: in the order in which they should be thought about.
-    conflicts: the language pairs that conflict clear of noise, the strongest first.
+    conflicts: the language pairs that conflict, the strongest first.
     """
 
     headline: str
@@ -83,6 +84,12 @@ def rule_in_words(selection: dict[str, Any]) -> str:
     return f"the best-aligned {exact_percent(selection['keep'])}% of {scope}"
 
 
+def chosen_in_words(manifest: Mapping[str, Any]) -> str:
+    """Which share was chosen where nobody said it; "" where somebody did."""
+    auto = manifest.get("auto")
+    return "" if auto is None else f" ({auto.get('share', 1.0):.0%} of every language, chosen by selection.keep auto)"
+
+
 def summarise(run: ScoredRun, pairs: Sequence[LanguagePair]) -> Summary:
     """The summary of a run, with the pairs of its languages, lowest cosine first."""
     manifest = run.manifest
@@ -93,18 +100,20 @@ def summarise(run: ScoredRun, pairs: Sequence[LanguagePair]) -> Summary:
     negative = int((run.score_N[scored_N] < 0).sum())
     fidelity = manifest["fidelity"]["estimated_spearman"]
     rule = rule_in_words(manifest["config"]["selection"])
+    rule += "" if manifest.get("auto") is None else ", chosen by selection.keep auto"
     headline = f"{kept:,} of {counted(total, 'pair')} stay: {rule}."
     facts = [
         ("Pairs kept", f"{kept:,} of {total:,}", f"{percent(kept / total)}; the rule: {rule}"),
-        ("Conflicts beyond noise", *_conflict_fact(run, conflicts, few)),
+        ("Conflicts beyond noise", *_conflict_fact(run, pairs, conflicts)),
         (
             "Against consensus",
             percent(negative / max(1, int(scored_N.sum()))),
             f"{counted(negative, 'pair')} with a score below zero: they point away from where the languages agree",
         ),
         ("Fidelity", *_fidelity_fact(fidelity)),
+        *_stability_fact(manifest.get("stability", {})),
     ]
-    return Summary(headline, facts, list(_steps(run, conflicts, few, fidelity)), conflicts)
+    return Summary(headline, facts, list(_steps(run, pairs, conflicts, few, fidelity)), conflicts)
 
 
 def unscored(run: ScoredRun) -> list[tuple[str, int]]:
@@ -112,32 +121,48 @@ def unscored(run: ScoredRun) -> list[tuple[str, int]]:
     return Counter(run.reason_N[np.isnan(run.score_N)].tolist()).most_common()
 
 
-def _conflict_fact(run: ScoredRun, conflicts: Sequence[LanguagePair], few: Sequence[str]) -> tuple[str, str]:
+def _conflict_fact(run: ScoredRun, pairs: Sequence[LanguagePair], conflicts: Sequence[LanguagePair]) -> tuple[str, str]:
     if len(run.languages) == 1:
         return "–", "there is only one language"
     if conflicts:
         first = conflicts[0]
-        figures = first.figures.replace("-", MINUS)
+        figures = first.effect_figures.replace("-", MINUS)
         strongest = f"strongest: {first.first} and {first.second}, cosine {figures}"
         return counted(len(conflicts), "language pair"), strongest
-    if len(few) >= len(run.languages) - 1:
-        least = run.compared.min_pairs
-        return "can’t tell", f"fewer than {least} pairs in {listed(few)}: too few to distinguish a conflict from noise"
-    return "none", "no two languages conflict by more than sampling noise explains"
+    unknown = all(pair.verdict == CANNOT_TELL for pair in pairs)
+    return "can’t tell" if unknown else "none", verdicts_in_words(pairs)
 
 
 def _fidelity_fact(fidelity: float | None) -> tuple[str, str]:
     if fidelity is None:
         return "unknown", "too few pairs to estimate how much compression blurs the ranking"
-    quality = "the ranking can be trusted" if fidelity >= LOW_FIDELITY else "compression blurs this ranking"
+    quality = "compression changes little" if fidelity >= LOW_FIDELITY else "compression blurs this ranking"
     return f"{fidelity:.2f}", f"estimated rank correlation with uncompressed gradients: {quality}"
 
 
+def _stability_fact(stability: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Nothing in a run of before it was measured."""
+    if stability.get("half_spearman") is None:
+        return []
+    by_both, by_chance = (percent(stability[name]) for name in ("kept_by_both", "kept_by_chance"))
+    text = (
+        f"rank correlation of two halves of the prompts, which keep {by_both} of the same pairs ({by_chance} by chance)"
+    )
+    return [("Stability", f"{stability['half_spearman']:.2f}", text)]
+
+
 def _steps(
-    run: ScoredRun, conflicts: Sequence[LanguagePair], few: Sequence[str], fidelity: float | None
+    run: ScoredRun,
+    pairs: Sequence[LanguagePair],
+    conflicts: Sequence[LanguagePair],
+    few: Sequence[str],
+    fidelity: float | None,
 ) -> Iterator[Advice]:
     directory = shlex.quote(str(run.directory))
     refilter = f"congrad filter {directory}"
+    advice = run.advice
+    if advice is not None:
+        yield Advice(f"{advice['verdict']['sentence']} {advice['verdict']['basis']}")
     yield Advice(f"Train on {run.directory / 'kept.jsonl'}: your rows with all their columns, for any trainer.")
     if few:
         yield Advice(
@@ -155,10 +180,10 @@ def _steps(
             f"Read some dropped pairs of {listed([name for name, _ in names.most_common()], 3)} below: a pair that "
             "points away is either mislabelled, or right in that language alone. Only a reader can decide."
         )
-    elif len(run.languages) > 1 and len(few) < len(run.languages) - 1:
+    elif advice is None and any(pair.verdict != CANNOT_TELL for pair in pairs):
         yield Advice(
-            "The languages do not conflict beyond noise, so here the filter only removes noise. To be "
-            "careful, keep a larger share:",
+            "No conflict of languages is clear of noise, so here the filter only removes noise. To be careful, keep a "
+            "larger share:",
             f"{refilter} --keep 0.8",
         )
     agreeing = int((~run.keep_N & (run.score_N > 0)).sum())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from congrad.consensus import conflict
+from congrad.consensus.findings import MIN_PAIRS
 
 NUM_EXAMPLES = 3
 
@@ -39,14 +39,14 @@ def guards(
         own_P = language_P == code
         num_pairs = int(own_P.sum())
         num_scored = int((own_P & ~score_P.isnan()).sum())
-        if num_scored < conflict.MIN_PAIRS:
+        if num_scored < MIN_PAIRS:
             few.append((language, num_scored))
         if num_pairs and not (own_P & kept_P).any():
             warnings.append(f"{language}: none of its {_pairs(num_pairs)} is kept")
         elif group_P is not None:
             warnings += _lost_prompts(language, own_P, kept_P, group_P, row_P)
     if few:
-        warnings.append(too_few(few, conflict.MIN_PAIRS))
+        warnings.append(too_few(few, MIN_PAIRS))
     return warnings
 
 

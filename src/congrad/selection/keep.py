@@ -4,6 +4,7 @@ Shapes: P pairs.
 """
 
 import math
+from collections.abc import Sequence
 from decimal import ROUND_HALF_UP, Decimal
 
 import torch
@@ -39,17 +40,26 @@ def select(
     """
     if keep is None and min_score is None:
         raise UserError("neither keep nor min_score is given", "give one of them")
-    Selection(keep, min_score, scope)
+    Selection(keep, min_score, scope)  # checks them
     if min_score is not None:
         return score_P >= min_score
     assert keep is not None
-    kept_P = torch.zeros(len(score_P), dtype=torch.bool)
     pool_P = torch.zeros_like(language_P) if scope == "global" else language_P
-    for pool in pool_P.unique().tolist():
-        scored = torch.nonzero((pool_P == pool) & ~score_P.isnan()).flatten()
-        best_first = scored[score_P[scored].argsort(descending=True, stable=True)]
-        kept_P[best_first[: num_kept(len(scored), keep)]] = True
-    return kept_P
+    return kept_at_shares(score_P, pool_P, [keep])[0]
+
+
+def kept_at_shares(score_P: torch.Tensor, pool_P: torch.Tensor, shares: Sequence[float]) -> torch.Tensor:
+    """Which pairs every share of every pool keeps (shares x P, bool); a larger share keeps what a smaller one does."""
+    pool_U, unit_of_P = torch.unique(pool_P, return_inverse=True)
+    scored_P = ~score_P.isnan()
+    size_U = torch.bincount(unit_of_P[scored_P], minlength=len(pool_U))
+    best_first = score_P.where(scored_P, -math.inf).argsort(descending=True, stable=True)
+    best_first = best_first[unit_of_P[best_first].argsort(stable=True)]
+    start_U = torch.bincount(unit_of_P, minlength=len(pool_U)).cumsum(0) - torch.bincount(unit_of_P)
+    place_P = torch.empty_like(unit_of_P)
+    place_P[best_first] = torch.arange(len(score_P)) - start_U[unit_of_P[best_first]]
+    limits = [[num_kept(size, share) for size in size_U.tolist()] for share in shares]
+    return (place_P < torch.tensor(limits)[:, unit_of_P]) & scored_P
 
 
 def num_kept(num_scored: int, keep: float) -> int:

@@ -74,6 +74,8 @@ class Consensus:
     """EMA decay; null for 0.9 with ema."""
     ema_batch: Count | None = None
     """Pairs of a mini-batch of the EMA; null for 8 with ema."""
+    shrinkage: bool = False
+    """Weigh every language's gradient by its reliability, the share of it that is not sampling noise."""
     cross_fit: Annotated[int, Ge(0)] = 5
     """Folds of cross-fitting; 0: a pair takes part in its own consensus."""
     num_orders: Count = 64

@@ -16,6 +16,8 @@ class Columns:
 
     language: str = DEFAULT_LANGUAGE_COLUMN
     """Column of a pair's language. In a folder of `de.jsonl`, `en.jsonl` without it: the file's name."""
+    group: str | None = None
+    """Column that is the same for the pairs of one prompt in all languages; null to find out by ids and lines."""
 
 
 @section("input.bounds")

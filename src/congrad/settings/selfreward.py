@@ -120,11 +120,14 @@ class Judge:
             raise refused("temperature", problem, fix, value=0)
 
 
+PairMethod = Literal["best-worst", "all", "best-random"]
+
+
 @section("pair")
 class Pair:
     """How scored responses become pairs. Ties never do, and a response without a score is in no pair."""
 
-    method: Literal["best-worst", "all", "best-random"] = "best-worst"
+    method: PairMethod = "best-worst"
     """best-worst: the best response against the worst. all: every two responses. best-random: the best against a random
     one of those that score more than min_margin below it. Of several best (or worst) the earliest sample is taken."""
     min_margin: Annotated[float, Ge(0)] = 0.0

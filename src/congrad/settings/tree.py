@@ -1,13 +1,15 @@
 """The tree of all settings: which sections there are, and which of them the filter and the loop read.
 
-The filter reads input, model, index, loss, consensus, selection and report. The loop reads all but input and loss:
-what it filters is what `prompts` says, and what it scores is the loss that `train` and `rounds` train.
+The filter reads input, model, index, loss, consensus, selection, advice and report. The loop reads all but input and
+loss: what it filters is what `prompts` says, and what it scores and predicts is what `train` and `rounds` train, whose
+budget is not read from advice either.
 """
 
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Literal, get_args
 
+from congrad.settings.advice import Advice
 from congrad.settings.consensus import Consensus, Loss
 from congrad.settings.engine import Engine
 from congrad.settings.evaluation import Evaluate
@@ -16,7 +18,7 @@ from congrad.settings.input import Input
 from congrad.settings.model import Model
 from congrad.settings.section import fields_of, refused, section
 from congrad.settings.selection import Selection
-from congrad.settings.selfreward import Generate, Judge, Pair, Prompts
+from congrad.settings.selfreward import Generate, Judge, Pair, PairMethod, Prompts
 from congrad.settings.training import Rounds
 
 Method = Literal["none", "random", "reward-margin", "loss", "congrad"]
@@ -31,13 +33,16 @@ class Filter:
     methods: tuple[Method, ...] = ("congrad",)
     """Any of none, random, reward-margin, loss, congrad. Each is an arm of its own, whose rounds continue from its own
     models."""
+    pairings: tuple[PairMethod, ...] = ()
+    """Other ways of pairing than pair.method, any of best-worst, all, best-random: what is predicted for each of them
+    is shown before the round is trained. Pairs that pair.method does not make cost a gradient each."""
 
     def __post_init__(self) -> None:
         if not self.methods:
             raise refused("methods", "is empty", f"choose from {', '.join(METHODS)}")
-        for number, method in enumerate(self.methods):
-            if method in self.methods[:number]:
-                raise refused("methods", f"names {method} twice", "name it once")
+        for key, names in (("methods", self.methods), ("pairings", self.pairings)):
+            if twice := next((name for number, name in enumerate(names) if name in names[:number]), None):
+                raise refused(key, f"names {twice} twice", "name it once")
 
 
 @section("report")
@@ -58,6 +63,7 @@ class FilterConfig:
     loss: Loss = field(default_factory=Loss)
     consensus: Consensus = field(default_factory=Consensus)
     selection: Selection = field(default_factory=Selection)
+    advice: Advice = field(default_factory=Advice)
 
     def check(self) -> None:
         """Refuses, before anything is loaded, a loss that does not fit the normalisation of the pass, and a model whose
@@ -80,6 +86,7 @@ class RunConfig:
     index: PassSettings = field(default_factory=PassSettings)
     consensus: Consensus = field(default_factory=Consensus)
     selection: Selection = field(default_factory=Selection)
+    advice: Advice = field(default_factory=Advice)
     train: dict[str, Any] = field(default_factory=dict)
     """Names and values of TRL's DPOConfig."""
     rounds: Rounds = field(default_factory=Rounds)
@@ -87,9 +94,22 @@ class RunConfig:
     report: Report = field(default_factory=Report)
 
     def __post_init__(self) -> None:
-        if self.selection.min_score is not None and self.filter.methods != ("congrad",):
-            fix = "with other methods give selection.keep"
-            raise refused("selection.min_score", "is for the scores of congrad only", fix)
+        if self.filter.methods != ("congrad",):
+            if self.selection.min_score is not None:
+                fix = "with other methods give selection.keep"
+                raise refused("selection.min_score", "is for the scores of congrad only", fix)
+            if self.selection.keep == "auto":
+                fix = "with other methods give a share"
+                raise refused("selection.keep", "is chosen for congrad only", fix, value="auto")
+
+        if self.filter.pairings:
+            if "congrad" not in self.filter.methods:
+                raise refused("filter.pairings", "needs gradients", "add congrad to filter.methods, or leave it out")
+            if self.prompts.source is None:
+                raise refused("filter.pairings", "has no answers to pair", "set prompts.source, or leave it out")
+            if self.pair.method in self.filter.pairings:
+                problem = f"names {self.pair.method}, which is pair.method"
+                raise refused("filter.pairings", problem, "name the others")
 
     @property
     def engines(self) -> dict[str, Engine]:
@@ -132,5 +152,9 @@ FROM_ELSEWHERE: Mapping[str, str] = {
     "loss.label_smoothing": "train.label_smoothing",
     "loss": "train.loss_type",
     "index.normalise": "train.loss_type",
+    "advice.epochs": "train.num_train_epochs",
+    "advice.batch_size": "train.per_device_train_batch_size",
+    "advice.steps": "train.max_steps",
+    "advice.watch": "evaluate.pairs",
 }
 """Keys that a loop takes from another section, the more exact ones first."""

@@ -1,15 +1,21 @@
-"""The loss and the length limit of a training as the filter knows them: what it scores is what is trained."""
+"""A training as the filter knows it: what it scores is what is trained, and what it predicts is for that budget."""
 
+import math
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from congrad.errors import UserError
+from congrad.settings.advice import Advice
 from congrad.settings.consensus import PER_TOKEN, Loss
 from congrad.settings.index import Normalise
 from congrad.settings.training import Rounds
 from congrad.settings.tree import FROM_ELSEWHERE
 
 DEFAULT_MAX_LENGTH = 1024  # TRL's
+EPOCHS, BATCH = 3.0, {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}  # transformers'
+BUDGET = ("epochs", "batch_size", "steps")  # of the section advice
 NO_LIMIT = 2**31
 LOSS_OF = {"sigmoid": "dpo", "hinge": "hinge", "robust": "robust", "ipo": "ipo"}  # TRL's names and the filter's
 UNSCORED = ("sft",)  # terms besides the preference loss, which say nothing about a preference
@@ -54,6 +60,26 @@ def max_length(train: Mapping[str, Any]) -> int:
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 2:
         raise UserError("must be a whole number, 2 or more", key="train.max_length", value=limit)
     return limit
+
+
+def advice(train: Mapping[str, Any], settings: Advice) -> Advice:
+    """The settings with the budget of the training: epochs, or steps where they are given, and pairs of one step.
+
+    There are as many processes as there are now, with one device each: training refuses more in one process.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    sizes = [number(train, key, default) for key, default in BATCH.items()]
+    steps = int(number(train, "max_steps", -1))
+    try:
+        return replace(
+            settings,
+            epochs=number(train, "num_train_epochs", EPOCHS),
+            batch_size=int(math.prod(sizes)) * processes,
+            steps=steps if steps > 0 else None,
+        )
+    except UserError as error:  # its user never saw the section advice
+        error.key = FROM_ELSEWHERE.get(str(error.key), error.key)
+        raise
 
 
 def number(train: Mapping[str, Any], name: str, default: float) -> float:

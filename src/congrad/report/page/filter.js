@@ -11,7 +11,7 @@ const plural = (number, name) => `${whole(number)} ${name}${number === 1 ? "" : 
 const agreement = data.agreement;
 const HINTS = {
   cosine: "As measured, sampling noise included: it pulls cosines towards zero. The 95% interval of a cell is in its tooltip and in the table.",
-  corrected: "An estimate of what infinitely many pairs would give. Grey: the language’s gradient is not clear of its noise.",
+  corrected: "An estimate of what infinitely many pairs would give, without products of a prompt and its translation. Grey: the language’s gradient is not clear of its noise.",
   after: "Of the gradients that surgery leaves: the consensus is their mean.",
 };
 
@@ -19,8 +19,8 @@ function heatmapRows(kind) {
   const rows = [];
   for (const i of data.order) {
     for (const j of data.order) {
-      const low = agreement.low[i][j], high = agreement.high[i][j];
-      const conflict = agreement.conflict[i][j];
+      const of = kind === "corrected" && agreement.corrected_low[i][j] !== null ? "corrected_" : "";
+      const low = agreement[`${of}low`][i][j], high = agreement[`${of}high`][i][j];
       rows.push({
         row: names[i],
         column: names[j],
@@ -28,8 +28,8 @@ function heatmapRows(kind) {
         value: i === j ? null : agreement[kind][i][j],
         interval: low === null ? "unknown" : `${signed(low)} to ${signed(high)}`,
         pairs: `${whole(agreement.num_pairs[i])} and ${whole(agreement.num_pairs[j])}`,
-        verdict: conflict === null ? "can’t tell" : conflict ? "conflict, clear of noise" : low > 0 ? "agree, clear of noise" : "not clear of noise",
-        conflict: conflict === true,
+        verdict: agreement.verdict[i][j],
+        conflict: agreement.verdict[i][j] === "conflict",
       });
     }
   }

@@ -1,0 +1,1 @@
+"""Does what the advice predicts come true? Predicted gains beside real trainings."""

@@ -1,0 +1,1 @@
+"""Forty languages of which it is known which conflict: some write a decimal comma, some a decimal point."""
