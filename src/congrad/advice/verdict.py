@@ -108,12 +108,12 @@ def judge(
             return Verdict("keep-all", 1.0, f"{sentence} {said}", basis, notes)
         if chosen.gains.mean.delta_low <= 0:
             here = next(each for each in chosen.choice.curve if each.share == share)
-            weak = (
-                "That interval, of the whole choosing procedure on pairs that had no part in it, reaches 0: take it as "
-                f"a hint, not as proof. The share that was chosen has {compared(_interval(here), gain)} on the pairs "
-                "that chose it."
+            sentence = f"Filter, perhaps: keep {share:.0%} of every language. Predicted gain on held-out pairs,"
+            said = (
+                f"compared with all pairs: {compared(_interval(here), gain)} on those "
+                f"that chose this share, but {compared(chosen.gains.mean, gain)} for the whole choosing procedure on "
+                "those that had no part in it. That is a hint, and no proof."
             )
-            notes = (weak, *notes)
         return Verdict("filter", share, f"{sentence} {said}", basis, notes)
     best = max(chosen.choice.curve[:-1], key=lambda point: point.gain)
     said = (
