@@ -60,7 +60,9 @@ def count(pairs: Path, run: Path) -> str:
         if every:
             dropped = sum(key not in kept for key in every)
             words.append(f"{dropped} of {len(every)} pairs with {name} ({dropped / len(every):.0%})")
-    return "the filter dropped " + " and ".join(words)
+    said = "the filter dropped " + " and ".join(words)
+    share = sum(key not in kept for key in swapped) / len(swapped)
+    return said + (f"; at random, {share:.0%} of each" if 0 < share < 1 and len(words) > 1 else "")
 
 
 def main() -> None:

@@ -48,7 +48,7 @@ def test_filter():
     )
     assert found.basis == (
         "Predicted, to first order, at the start of training, for 2 epochs in batches of 16; real trainings ranked "
-        "options as it does with a Spearman of 0.7 with wrong labels, 0.9 without (docs/evidence.md)."
+        "five options as it does with a Spearman of 0.7 with wrong labels, 0.9 without (docs/evidence.md)."
     )
     assert found.notes == (SAME_SOURCE, "Between responses of one length, 69% of the predicted gain is left.")
 

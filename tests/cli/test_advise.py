@@ -47,6 +47,21 @@ def test_another_budget(congrad, run):
     assert "for 2 epochs in batches of 8" in shown["verdict"]["basis"]
 
 
+def test_what_was_kept_is_shown_and_what_is_advised_is_the_next_command(congrad, run):
+    share = advice(run)["verdict"]["share"]
+    done = congrad("filter", run, "--keep", 0.7)
+    assert "ConGrad, 70%" in done.out
+    assert f"keep what is advised, in seconds:\n  congrad filter {run} --keep auto\n" in done.err
+    followed = congrad("filter", run, "--keep", share)
+    assert f"next: train on {run / 'kept.jsonl'}\n" in followed.err
+    assert "ConGrad, 100%" not in followed.out
+    other = congrad("advise", run, "--batch-size", 8, "--epochs", 0.5)
+    assert f"next: congrad filter {run} --keep auto advice.epochs=0.5 advice.batch_size=8\n" in other.err
+    words = other.err.split("next: congrad ")[1].split()
+    assert congrad(*words).code == 0
+    assert (advice(run)["epochs"], advice(run)["batch_size"]) == (0.5, 8)
+
+
 def test_every_option_has_figures_or_says_what_is_missing(run):
     found = advice(run)
     assert found["options"][0]["title"] == "all pairs"

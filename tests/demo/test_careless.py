@@ -61,5 +61,6 @@ def test_what_a_run_dropped_is_counted(tmp_path):
     kept = swapped[:36] + right[:432]
     (tmp_path / "run" / "kept.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
     assert careless("count", tmp_path / "pairs", tmp_path / "run").stdout == (
-        "the filter dropped 108 of 144 pairs with swapped labels (75%) and 48 of 480 pairs with right labels (10%)\n"
+        "the filter dropped 108 of 144 pairs with swapped labels (75%) and 48 of 480 pairs with right labels (10%); "
+        "at random, 25% of each\n"
     )

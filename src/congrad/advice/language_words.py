@@ -80,7 +80,7 @@ def _groups(found: Groups, languages: Sequence[str]) -> str:
 def _more_pairs(found: HowMany, everything: Spread, languages: Sequence[str]) -> str:
     twice = found.times_X.tolist().index(TWICE)
     said = (
-        "Twice as many pairs like these, for as many epochs, are predicted to gain "
+        "Twice as many pairs like these, trained in the same way, are predicted to gain "
         f"{compared_with(found.together.over_now_EX, everything, BUDGET, twice)}"
     )
     if len(languages) > 1:

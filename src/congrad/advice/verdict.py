@@ -30,7 +30,7 @@ NORMAL = 1.96  # standard errors on each side of a 95% interval
 FEW_WATCHED = 8  # prompts of a watched language: with fewer, the draws do not show how much they vary
 MUCH_LENGTH = 0.5  # of the gain: where less is left without the length difference, it is said first
 EVIDENCE = "docs/evidence.md"
-SPEARMAN = "0.7 with wrong labels, 0.9 without"  # of the five options there, for the budget
+SPEARMAN = "five options as it does with a Spearman of 0.7 with wrong labels, 0.9 without"  # for the budget
 SAME_SOURCE = (
     "Measured against labels of the same source: an error that all of them share (length, position, one bad judge) "
     "cannot be seen."
@@ -71,7 +71,7 @@ def judge(
     """
     basis = (
         f"Predicted, to first order, at the start of training, for {advice.budget.in_words}; "
-        f"real trainings ranked options as it does with a Spearman of {SPEARMAN} ({EVIDENCE})."
+        f"real trainings ranked {SPEARMAN} ({EVIDENCE})."
     )
     if not advice.options:
         needed = LEAST_PROMPTS * advice.num_folds
@@ -151,11 +151,16 @@ def _notes(advice: Advice, share: float, languages: Sequence[str], watched: Sequ
             notes.insert(0, f"{said}: most of what these labels teach goes with length.")
         else:
             notes.append(f"{said}.")
-    if other != share:
-        here, there = (f"{each:.0%}" if each < 1 else "all pairs" for each in (share, other))
+    if other == 1 > share:
+        notes.append(
+            "At equal step length, which many steps on few pairs come close to, no share is clearly better than all "
+            "pairs."
+        )
+    elif other != share:
+        here = f"{share:.0%}" if share < 1 else "all pairs"
         notes.append(
             f"The two budgets disagree: at equal step length, which many steps on few pairs come close to, the choice "
-            f"would be {there}, not {here}."
+            f"would be {other:.0%}, not {here}."
         )
     if advice.num_pairs < advice.total_pairs:
         notes.append(f"From a sample of {advice.num_pairs:,} of {advice.total_pairs:,} pairs.")

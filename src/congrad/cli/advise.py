@@ -1,5 +1,6 @@
 """`congrad advise`: what filtering is predicted to do, from the index of a run."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -31,17 +32,16 @@ def advise_command(
         if given.says("advice.watch") and not given.is_from_file("advice.watch"):
             problem = f"would be ignored: {run} is a run and has its index already"
             raise UserError(problem, "give it to congrad filter, with the data", key="advice.watch")
+        from congrad.files import json_line
         from congrad.filtering.advise import advise_run
-        from congrad.report.display import display
-        from congrad.report.screen import show_advice
+        from congrad.report.display import display, say
+        from congrad.report.screen import follow_command, show_advice
 
         with display(quiet=quiet) as showing:
             found = advise_run(run, settings, showing.listener)
     if json:
-        import sys
-
-        from congrad.files import json_line
-
         sys.stdout.buffer.write(json_line(found))
-    else:
-        show_advice(found)
+        return
+    show_advice(found)
+    if not quiet:
+        say(f"next: {follow_command(run, found)}")

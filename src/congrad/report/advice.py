@@ -20,21 +20,26 @@ def verdict_lines(advice: Mapping[str, Any]) -> list[str]:
     return [f"advice: {verdict['sentence']}", f"  {verdict['basis']}", *(f"  {note}" for note in verdict["notes"])]
 
 
-def matters(advice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """All pairs, ConGrad at the best share and at half, and other rankings at that share."""
+def matters(advice: Mapping[str, Any], keep: float | None) -> list[Mapping[str, Any]]:
+    """All pairs, ConGrad at the best share, at half and at the share that was kept, and other rankings at the best."""
     chosen = advice["chosen"]["budget"]
     best_below = max(chosen["curve"][:-1], key=lambda point: point["gain"])["share"]
     share = chosen["share"] if chosen["share"] < 1 else best_below
-    wanted = {("all", 1.0), ("congrad", HALF)} | {(ranking, share) for ranking in TITLES if ranking not in NOT_SHOWN}
+    own = {("congrad", each) for each in (HALF, round(keep or 1, 1)) if each < 1}
+    wanted = {("all", 1.0), *own} | {(ranking, share) for ranking in TITLES if ranking not in NOT_SHOWN}
     return [option for option in advice["options"] if (option["ranking"], option["share"]) in wanted]
 
 
-def option_table(advice: Mapping[str, Any]) -> Table:
-    """Gains compared with all pairs, in percent of their gain; where that is not clear of zero, as they are."""
+def option_table(advice: Mapping[str, Any], keep: float | None = None) -> Table:
+    """Gains compared with all pairs, in percent of their gain; where that is not clear of zero, as they are.
+
+    Args:
+        keep: the share that was kept, if it was one; the nearest of the options' is shown.
+    """
     everything = advice["options"][0]["gains"]
     watched = everything["budget"].get("watched_mean")
     rows: list[list[Cell]] = []
-    for option in matters(advice):
+    for option in matters(advice, keep):
         title = option["title"] if option["share"] == 1 else f"{option['title']}, {option['share']:.0%}"
         budget, equal = (_compared(option["gains"][name]["mean"], everything[name]["mean"]) for name in MEASURES)
         worst = option["gains"]["budget"]["worst"]

@@ -22,6 +22,7 @@ from congrad.filtering.stability import stability_in_words
 from congrad.report.advice import option_table, verdict_lines
 from congrad.report.display import say, show, show_traceback
 from congrad.report.summary import LOW_FIDELITY
+from congrad.settings.advice import Advice
 from congrad.tables import Cell, Column, Number, Table, columns, to_terminal
 
 
@@ -72,20 +73,36 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
             )
     if stability := stability_in_words(result.manifest["stability"]):
         show(stability)
-    show_advice(result.advice)
+    keep = result.manifest["config"]["selection"]["keep"]
+    show_advice(result.advice, keep)
     for warning in result.warnings:
         say(warning, warning=True)
     if not quiet:
-        say(f"next: train on {Path(result.output) / 'kept.jsonl'}, or try another share in seconds:")
-        another = 0.5 if result.manifest["config"]["selection"]["keep"] == 0.3 else 0.3
-        say(f"  congrad filter {shlex.quote(str(result.output))} --keep {another}")
+        kept = Path(result.output) / "kept.jsonl"
+        if keep == result.advice["verdict"]["share"]:
+            say(f"next: train on {kept}")
+        else:
+            say(f"next: train on {kept}, or keep what is advised, in seconds:")
+            say(f"  {follow_command(Path(result.output), result.advice)}")
 
 
-def show_advice(advice: Mapping[str, Any]) -> None:
-    """The verdict and its table on standard output."""
+def show_advice(advice: Mapping[str, Any], keep: float | None = None) -> None:
+    """The verdict and its table on standard output.
+
+    Args:
+        keep: the share that was kept, if it was one.
+    """
     show(*verdict_lines(advice))
     if advice["options"]:
-        show(to_terminal(option_table(advice), dense=True))
+        show(to_terminal(option_table(advice, keep), dense=True))
+
+
+def follow_command(run: Path, advice: Mapping[str, Any]) -> str:
+    """Filters a run again as is advised, for the training that the advice is for."""
+    usual = Advice()
+    budget = {name: advice.get(name) for name in ("epochs", "batch_size", "steps")}
+    own = [f" advice.{name}={value}" for name, value in budget.items() if value not in (None, getattr(usual, name))]
+    return f"congrad filter {shlex.quote(str(run))} --keep auto{''.join(own)}"
 
 
 def show_report(directory: Path, *, quiet: bool) -> None:
