@@ -351,7 +351,7 @@ def test_the_table_and_the_next_command_are_on_the_screen(congrad, pairs_file, t
     lines = done.err.splitlines()
     assert any(line[9:].startswith("30 pairs, ") and " of memory, " in line and "MB of disk" in line for line in lines)
     assert any(line[9:].startswith("sketching: ") and line.endswith(" of 30 pairs") for line in lines)
-    assert lines[-2] == f"  congrad filter {tmp_path / 'run'} --keep 0.3"
+    assert lines[-2] == f"  congrad filter {tmp_path / 'run'} --keep auto"
     assert lines[-1] == f"report: {tmp_path / 'run' / 'report.html'}"
     quiet = congrad("filter", pairs_file, "-m", tiny_directory, "-o", tmp_path / "quiet", "--quiet")
     assert quiet.out == done.out
