@@ -4,7 +4,6 @@ import json
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
@@ -35,13 +34,13 @@ from bench.evidence.plan import (
 )
 from bench.evidence.training import Recipe
 from bench.known_truth.page import tables
+from bench.log import Row
 from bench.markdown import markdown
 from bench.ranking import spearman
 from bench.where import origin
 from congrad.advice.budget import Floats
 from congrad.advice.options import ALL, OWN, TITLES
 
-Row = dict[str, Any]
 PREDICTED = (("advice", "equal_length"), ("advice", "budget"), ("outside", "budget"))
 HEAD = ("option", "pairs", "swapped", "steps", "equal length", "for the budget", "true labels")
 MEASURED = ("loss decrease", "accuracy", "seeds")

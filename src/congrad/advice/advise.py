@@ -93,7 +93,7 @@ def advise(
         on_progress: called with how many pairs are done, and of how many.
     """
     drawn = draw(sketches, factor_N=factor_N, language_N=language_N, group_N=group_N, settings=settings)
-    budget = Budget(settings.epochs, settings.batch_size, settings.steps)
+    budget = Budget.of(settings)
     total_pairs, scale, language_L = drawn.total_pairs, drawn.scale, tuple(drawn.code_L.tolist())
     sizes = (budget, drawn.num_pairs, total_pairs, drawn.num_prompts, language_L, settings.num_folds)
     if drawn.num_prompts < LEAST_PROMPTS * settings.num_folds:

@@ -17,6 +17,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from congrad.settings.advice import Advice
+
 Measure = Literal["budget", "equal_length"]
 MEASURES: tuple[Measure, ...] = ("budget", "equal_length")
 Floats = npt.NDArray[np.float64]
@@ -33,6 +35,10 @@ class Budget:
     epochs: float
     batch_size: int
     steps: int | None = None
+
+    @classmethod
+    def of(cls, settings: Advice) -> "Budget":
+        return cls(settings.epochs, settings.batch_size, settings.steps)
 
     @property
     def in_words(self) -> str:

@@ -67,5 +67,5 @@ def sums_of(drawn: Sample, settings: Advice) -> LanguageSums:
 
 def budget_of(drawn: Sample, settings: Advice) -> Budget:
     """That of the settings: an epoch has the steps of all pairs, of which the measured ones may be a sample."""
-    budget = Budget(settings.epochs, settings.batch_size, settings.steps)
+    budget = Budget.of(settings)
     return replace(budget, epochs=budget.epochs * drawn.total_pairs / drawn.num_pairs)

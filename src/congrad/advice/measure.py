@@ -85,6 +85,13 @@ class Measured:
         return int(np.prod(self.share_WFS.shape[1:]))
 
 
+def cells(language_P: Tensor, fold_P: Tensor, num_folds: int) -> Buckets:
+    """A bucket for each language and fold, language by language."""
+    number_B = torch.arange((int(language_P.max()) + 1) * num_folds)
+    fold_B = number_B % num_folds
+    return Buckets(language_P * num_folds + fold_P, number_B // num_folds, fold_B, unit_B=fold_B)
+
+
 def measure(
     gradients: Gradients,
     *,
@@ -105,10 +112,8 @@ def measure(
     """
     num_pairs, num_dims = gradients.shape
     num_languages = int(language_P.max()) + 1
-    cell_P = language_P * num_folds + fold_P
-    language_B = torch.arange(num_languages * num_folds) // num_folds
-    fold_B = torch.arange(num_languages * num_folds) % num_folds
-    buckets = Buckets(cell_P, language_B, fold_B, unit_B=fold_B)
+    buckets = cells(language_P, fold_P, num_folds)
+    language_B, fold_B = buckets.language_B, buckets.fold_B
     every_P = torch.ones(num_pairs, dtype=torch.float64)
 
     def summed(share_P: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -26,10 +26,11 @@ from torch import Tensor
 from congrad.advice.advise import LEAST_PROMPTS
 from congrad.advice.budget import MEASURES, Budget, Floats, Measure
 from congrad.advice.figures import Figures, Gains
-from congrad.advice.folds import deal, sample
+from congrad.advice.folds import deal
 from congrad.advice.gain import Directions, Reader
-from congrad.advice.measure import Gradients, measure
-from congrad.consensus.buckets import Buckets, Sketches, sum_buckets
+from congrad.advice.measure import cells, measure
+from congrad.advice.sample import draw, usable
+from congrad.consensus.buckets import Sketches, sum_buckets
 from congrad.consensus.score import one_thread_an_operation, products
 from congrad.settings.advice import Advice as Settings
 from congrad.settings.consensus import Consensus
@@ -71,21 +72,13 @@ def compare_pairings(
         member_WN: which pairs every way makes (bool).
         configured: the way that the others are compared with.
     """
-    factor_N = factor_N.double()
-    usable_N = factor_N.isfinite() & (factor_N != 0)
-    row_P = torch.nonzero(usable_N).flatten()
-    total_pairs = len(row_P)
-    num_pairs_W = tuple((member_WN & usable_N).sum(1).tolist())
-    if total_pairs > settings.max_pairs:
-        row_P = row_P[sample(group_N[row_P], settings.max_pairs, settings.seed, language_N[row_P])]
-    _, language_P = torch.unique(language_N[row_P], return_inverse=True)
-    prompt_U, prompt_P = torch.unique(group_N[row_P], return_inverse=True)
-    member_WP, num_folds = member_WN[:, row_P], settings.num_folds
+    drawn = draw(sketches, factor_N=factor_N, language_N=language_N, group_N=group_N, settings=settings)
+    gradients, language_P, prompt_P = drawn.gradients, drawn.language_P, drawn.prompt_P
+    num_pairs_W = tuple((member_WN & usable(factor_N)).sum(1).tolist())
+    member_WP, num_folds = member_WN[:, drawn.row_P], settings.num_folds
     fold_P = deal(prompt_P, num_folds, settings.seed, language_P)
-    if len(prompt_U) < LEAST_PROMPTS * num_folds or not _has_all_folds(member_WP, fold_P, num_folds):
-        return Pairings(num_pairs_W, len(prompt_U), {}, ())
-    scale = float(factor_N[row_P].abs().max())
-    gradients = Gradients(sketches, row_P, factor_N[row_P] / scale)
+    if drawn.num_prompts < LEAST_PROMPTS * num_folds or not _has_all_folds(member_WP, fold_P, num_folds):
+        return Pairings(num_pairs_W, drawn.num_prompts, {}, ())
     with one_thread_an_operation() as num_threads:
         measured = measure(
             gradients,
@@ -96,27 +89,24 @@ def compare_pairings(
             consensus=Consensus(aggregator="mean"),
             num_threads=num_threads,
         )
-        num_cells = measured.num_languages * num_folds
-        language_B = torch.arange(num_cells) // num_folds
-        fold_B = torch.arange(num_cells) % num_folds
-        buckets = Buckets(language_P * num_folds + fold_P, language_B, fold_B, unit_B=fold_B)
-        every_P = torch.ones(len(row_P), dtype=torch.float64)
+        buckets = cells(language_P, fold_P, num_folds)
+        every_P = torch.ones(drawn.num_pairs, dtype=torch.float64)
         sums_WBD = torch.stack(
             [sum_buckets(gradients, own_P.double(), every_P, buckets, num_threads).sums_BD for own_P in member_WP]
         )
         no_fold_P = torch.zeros_like(fold_P)
         (product_PJ,) = products(gradients, [sums_WBD.flatten(0, 1)[None]], no_fold_P, num_threads, lambda rows: None)
     sum_WFD = sums_WBD.unflatten(1, (-1, num_folds)).sum(1)
-    product_PWLF = product_PJ.double().reshape(len(row_P), len(member_WP), -1, num_folds).numpy()
+    product_PWLF = product_PJ.double().reshape(drawn.num_pairs, len(member_WP), -1, num_folds).numpy()
     directions = _directions(member_WP, fold_P, sum_WFD, product_PWLF.sum(2), measured.norm_P)
-    budget = Budget(settings.epochs, settings.batch_size, settings.steps)
-    ways, length_P = range(len(member_WP)), length_N[row_P.numpy()]
+    budget = Budget.of(settings)
+    ways, length_P = range(len(member_WP)), length_N[drawn.row_P.numpy()]
 
     def read_on(target: int, by: Measure) -> list[Gains]:
         own_P11 = member_WP[target].numpy()[:, None, None]
         on_own = replace(directions, product_PCK=np.where(own_P11, directions.product_PCK, np.nan))
         sums_of_own = replace(measured, product_PLF=product_PWLF[:, target])
-        reader = Reader(sums_of_own, on_own, by, budget, total_pairs, scale)
+        reader = Reader(sums_of_own, on_own, by, budget, drawn.total_pairs, drawn.scale)
         gains = [reader.gain(way, 0) for way in ways]
         return Figures(reader, gains[configured], settings.num_resamples, settings.seed, length_P).of(gains)
 
@@ -126,7 +116,7 @@ def compare_pairings(
         for way in ways
         if way != configured and all(each.mean.delta_low > 0 for by in MEASURES for each in gains[by][way])
     )
-    return Pairings(num_pairs_W, len(prompt_U), gains, better)
+    return Pairings(num_pairs_W, drawn.num_prompts, gains, better)
 
 
 def _has_all_folds(member_WP: Tensor, fold_P: Tensor, num_folds: int) -> bool:

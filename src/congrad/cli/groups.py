@@ -30,6 +30,7 @@ def groups_command(
     given = read(config, list(words or []), flags)
     with given.spelled():
         advice = advice_of(given)
+        from congrad.advice.budget import Budget
         from congrad.exports.groups import write_groups
 
         written = write_groups(run, output, advice, num_groups=groups, kept_only=not all_pairs)
@@ -37,7 +38,7 @@ def groups_command(
         languages = f"{len(group.languages)} language{'s' if len(group.languages) > 1 else ''}"
         show(f"{written.directory / group.file}: {group.num_pairs} pairs, {languages} ({', '.join(group.languages)})")
     low, high = written.over_together.interval
-    budget = f"for {advice.epochs:g} epoch{'' if advice.epochs == 1 else 's'} in batches of {advice.batch_size}"
+    budget = f"for {Budget.of(advice).in_words}"
     if math.isnan(written.over_together.value):
         show(f"predicted, to first order, {budget}: these pairs gain nothing together")
     else:

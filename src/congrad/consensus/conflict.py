@@ -32,9 +32,7 @@ FALSE_DISCOVERIES = 0.05
 VERDICTS = {1: AGREE, 0: CANNOT_TELL, -1: CONFLICT}
 
 CLEAR_OF_NOISE = 2.0  # standard deviations of the estimate of a squared norm if there were no gradient at all
-SWEEPS = (
-    6  # for rows and columns: a whole table needs one; without its diagonal, each leaves 1 / (J - 1)^2 of the error
-)
+SWEEPS = 6  # a whole table needs one; without its diagonal, each leaves 1 / (J - 1)^2 of the error
 
 
 @dataclass(frozen=True)

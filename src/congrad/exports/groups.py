@@ -26,7 +26,7 @@ from congrad.files import json_line, versions, without_nan, write_json
 from congrad.filtering.advised_languages import division
 from congrad.filtering.comparison import FILTER_AGAIN
 from congrad.filtering.finished import KEPT, ScoredRun, read_run, rows_in_order, stored_section
-from congrad.filtering.score import language_codes, pair_inputs
+from congrad.filtering.score import gradient_inputs, language_codes
 from congrad.gradients.index import open_index
 from congrad.settings.advice import Advice
 from congrad.settings.consensus import Loss
@@ -126,14 +126,8 @@ def sample_of_run(run: ScoredRun, advice: Advice) -> Sample:
     index = open_index(run.directory / run.manifest["index"])
     if language_codes(index)[0] != run.languages:
         raise UserError("not the index of this run: its languages are others", FILTER_AGAIN, at=index.directory)
-    inputs = pair_inputs(index, stored_section(Loss, run), torch.tensor(run.shared_N))
-    return draw(
-        index,
-        factor_N=inputs["weight_P"].double() * inputs["scale_P"].double(),
-        language_N=inputs["language_P"].long(),
-        group_N=inputs["group_P"],
-        settings=advice,
-    )
+    pairs = gradient_inputs(index, stored_section(Loss, run), torch.tensor(run.shared_N))
+    return draw(index, **pairs, settings=advice)
 
 
 def _file(number: int) -> str:

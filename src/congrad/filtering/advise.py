@@ -25,7 +25,7 @@ from congrad.filtering.directory import RUN
 from congrad.filtering.finished import open_run, stored_config, stored_section, watch_place
 from congrad.filtering.prompts import find_prompts
 from congrad.filtering.rankings import Baseline, judge_margins, model_scores, of_index, resolve
-from congrad.filtering.score import language_codes, pair_inputs
+from congrad.filtering.score import gradient_inputs, language_codes
 from congrad.filtering.watch import WatchedIndex, open_watch
 from congrad.gradients.index import GradientIndex, open_index
 from congrad.preferences.load import read_preferences
@@ -49,14 +49,8 @@ def advise_index(
     watch: WatchedIndex | None = None,
 ) -> dict[str, Any]:
     """What advice.json holds."""
-    inputs = pair_inputs(index, loss, prompt_N)
     tokens_P2 = tokens(index)
-    pairs: dict[str, Any] = {
-        "factor_N": inputs["weight_P"].double() * inputs["scale_P"].double(),
-        "language_N": inputs["language_P"].long(),
-        "group_N": inputs["group_P"],
-        "settings": settings,
-    }
+    pairs: dict[str, Any] = {**gradient_inputs(index, loss, prompt_N), "settings": settings}
     watched = None if watch is None else watch.pairs(loss, prompt_N)
     found = advise(
         index,

@@ -32,12 +32,7 @@ def find_prompts(preferences: Preferences, index: GradientIndex, column: str | N
     language_N = language_codes(index)[1].numpy()
     ids = [name for name in ID_COLUMNS if name in preferences.dataset.column_names]
     for name in ids if column is None else [column]:
-        values = list(preferences.dataset[name])
-        if column is None:
-            owners = zip(values, preferences.languages, strict=True)
-            values = [None if value is None else without_tag(str(value), own) for value, own in owners]
-        texts = [f"null {row}" if value is None else f"={value}" for row, value in enumerate(values)]
-        key_N = np.unique(np.array(texts), return_inverse=True)[1]
+        key_N = np.unique(np.array(prompt_ids(preferences, name, tagged=column is None)), return_inverse=True)[1]
         if column is None and not tells_prompts_apart(key_N, group_N, language_N):
             continue
         prompt_N = joined(group_N, key_N)
@@ -55,6 +50,19 @@ def _line(num_shared: int, language_N: Codes, how: str) -> str:
     return (
         f"{prompts} in several of the {len(np.unique(language_N))} languages ({how}); each is held out in all at once"
     )
+
+
+def prompt_ids(preferences: Preferences, column: str, *, tagged: bool) -> list[str]:
+    """The ids of a column as they are compared; where there is none, one that no other row has, of any data set.
+
+    Args:
+        tagged: whether ids may hold their language's tag, which is taken out.
+    """
+    owners = zip(preferences.dataset[column], preferences.languages, strict=True)
+    return [
+        f"null {id(preferences)} {row}" if value is None else f"={without_tag(str(value), own) if tagged else value}"
+        for row, (value, own) in enumerate(owners)
+    ]
 
 
 def without_tag(value: str, language: str) -> str:
@@ -121,8 +129,8 @@ def parallel_lines(preferences: Preferences, index: GradientIndex) -> Codes | No
 
 def excess_within(unit_KLD: torch.Tensor) -> float:
     """Student's t of how much more alike unit gradients of one line are than those of different lines, in different
-    languages both; each line is an observation. Far below
-    zero where most languages have the answers the other way round."""
+    languages both; each line is an observation. Far below zero where most languages have the answers the other way
+    round."""
     line_KD, language_LD = unit_KLD.sum(1), unit_KLD.sum(0)
     total_D = line_KD.sum(0)
     own_K = (unit_KLD**2).sum((1, 2))

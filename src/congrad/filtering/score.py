@@ -98,6 +98,16 @@ def pair_inputs(index: GradientIndex, loss: Loss, group_N: torch.Tensor | None =
     }
 
 
+def gradient_inputs(index: GradientIndex, loss: Loss, group_N: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What the advice takes of every sketched pair beside its sketch, by the names of its arguments."""
+    inputs = pair_inputs(index, loss, group_N)
+    return {
+        "factor_N": inputs["weight_P"].double() * inputs["scale_P"].double(),
+        "language_N": inputs["language_P"].long(),
+        "group_N": inputs["group_P"],
+    }
+
+
 def score(
     index: GradientIndex,
     loss: Loss | None = None,

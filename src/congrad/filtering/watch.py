@@ -21,8 +21,8 @@ from congrad.advice.sample import usable
 from congrad.advice.watched import WatchedPairs
 from congrad.errors import UserError
 from congrad.files import write_json
-from congrad.filtering.prompts import ID_COLUMNS, Codes, joined, tells_prompts_apart, without_tag
-from congrad.filtering.score import language_codes, pair_inputs
+from congrad.filtering.prompts import ID_COLUMNS, Codes, joined, prompt_ids, tells_prompts_apart
+from congrad.filtering.score import gradient_inputs, language_codes
 from congrad.gradients.index import INDEX, SAME_FILES, GradientIndex, decided, open_index, read_plan
 from congrad.preferences.render import explicit
 from congrad.preferences.rows import Preferences, iterate
@@ -68,12 +68,11 @@ class WatchedIndex:
         """
         others_M = self.prompt_M - self.num_rows + int(prompt_N.max()) + 1
         group_M = torch.where(self.prompt_M < self.num_rows, prompt_N[self.prompt_M % self.num_rows], others_M)
-        inputs = pair_inputs(self.index, loss, group_M)
-        factor_Q = inputs["weight_P"].double() * inputs["scale_P"].double()
-        if not usable(factor_Q).any():
+        pairs = WatchedPairs(self.index, **gradient_inputs(self.index, loss, group_M))
+        if not usable(pairs.factor_N).any():
             problem = "has no pair with a gradient that is finite and not zero"
             raise UserError(problem, "name other pairs", key="advice.watch", value=self.source)
-        return WatchedPairs(self.index, factor_Q, inputs["language_P"], inputs["group_P"])
+        return pairs
 
 
 def place_of(watched: Preferences, run: Path) -> Path:
@@ -131,13 +130,13 @@ def same_prompts(preferences: Preferences, watched: Preferences, column: str | N
     language_M = numbers(watched.languages)
     for name in ID_COLUMNS if column is None else (column,):
         if name in watched.dataset.column_names:
-            ids = prompt_ids(watched, name)
+            ids = prompt_ids(watched, name, tagged=True)
             key_M = numbers(ids)
             if column is None and not tells_prompts_apart(key_M, prompt_M, language_M):
                 continue
             prompt_M = joined(prompt_M, key_M)
             if name in preferences.dataset.column_names:
-                row_M = np.where(row_M < 0, first_rows(prompt_ids(preferences, name), ids), row_M)
+                row_M = np.where(row_M < 0, first_rows(prompt_ids(preferences, name, tagged=True), ids), row_M)
     row_of_prompt = np.full(int(prompt_M.max()) + 1, -1)
     np.maximum.at(row_of_prompt, prompt_M, row_M)
     return np.where(row_of_prompt[prompt_M] >= 0, row_of_prompt[prompt_M], len(preferences) + prompt_M)
@@ -157,12 +156,3 @@ def first_rows(keys: Sequence[str], own: Sequence[str]) -> Codes:
 
 def prompt_texts(preferences: Preferences) -> list[str]:
     return [json.dumps(explicit(row)[0], ensure_ascii=False, sort_keys=True) for row in iterate(preferences.dataset)]
-
-
-def prompt_ids(preferences: Preferences, column: str) -> list[str]:
-    """As `find_prompts` compares them; where there is none, one that no other row has."""
-    owners = zip(preferences.dataset[column], preferences.languages, strict=True)
-    return [
-        f"null {id(preferences)} {row}" if value is None else f"={without_tag(str(value), own)}"
-        for row, (value, own) in enumerate(owners)
-    ]

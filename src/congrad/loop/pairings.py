@@ -23,7 +23,7 @@ from congrad.files import write_json
 from congrad.filtering.advise import tokens
 from congrad.filtering.gradient_pass import make_indexes
 from congrad.filtering.prompts import find_prompts
-from congrad.filtering.score import pair_inputs
+from congrad.filtering.score import gradient_inputs
 from congrad.gradients.index import GradientIndex, open_index
 from congrad.models.ranks import is_first, wait_for_all
 from congrad.preferences.load import read_preferences
@@ -106,15 +106,15 @@ def compare_ways(
     prompt_of = dict(zip(sources[0].dataset["prompt_key"], prompt_N.tolist(), strict=True))
     prompts = [torch.tensor([prompt_of[key] for key in each.dataset["prompt_key"]]) for each in sources]
     names = sorted({name for each in sources for name in each.languages})
-    parts = [pair_inputs(index, wanted.loss, of) for index, of in zip(indexes, prompts, strict=True)]
+    parts = [gradient_inputs(index, wanted.loss, of) for index, of in zip(indexes, prompts, strict=True)]
     positions = [index.positions_P for index in indexes]
     code_N = [torch.tensor([names.index(name) for name in each.languages]) for each in sources]
     key_N = [key for each, taken in zip(sources, positions, strict=True) for key in keys_of(each, taken)]
     found = compare_pairings(
         Joined(tuple(indexes)),
-        factor_N=torch.cat([each["weight_P"].double() * each["scale_P"].double() for each in parts]),
+        factor_N=torch.cat([each["factor_N"] for each in parts]),
         language_N=torch.cat([code[taken] for code, taken in zip(code_N, positions, strict=True)]),
-        group_N=torch.cat([each["group_P"] for each in parts]),
+        group_N=torch.cat([each["group_N"] for each in parts]),
         length_N=np.concatenate([np.subtract(*tokens(index).T) for index in indexes]),
         member_WN=torch.tensor([[key in keys[way] for key in key_N] for way in ways]),
         configured=0,
