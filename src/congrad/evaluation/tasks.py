@@ -24,7 +24,7 @@ from congrad.engines.interface import cut
 from congrad.errors import Spot, UserError
 from congrad.evaluation.numbers import last_number
 from congrad.gradients.packing import Triple
-from congrad.preferences.bounds import blocks, check_json
+from congrad.sources.bounds import blocks, check_json
 from congrad.settings.evaluation import PLACEHOLDER, LocalTask
 from congrad.settings.input import Bounds
 from congrad.stage import content_key

@@ -48,8 +48,8 @@ def load_preferences(
     bounds = bounds or Bounds()
     glance_at_pairs(source, split, language_column, bounds)
     from congrad.preferences.check import check_pairs
-    from congrad.preferences.columns import concatenate
-    from congrad.preferences.read import quiet, read_checked
+    from congrad.sources.concatenate import concatenate
+    from congrad.sources.read import quiet, read_checked
 
     parts, languages = read_checked(source, split, language_column, check_pairs, bounds, on_progress=on_progress)
     with quiet():

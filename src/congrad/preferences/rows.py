@@ -10,7 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from congrad.errors import Spot, UserError
-from congrad.preferences.locate import locate
+from congrad.sources.source import BATCH, Source
 
 if TYPE_CHECKING:
     import datasets
@@ -18,19 +18,6 @@ if TYPE_CHECKING:
 # What decides how a row is tokenised (TRL reads `tools` and `chat_template_kwargs` on conversational rows).
 TEXT_COLUMNS = ("prompt", "chosen", "rejected")
 READ_COLUMNS = (*TEXT_COLUMNS, "tools", "chat_template_kwargs")
-BATCH = 1000  # rows decoded at a time
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file, a saved dataset or a hub dataset, and how many rows of the input came from it."""
-
-    name: str
-    num_rows: int
-
-    def where(self, row: int) -> Spot:
-        """Name row `row` (0-based, within this source) for a person: `de.jsonl:12`, or `de.parquet, row 11`."""
-        return locate(self.name, row)
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def load_prompts(prompts: Prompts) -> list[Prompt]:
     """
     glance_at_prompts(prompts)
     from congrad.preferences.check import check_prompts
-    from congrad.preferences.read import read_checked
+    from congrad.sources.read import read_checked
 
     assert prompts.source is not None
     columns = prompts.columns.prompt, prompts.columns.language

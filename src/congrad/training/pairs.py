@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from congrad.errors import Spot, UserError
 from congrad.preferences import Preferences, load_preferences
-from congrad.preferences.columns import concatenate
+from congrad.sources.concatenate import concatenate
 from congrad.preferences.rows import iterate
 from congrad.preferences.tokenise import reserved_names, template_arguments
 from congrad.settings.input import Bounds

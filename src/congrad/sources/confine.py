@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from congrad.errors import UserError
-from congrad.preferences.bounds import check_text
+from congrad.sources.bounds import check_text
 from congrad.settings.input import Bounds
 from congrad.settings.yaml_file import parse_yaml
 from congrad.words import one_line, quote

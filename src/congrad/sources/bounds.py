@@ -1,7 +1,7 @@
 """What a file may ask of memory and time, checked in its bytes before a parser meets them.
 
 Parsers of JSON go down into a value by calling themselves: a line of 100,000 brackets ends the process. And a packed
-file may hold a thousand times its size. Rows that have been read are checked in `congrad.preferences.stored`.
+file may hold a thousand times its size. Rows that have been read are checked in `congrad.sources.stored`.
 """
 
 import csv
@@ -14,7 +14,7 @@ from operator import sub
 from pathlib import Path
 
 from congrad.errors import Spot, UserError
-from congrad.preferences.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, suffix, unpacked
+from congrad.sources.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, suffix, unpacked
 from congrad.settings.input import Bounds
 from congrad.words import human_bytes, one_line, quote
 

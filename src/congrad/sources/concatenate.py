@@ -6,7 +6,7 @@ import datasets
 import numpy as np
 
 from congrad.errors import UserError
-from congrad.preferences.rows import Source
+from congrad.sources.source import Source
 from congrad.words import quote
 
 

@@ -15,11 +15,11 @@ import pyarrow as pa
 from datasets.exceptions import DatasetsError
 
 from congrad.errors import UserError
-from congrad.preferences.bounds import check_columns, check_languages, check_text
-from congrad.preferences.confine import check_card, check_inside, check_saved, not_saved
-from congrad.preferences.dates import with_dates_as_text
-from congrad.preferences.locate import CSV_SUFFIXES, explain, suffix
-from congrad.preferences.paths import (
+from congrad.sources.bounds import check_columns, check_languages, check_text
+from congrad.sources.confine import check_card, check_inside, check_saved, not_saved
+from congrad.sources.dates import with_dates_as_text
+from congrad.sources.locate import CSV_SUFFIXES, explain, suffix
+from congrad.sources.paths import (
     LOADERS,
     check_hub_id,
     check_split_of_file,
@@ -28,8 +28,8 @@ from congrad.preferences.paths import (
     is_saved,
     stem,
 )
-from congrad.preferences.rows import BATCH, TEXT_COLUMNS, Source
-from congrad.preferences.stored import check_packing, check_parquet, check_rows, check_stored, undecoded
+from congrad.sources.source import BATCH, Source
+from congrad.sources.stored import check_packing, check_parquet, check_rows, check_stored, undecoded
 from congrad.settings.input import Bounds
 from congrad.words import one_line, quote
 
@@ -49,7 +49,7 @@ def read_checked(
     language_column: str,
     check: Callable[[datasets.Dataset, Source, str | None], list[str] | None],
     bounds: Bounds,
-    text_columns: Sequence[str] = TEXT_COLUMNS,
+    text_columns: Sequence[str],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Parts, list[str]]:
     """Read all that `source` holds, file by file, and the language of every row; arguments as of `load_preferences`.

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from congrad.files import json_line
-from congrad.preferences.locate import unpacked
+from congrad.sources.locate import unpacked
 
 BLOCK_BYTES = 2**26  # no row may be longer
 

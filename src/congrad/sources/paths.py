@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from congrad.errors import UserError
-from congrad.preferences.confine import check_inside
-from congrad.preferences.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, PARQUET_SUFFIXES, suffix
+from congrad.sources.confine import check_inside
+from congrad.sources.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, PARQUET_SUFFIXES, suffix
 from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN
 from congrad.words import quote
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from datasets.utils.extract import Extractor
 
 from congrad.errors import UserError
-from congrad.preferences.bounds import (
+from congrad.sources.bounds import (
     UNREADABLE,
     Nesting,
     check_columns,
@@ -21,8 +21,8 @@ from congrad.preferences.bounds import (
     too_much,
     unreadable,
 )
-from congrad.preferences.confine import not_saved
-from congrad.preferences.rows import BATCH, Source
+from congrad.sources.confine import not_saved
+from congrad.sources.source import BATCH, Source
 from congrad.settings.input import Bounds
 
 PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}  # as `datasets` calls them
