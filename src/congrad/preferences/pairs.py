@@ -1,0 +1,349 @@
+"""Rows as they were published become pairs as trainers read them: columns `prompt`, `chosen` and `rejected`.
+
+All rows are looked through first, to know what they have in common: text or conversations, a prompt that stands at the
+head of both responses. Then each becomes a pair. Where all is as trainers read it, nothing is copied.
+"""
+
+import atexit
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets.arrow_writer import ArrowWriter
+
+from congrad.errors import UserError
+from congrad.preferences.bad_rows import left_out
+from congrad.preferences.conversations import Mistake
+from congrad.preferences.known_names import CANONICAL, NOT_READ
+from congrad.preferences.layout import Kind, Layout, find_layout
+from congrad.preferences.names import CHECKED_AT_ONCE
+from congrad.preferences.render import Message
+from congrad.preferences.rows import iterate
+from congrad.preferences.sides import Form, Pair, Raw, are_turns, pair_of, read_row, repeats_prompt
+from congrad.settings.input import Input
+from congrad.sources.part import Part
+from congrad.sources.source import BATCH
+from congrad.words import quote
+
+NEARLY_ALL = 0.95  # of the rows: the others are an exception
+ENOUGH_ROWS = 20  # from which an exception may be one
+LEAST_REPEATED = 30  # characters of all prompts together, from which their repetition is no chance
+MESSAGE = {"role": datasets.Value("string"), "content": datasets.Value("string")}
+
+
+@dataclass
+class Look:
+    """What the rows of a source have in common: how many of them are what.
+
+    Attributes:
+        keys: of messages, beside a role and a content that is text.
+        stored: rows with messages that have to be rewritten, by how they are stored.
+        mistakes: by the number of the row in the dataset.
+    """
+
+    rows: int = 0
+    texts: int = 0
+    native: int = 0
+    turns: int = 0
+    contexts: int = 0
+    repeated: int = 0
+    repeated_characters: int = 0
+    wholes: int = 0
+    mixed: int = 0
+    keys: set[str] = field(default_factory=set)
+    stored: Counter[str] = field(default_factory=Counter)
+    mistakes: dict[int, Mistake] = field(default_factory=dict)
+
+
+def find_pairs(parts: Sequence[Part], settings: Input) -> list[Part]:
+    """The parts with pairs in the canonical columns; rows that make none are in `left_out`.
+
+    Raises:
+        UserError: columns are missing, could be one and the same, or hold what would change what is trained on.
+    """
+    layouts = [find_layout(kinds_of(part.dataset), part.source.name, settings) for part in parts]
+    known = [decoded(part) for part in parts]
+    for part, layout in zip(known, layouts, strict=True):
+        refuse_unread(part, layout, settings)
+    looks = [look_at(part, layout) for part, layout in zip(known, layouts, strict=True)]
+    repeated, rows = sum(look.repeated for look in looks), sum(look.rows for look in looks)
+    characters = sum(look.repeated_characters for look in looks)
+    is_rule = repeated == rows or (rows >= ENOUGH_ROWS and repeated >= NEARLY_ALL * rows)
+    cut = bool(repeated) and is_rule and characters >= LEAST_REPEATED
+    found, num_cut = [], 0
+    for part, layout, look in zip(known, layouts, looks, strict=True):
+        made, own = as_pairs(part, layout, look, cut)
+        found.append(made)
+        num_cut += own
+    notes = [f"columns: {note}" for note in dict.fromkeys(layout.note for layout in layouts) if note]
+    notes += in_words(looks, layouts, num_cut)
+    return [replace(found[0], notes=(*found[0].notes, *notes)), *found[1:]] if found else []
+
+
+def in_words(looks: Sequence[Look], layouts: Sequence[Layout], num_cut: int) -> list[str]:
+    """What was done to the rows, in sentences."""
+    rows = sum(look.rows for look in looks)
+    stored = sum((look.stored for look in looks), Counter())
+    notes = []
+    if stored["text"]:
+        notes.append(f"{stored['text']:,} rows hold conversations as text: they are read as conversations")
+    if stored["transcript"]:
+        words = 'of "Human: ..." and "Assistant: ..."'
+        notes.append(f"{stored['transcript']:,} rows are transcripts {words}: they are read as conversations")
+    if num_cut:
+        notes.append(f"the prompt stands at the head of both responses in {num_cut:,} of {rows:,} rows: it is read once")
+    elif repeated := sum(look.repeated for look in looks):
+        problem = f"both responses begin with the prompt's text in {repeated:,} of {rows:,} rows"
+        notes.append(f"{problem}: nothing is cut, as it is not so in nearly all of them or too little text to tell")
+    if contexts := sum(look.contexts for look in looks):
+        columns = dict.fromkeys(each for layout in layouts for each in (layout.system, layout.history) if each)
+        names = " and ".join(f"`{column}`" for column in columns)
+        notes.append(f"{names} of {contexts:,} rows become messages before the prompt")
+    return notes
+
+
+def kinds_of(dataset: datasets.Dataset) -> dict[str, Kind]:
+    """What the columns of a dataset hold."""
+    return {column: kind_of(feature) for column, feature in dataset.features.items()}
+
+
+def kind_of(feature: Any) -> Kind:
+    match feature:
+        case datasets.Value():
+            if feature.dtype in ("string", "large_string", "string_view"):
+                return "text"
+            return "number" if feature.dtype.startswith(("int", "uint", "float", "bool")) else "other"
+        case datasets.List() | datasets.LargeList():
+            return "list" if kind_of(feature.feature) in ("text", "number") else "conversation"
+        case dict():
+            return "object"
+    return "other"
+
+
+def decoded(part: Part) -> Part:
+    """The part without rows whose text is not UTF-8, which JSON and Parquet readers let through."""
+    mistakes: dict[int, Mistake] = {}
+    tables = part.dataset.with_format("arrow").iter(batch_size=CHECKED_AT_ONCE)
+    for number, table in enumerate(tables):
+        for column, values in zip(table.column_names, table.columns, strict=True):
+            try:
+                values.validate(full=True)
+            except pa.ArrowInvalid:
+                for row, value in enumerate(values, number * CHECKED_AT_ONCE):
+                    if not is_utf8(value):
+                        fix = "convert the file: iconv -f ITS-ENCODING -t UTF-8"
+                        mistakes.setdefault(row, Mistake("not UTF-8", "is not UTF-8", fix, column))
+    return without(part, mistakes)
+
+
+def is_utf8(value: pa.Scalar) -> bool:
+    try:
+        value.as_py()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def without(part: Part, mistakes: Mapping[int, Mistake]) -> Part:
+    """The part without some rows of its dataset, which are left out for their mistakes."""
+    if not mistakes:
+        return part
+    ordered = dict(sorted(mistakes.items()))
+    kept = [position for position in range(len(part.dataset)) if position not in ordered]
+    return replace(
+        part,
+        dataset=part.dataset.select(kept),
+        rows=tuple(part.rows[position] for position in kept),
+        left_out=(*part.left_out, *left_out(part, ordered)),
+    )
+
+
+def refuse_unread(part: Part, layout: Layout, settings: Input) -> None:
+    """Refuses columns that hold what a model is shown beside text, and tools where the rows are text."""
+    plain = all(kind_of(part.dataset.features[each]) == "text" for each in (layout.chosen, layout.rejected) if each)
+    wanted = [*NOT_READ, *(["tools"] if plain and layout.name == "pairs" else [])]
+    for column in (name for name in part.dataset.column_names if name.lower() in wanted):
+        if column in settings.ignore:
+            continue
+        if (row := first_filled(part.dataset, column)) is not None:
+            what = "tools" if column == "tools" else NOT_READ[column.lower()]
+            problem = f"holds {what}, and text alone is read"
+            fix = f"remove the row, or leave the column unread with input.ignore=[{column}]"
+            raise UserError(problem, fix, at=part.source.where(part.rows[row]), column=column)
+
+
+def first_filled(dataset: datasets.Dataset, column: str) -> int | None:
+    """The first row in which a column holds anything."""
+    for number, table in enumerate(dataset.select_columns([column]).with_format("arrow").iter(batch_size=BATCH)):
+        held = pc.is_valid(table[column])
+        kind = table[column].type
+        if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+            held = pc.greater(pc.list_value_length(table[column]), 0)
+        elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            text = pc.utf8_trim_whitespace(table[column])
+            held = pc.invert(pc.is_in(text, pa.array(["", "[]", "null", "None", "{}"], kind)))
+            held = pc.and_(pc.is_valid(text), held)
+        index: int = pc.index(held, True).as_py()
+        if index >= 0:
+            return number * BATCH + index
+    return None
+
+
+def look_at(part: Part, layout: Layout) -> Look:
+    """Reads all rows once."""
+    look = Look()
+    for number, row in enumerate(iterate(part.dataset, columns_read(layout))):
+        raw = read_row(row, layout)
+        if isinstance(raw, Mistake):
+            look.mistakes[number] = raw
+            continue
+        look.rows += 1
+        look.contexts += bool(raw.system or raw.history)
+        for message in raw.history:
+            look.keys |= extra_keys(message)
+        if raw.is_text:
+            look.texts += 1
+            look.turns += are_turns(raw)
+            if repeats_prompt(raw):
+                assert raw.prompt is not None
+                look.repeated += 1
+                look.repeated_characters += len(raw.prompt.text)
+            continue
+        look.turns += are_turns(raw)
+        talks = [cell for cell in raw.cells if cell.kind == "messages"]
+        look.native += any(cell.stored in ("", "names") for cell in talks)
+        look.mixed += len(talks) < len(raw.cells)
+        for way in {cell.stored for cell in talks if cell.stored}:
+            look.stored[way] += 1
+        look.wholes += raw.prompt is not None and any(cell.messages[0]["role"] != "assistant" for cell in talks[-2:])
+        for cell in talks:
+            for message in cell.messages:
+                look.keys |= extra_keys(message)
+    return look
+
+
+def extra_keys(message: Message) -> set[str]:
+    """What a message holds beside a role and a content that is text."""
+    if len(message) == 2 and message["content"] is not None:
+        return set()
+    keys = {key for key, value in message.items() if value is not None} - {"role", "content"}
+    return keys if message["content"] is not None else {"content", *keys}
+
+
+def columns_read(layout: Layout) -> list[str]:
+    named = (layout.prompt, layout.addition, layout.chosen, layout.rejected, layout.system, layout.history)
+    return list(dict.fromkeys(name for name in named if name is not None))
+
+
+def form_of(look: Look, cut: bool) -> Form:
+    """What most rows are; conversations as soon as some rows hold them otherwise than as text, or have a context."""
+    lists = look.turns > 0 and look.turns >= NEARLY_ALL * look.rows
+    others = look.rows - look.texts
+    return Form(bool(look.contexts or look.native or lists or others > look.texts), lists, cut)
+
+
+def as_pairs(part: Part, layout: Layout, look: Look, cut: bool) -> tuple[Part, int]:
+    """The part with its pairs in the canonical columns, and of how many rows the prompt was cut off both responses."""
+    form = form_of(look, cut)
+    types = {column: kind_of(part.dataset.features[column]) for column in columns_read(layout)}
+    fits = set(types.values()) == ({"conversation"} if form.conversational else {"text"})
+    changes = look.stored or look.wholes or look.contexts or look.mixed or form.lists or (cut and look.repeated)
+    as_it_is = fits and layout.chosen == "chosen" and layout.rejected == "rejected" and not changes
+    as_it_is = as_it_is and layout.prompt in ("prompt", None) and layout.addition is None
+    writer = None if as_it_is else Writer(part, layout, form, look)
+    mistakes, num_cut = dict(look.mistakes), 0
+    for number, pair in pairs(part, layout, form, mistakes):
+        if isinstance(pair, Mistake):
+            mistakes[number] = pair
+        else:
+            num_cut += pair.is_cut
+            if writer is not None:
+                writer.add(pair)
+    left = without(part, mistakes)
+    return (left if writer is None else replace(left, dataset=joined(left.dataset, writer.close()))), num_cut
+
+
+def pairs(
+    part: Part, layout: Layout, form: Form, known: Mapping[int, Mistake]
+) -> Iterator[tuple[int, Pair | Mistake]]:
+    """The pair of every row that can be read."""
+    for number, row in enumerate(iterate(part.dataset, columns_read(layout))):
+        if number not in known:
+            raw = read_row(row, layout)
+            assert isinstance(raw, Raw)
+            yield number, pair_of(raw, form, layout)
+
+
+class Writer:
+    """Canonical columns in a file of their own, so that memory stays as it is."""
+
+    def __init__(self, part: Part, layout: Layout, form: Form, look: Look) -> None:
+        self.has_prompt = layout.prompt is not None or form.conversational
+        self.names = CANONICAL if self.has_prompt else CANONICAL[1:]
+        self.plain = not look.keys
+        text = datasets.Value("large_string") if _is_large(part, layout) else datasets.Value("string")
+        talk = datasets.List(MESSAGE if self.plain else datasets.Json())
+        kind = talk if form.conversational else text
+        self.path = _scratch() / f"{len(list(_scratch().iterdir()))}.arrow"
+        self.writer = ArrowWriter(features=datasets.Features(dict.fromkeys(self.names, kind)), path=str(self.path))
+        self.waiting: list[Pair] = []
+
+    def add(self, pair: Pair) -> None:
+        self.waiting.append(pair)
+        if len(self.waiting) == BATCH:
+            self._write()
+
+    def close(self) -> datasets.Dataset:
+        self._write()
+        self.writer.finalize()
+        return datasets.Dataset.from_file(str(self.path))
+
+    def _write(self) -> None:
+        if self.waiting:
+            columns = {name: [self._stored(getattr(pair, name)) for pair in self.waiting] for name in self.names}
+            self.writer.write_batch(columns)
+        self.waiting = []
+
+    def _stored(self, side: Any) -> Any:
+        if isinstance(side, str):
+            return side
+        if self.plain:
+            return [{"role": message["role"], "content": message["content"]} for message in side]
+        return [
+            {key: value for key, value in message.items() if value is not None or key == "content"} for message in side
+        ]
+
+
+def _is_large(part: Part, layout: Layout) -> bool:
+    features = [part.dataset.features[column] for column in columns_read(layout)]
+    return any(isinstance(each, datasets.Value) and each.dtype == "large_string" for each in features)
+
+
+def joined(dataset: datasets.Dataset, canonical: datasets.Dataset) -> datasets.Dataset:
+    """A dataset with other columns beside its own, or in their places."""
+    replaced = [column for column in dataset.column_names if column in canonical.column_names]
+    order = list(dict.fromkeys([*dataset.column_names, *canonical.column_names]))
+    rest = dataset.remove_columns(replaced)
+    if not rest.column_names:
+        return canonical.select_columns(order)
+    return datasets.concatenate_datasets([rest, canonical], axis=1).select_columns(order)
+
+
+_SCRATCH: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def _scratch() -> Path:
+    """A folder beside the other caches of `datasets` that is gone when the process ends."""
+    if not _SCRATCH:
+        root = Path(datasets.config.HF_DATASETS_CACHE)
+        root.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix="congrad-", dir=root)
+        atexit.register(folder.cleanup)
+        _SCRATCH.append(folder)
+    return Path(_SCRATCH[0].name)
