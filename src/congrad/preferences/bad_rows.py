@@ -46,4 +46,4 @@ def refusal(bad: Sequence[LeftOut]) -> UserError:
 def in_words(left: Iterable[LeftOut]) -> str:
     """How many rows there are for each reason, the most frequent first."""
     counts = Counter(each.reason for each in left)
-    return ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+    return ", ".join(f"{reason}: {count:,}" for reason, count in counts.most_common())

@@ -28,7 +28,7 @@ class Layout:
         name: how the rows make pairs.
         addition: text that follows the prompt on a line of its own: the `input` of an `instruction`.
         better: which of two responses is better: a column, or several of which each is true for one outcome.
-        chosen: note of what was found, or "".
+        note: what was found by its name, or "".
     """
 
     name: Name = "pairs"

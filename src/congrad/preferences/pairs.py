@@ -92,10 +92,12 @@ def in_words(looks: Sequence[Look], layouts: Sequence[Layout], num_cut: int) -> 
     stored = sum((look.stored for look in looks), Counter())
     notes = []
     if stored["text"]:
-        notes.append(f"{stored['text']:,} rows hold conversations as text: they are read as conversations")
+        notes.append(f"conversations that are stored as text are read as conversations, in {_rows(stored['text'])}")
     if stored["transcript"]:
-        words = 'of "Human: ..." and "Assistant: ..."'
-        notes.append(f"{stored['transcript']:,} rows are transcripts {words}: they are read as conversations")
+        words = 'transcripts of "Human: ..." and "Assistant: ..."'
+        notes.append(f"{words} are read as conversations, in {_rows(stored['transcript'])}")
+    if turns := sum(look.turns for look in looks if form_of(look, cut=False).lists):
+        notes.append(f"lists of texts are read as the turns of conversations, in {_rows(turns)}")
     if num_cut:
         notes.append(f"the prompt stands at the head of both responses in {num_cut:,} of {rows:,} rows: it is read once")
     elif repeated := sum(look.repeated for look in looks):
@@ -104,8 +106,12 @@ def in_words(looks: Sequence[Look], layouts: Sequence[Layout], num_cut: int) -> 
     if contexts := sum(look.contexts for look in looks):
         columns = dict.fromkeys(each for layout in layouts for each in (layout.system, layout.history) if each)
         names = " and ".join(f"`{column}`" for column in columns)
-        notes.append(f"{names} of {contexts:,} rows become messages before the prompt")
+        notes.append(f"{names} becomes messages before the prompt, in {_rows(contexts)}")
     return notes
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def kinds_of(dataset: datasets.Dataset) -> dict[str, Kind]:
@@ -258,6 +264,8 @@ def as_pairs(part: Part, layout: Layout, look: Look, cut: bool) -> tuple[Part, i
     as_it_is = as_it_is and layout.prompt in ("prompt", None) and layout.addition is None
     writer = None if as_it_is else Writer(part, layout, form, look)
     mistakes, num_cut = dict(look.mistakes), 0
+    if as_it_is and not form.conversational and layout.prompt is not None:
+        return without(part, mistakes), 0
     for number, pair in pairs(part, layout, form, mistakes):
         if isinstance(pair, Mistake):
             mistakes[number] = pair
