@@ -8,6 +8,8 @@ import json
 import re
 from typing import Any
 
+from congrad.sources.bounds import Nesting
+
 MOST_DEEP = 100  # lists and objects that lie in one another
 QUOTED = re.compile(r"""'[^'\\]*(?:\\.[^'\\]*)*'|"[^"\\]*(?:\\.[^"\\]*)*\"""", re.DOTALL)
 ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
@@ -35,6 +37,9 @@ def read_value(text: str) -> Any:
     Raises:
         Unreadable: it holds something else, or is not complete.
     """
+    many = text.count("[") + text.count("{") > MOST_DEEP
+    if many and Nesting().beyond(MOST_DEEP, text.encode("utf-8", "surrogatepass")) is not None:
+        raise Unreadable(text)
     try:
         return json.loads(text)
     except RecursionError as error:
