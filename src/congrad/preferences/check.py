@@ -1,4 +1,4 @@
-"""Check a dataset's columns and rows before anything is computed: the first mistake becomes one line for the user."""
+"""Check prompts before anything is computed: the first mistake becomes one line for the user."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -8,16 +8,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from congrad.errors import Spot, UserError
+from congrad.preferences.conversations import FILL, Mistake
 from congrad.preferences.names import (
     CHECKED_AT_ONCE,
     EMPTY_LANGUAGE,
     EMPTY_PROMPT,
     blank,
     null,
-    pair_fields,
 )
-from congrad.preferences.render import explicit, is_blank, wrong_key
-from congrad.preferences.rows import TEXT_COLUMNS, iterate
+from congrad.preferences.render import is_blank, wrong_key
+from congrad.preferences.rows import iterate
 from congrad.sources.part import Part
 from congrad.words import quote
 
@@ -25,42 +25,12 @@ Where = Callable[[int], Spot]
 IMAGE_COLUMNS = ("image", "images")  # as trainers read them
 
 
-def check_pairs(part: Part) -> None:
-    """Check the columns and the rows. An empty response is not a mistake: the row gets a reason later.
+def check_prompts(part: Part, prompt_column: str) -> None:
+    """Check prompts: text, or lists of messages whose last one is not the assistant's. An image is refused too.
 
     Raises:
-        UserError: A column is missing or misspelt, or text and conversations are mixed; a field is null, of the wrong
-            type or not UTF-8; a prompt is empty; a message lacks its role or its content; chosen and rejected share no
-            prompt in rows without one; a row holds an image.
+        UserError: the first mistake.
     """
-    dataset, where = part.dataset, part.source.where
-    kinds = {column: _kind(dataset, column) for column in TEXT_COLUMNS if column in dataset.column_names}
-    if set(kinds.values()) == {"text", "conversation"}:
-        shape = ", ".join(f"'{column}' holds {kind}" for column, kind in kinds.items())
-        fix = "remove 'prompt'" if kinds["chosen"] == kinds["rejected"] == "conversation" else "use one for all"
-        raise UserError(f"{shape}, which TRL cannot train on", fix, at=part.source.name)
-    check_encoding(dataset, dataset.column_names, where)
-    for column, empty in pair_fields(dataset.column_names):
-        if kinds[column] != "conversation":
-            _check_text(dataset, column, where, empty)
-    if kinds["chosen"] == "conversation":
-        for number, row in enumerate(iterate(dataset)):
-            for column in kinds:
-                _check_conversation(row[column], column, where, number)
-    if kinds.get("prompt", "conversation") == "conversation":
-        for number, row in enumerate(iterate(dataset)):
-            if is_blank(explicit(row)[0]) and row["chosen"] and row["rejected"]:
-                if "prompt" in kinds:
-                    raise blank(where(number), "prompt", EMPTY_PROMPT)
-                problem = "columns 'chosen' and 'rejected' do not begin with the same prompt"
-                raise UserError(
-                    problem, "put the prompt in a column 'prompt', or at the start of both", at=where(number)
-                )
-    _check_images(dataset, where)
-
-
-def check_prompts(part: Part, prompt_column: str) -> None:
-    """As `check_pairs`, for a dataset of prompts: text, or a list of messages whose last one is not the assistant's."""
     dataset, where = part.dataset, part.source.where
     check_encoding(dataset, [prompt_column], where)
     if _kind(dataset, prompt_column) != "conversation":
@@ -159,21 +129,34 @@ def _refuse_type(dataset: datasets.Dataset, column: str, where: Where) -> None:
     raise AssertionError(f"column {column} holds text, but its type is {dataset.features[column]}")
 
 
-def read_languages(dataset: datasets.Dataset, column: str, where: Where) -> list[str]:
-    """The language of each row. Integers and class labels will do."""
-    check_encoding(dataset, [column], where)
+def read_languages(dataset: datasets.Dataset, column: str) -> list[str | None]:
+    """The language of each row; None where there is no text. Integers and class labels will do, and are text then."""
     feature = dataset.features[column]
-    if not isinstance(feature, datasets.ClassLabel) and not (
-        isinstance(feature, datasets.Value) and (feature.dtype == "bool" or "int" in feature.dtype)
-    ):
-        _check_text(dataset, column, where, EMPTY_LANGUAGE)
-    languages: list[str] = []
-    for start, values in _batches(dataset, column):
-        if (missing := _first(pc.is_null(values))) is not None:
-            raise null(where(start + missing), column)
-        groups = values.to_pylist()
-        languages += feature.int2str(groups) if isinstance(feature, datasets.ClassLabel) else map(str, groups)
-    return languages
+    if isinstance(feature, datasets.ClassLabel):
+        numbers = [number for _, values in _batches(dataset, column) for number in values.to_pylist()]
+        return [None if number is None else feature.int2str(number) for number in numbers]
+    whole = isinstance(feature, datasets.Value) and (feature.dtype == "bool" or "int" in feature.dtype)
+    values = [row[column] for row in iterate(dataset, [column])]
+    if whole:
+        return [None if value is None else str(value) for value in values]
+    return [value if isinstance(value, str) and value.strip() else None for value in values]
+
+
+def without_language(dataset: datasets.Dataset, column: str, languages: Sequence[str | None]) -> dict[int, Mistake]:
+    """The rows (by number) that name no language, and what they hold instead."""
+    positions = [position for position, language in enumerate(languages) if language is None]
+    if not positions or column not in dataset.column_names:
+        return {position: Mistake("no language", "no language is known", FILL) for position in positions}
+    values = dataset.select_columns([column]).select(positions)[column]
+    return {position: _no_language(value, column) for position, value in zip(positions, values, strict=True)}
+
+
+def _no_language(value: Any, column: str) -> Mistake:
+    if value is None:
+        return Mistake("language is null or missing", "is null or missing", FILL, column)
+    if isinstance(value, str) and not value.strip():
+        return Mistake(EMPTY_LANGUAGE, f"holds an {EMPTY_LANGUAGE}", FILL, column)
+    return Mistake("language is no text", f"holds {quote(value)}, not text", "write it as text", column)
 
 
 def _check_conversation(messages: Any, column: str, where: Where, number: int) -> None:

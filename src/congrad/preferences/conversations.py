@@ -21,6 +21,7 @@ ROLES = {
 }
 """What names of speakers mean, beside those that templates know."""
 TURN_KEYS = (("input", "output"), ("user", "assistant"), ("human", "assistant"), ("prompt", "response"))
+FILL = "fill it or remove the row"
 MESSAGE = "a message is {'role': 'user', 'content': '...'}"
 
 
@@ -102,7 +103,7 @@ def _read_messages(value: Any, column: str, said_by: str) -> Cell | Mistake:
     else:
         return Mistake(f"{column} is not text", f"holds {quote(value)}, not text", "write it as text", column)
     if not items:
-        return Mistake("empty conversation", "holds an empty conversation", "fill it or remove the row", column)
+        return Mistake("empty conversation", "holds an empty conversation", FILL, column)
     messages: list[Message] = []
     stored: Literal["", "names"] = "" if isinstance(value, list) else "names"
     for item in items:

@@ -7,13 +7,14 @@ second that the import takes, by the same rules and in the same words as afterwa
 import codecs
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from congrad.preferences.languages import column_of_languages
+from congrad.preferences.layout import Kind, kind_of_value
 from congrad.preferences.names import CHECKED_AT_ONCE, EMPTY_LANGUAGE, Fields, blank, null
 from congrad.settings.input import Bounds, Input
 from congrad.sources.bounds import check_columns, check_languages, check_text
@@ -25,7 +26,7 @@ MOST_BYTES = 2**24  # of all files together: parsed in a tenth of a second
 SPLIT_WORDS = ("train", "test", "val", "dev")
 SPACE = re.compile(r"[ \t\r\n]*")
 
-CheckNames = Callable[[Sequence[str], str], Fields]
+CheckNames = Callable[[Mapping[str, Kind], str], Fields]
 Row = dict[str, Any]
 
 
@@ -34,7 +35,8 @@ def glance(source: object, settings: Input, check_names: CheckNames) -> None:
 
     Args:
         source: as for `load_preferences`; what is not a path is skipped.
-        check_names: given a file's columns and its name, the columns that must be filled.
+        check_names: given what a file's columns hold, and its name, the columns that must be filled in every row; none
+            where rows that are not may be left out.
     """
     if not isinstance(source, str | Path):
         return
@@ -47,23 +49,26 @@ def glance(source: object, settings: Input, check_names: CheckNames) -> None:
     columns = {name: list(dict.fromkeys(column for row in rows for column in row)) for name, rows in found.items()}
     for name, own in columns.items():
         check_columns(own, name, settings.bounds)
-    fields = {name: check_names(own, name) for name, own in columns.items()}
+    fields = {name: check_names(kinds_of(own, found[name]), name) for name, own in columns.items()}
     folder = Path(source) if Path(source).is_dir() else Path(source).parent
     names = [names_of(file, folder) for file in files]
     column = column_of_languages(columns, names, settings.columns)
     if column is None:
         languages = [own[0] for own in names]
     else:
-        for name, rows in found.items():
-            if any(not isinstance(row.get(column, ""), str | None) for row in rows):
-                return
-            check_filled(name, rows, [(column, EMPTY_LANGUAGE)])
         languages = [str(row.get(column)) for rows in found.values() for row in rows]
-    check_languages(languages, column, source, settings.bounds)
+        fields = {name: [(column, EMPTY_LANGUAGE), *own] if own else [] for name, own in fields.items()}
     for name, rows in found.items():
         if any(not isinstance(row.get(column, ""), str | None) for row in rows for column, _ in fields[name]):
             return
         check_filled(name, rows, fields[name])
+    check_languages(languages, column, source, settings.bounds)
+
+
+def kinds_of(columns: Sequence[str], rows: Sequence[Row]) -> dict[str, Kind]:
+    """What columns hold, by their first value."""
+    kinds = {column: (kind_of_value(row.get(column)) for row in rows) for column in columns}
+    return {column: next(filter(None, found), "other") for column, found in kinds.items()}
 
 
 def check_filled(name: str, rows: Sequence[Row], fields: Fields) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from congrad.preferences.known_names import LANGUAGE, found_names
 from congrad.preferences.names import require
 from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN, Columns
 from congrad.sources.bounds import check_languages
@@ -43,9 +44,7 @@ def languages_of(parts: Sequence[Part], settings: "Input", place: object) -> Nam
     columns = {part.source.name: part.dataset.column_names for part in parts}
     column = column_of_languages(columns, [part.names for part in parts], settings.columns)
     languages = tuple(
-        [part.names[0]] * len(part.dataset)
-        if column is None
-        else read_languages(part.dataset, column, part.source.where)
+        [*[part.names[0]] * len(part.dataset)] if column is None else read_languages(part.dataset, column)
         for part in parts
     )
     check_languages([each or "" for own in languages for each in own], column, place, settings.bounds)
@@ -61,10 +60,10 @@ def column_of_languages(
         columns: by the name of every source.
         names: of every source, what may be its language.
     """
-    default = settings.language is None and not any(DEFAULT_LANGUAGE_COLUMN in own for own in columns.values())
-    if default and all(own and is_language(own[0]) for own in names):
+    found = settings.language or next((name for own in columns.values() for name in found_names([*own], LANGUAGE)), None)
+    if found is None and all(own and is_language(own[0]) for own in names):
         return None
-    column = settings.language or DEFAULT_LANGUAGE_COLUMN
+    column = found or DEFAULT_LANGUAGE_COLUMN
     for name, own in columns.items():
         require(own, name, column, "input.columns.language")
     return column

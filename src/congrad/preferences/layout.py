@@ -77,7 +77,7 @@ def find_layout(columns: Mapping[str, Kind], name: str, settings: Input) -> Layo
         if value in settings.ignore:
             raise UserError(f"is {quote(value)}, which input.ignore leaves unread", "name it once", key=key)
         if key not in FLEXIBLE:
-            require(list(columns), name, value, key)
+            require(columns, name, value, key)
     left = {column: kind for column, kind in columns.items() if column not in settings.ignore}
     given = settings.columns
     kind = settings.layout if settings.layout != "auto" else _kind_of_layout(left, given)
@@ -138,8 +138,8 @@ def _pairs(columns: Mapping[str, Kind], name: str, given: Columns) -> Layout:
     if not found:
         _refuse_labelled(columns, name)
     chosen, rejected = found[0] if found else ("chosen", "rejected")
-    require(list(columns), name, chosen, "input.columns.chosen")
-    require(list(columns), name, rejected, "input.columns.rejected")
+    require(columns, name, chosen, "input.columns.chosen")
+    require(columns, name, rejected, "input.columns.rejected")
     return Layout("pairs", chosen=chosen, rejected=rejected)
 
 

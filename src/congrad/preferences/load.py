@@ -1,14 +1,18 @@
 """Load preference pairs from whatever `datasets` loads, or say in one line what is wrong with them and where."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from congrad.errors import UserError
+from congrad.preferences.bad_rows import settle
 from congrad.preferences.glance import glance
-from congrad.preferences.names import check_names, require
+from congrad.preferences.known_names import LANGUAGE, found_names
+from congrad.preferences.layout import Kind, find_layout
+from congrad.preferences.names import Fields, require
 from congrad.preferences.rows import Preferences, sample
 from congrad.progress import SILENT, Listener, Progress
 from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN, Input
@@ -21,7 +25,17 @@ if TYPE_CHECKING:
 
 def glance_at_pairs(source: object, settings: Input) -> None:
     """Finds the commonest mistakes without `datasets`, in the words of `load_preferences`."""
-    glance(source, settings, check_names)
+    glance(source, settings, partial(check_columns, settings=settings))
+
+
+def check_columns(columns: Mapping[str, Kind], name: str, settings: Input) -> Fields:
+    """Check that the columns of preference pairs are there in a source of a name.
+
+    Returns:
+        Nothing: rows are checked later, all together.
+    """
+    find_layout(columns, name, settings)
+    return []
 
 
 def load_preferences(
@@ -45,25 +59,32 @@ def load_preferences(
     place = str(source) if isinstance(source, str | Path) else "dataset"
     config = Input(source=place, **settings)
     glance_at_pairs(source, config)
-    from congrad.preferences.check import check_pairs
+    from congrad.preferences.check import without_language
     from congrad.preferences.languages import languages_of
+    from congrad.preferences.pairs import find_pairs, without
     from congrad.sources.concatenate import concatenate
     from congrad.sources.read import quiet, read_parts
 
-    parts = read_parts(source, config)
-    for part in parts:
-        check_names(part.dataset.column_names, part.source.name)
-    named = languages_of(parts, config, place)
-    done, total = 0, sum(len(part.rows) for part in parts)
-    for part in parts:
-        check_pairs(part)
-        done += len(part.rows)
+    total = 0
+
+    def tell(done: int) -> None:
         on_progress(done, total)
+
+    parts = read_parts(source, config)
+    total = sum(len(part.rows) for part in parts)
+    parts = find_pairs(parts, config, tell)
+    named = languages_of(parts, config, place)
+    column = named_column(parts, config)
+    parts = [
+        without(part, without_language(part.dataset, column, own))
+        for part, own in zip(parts, named.languages, strict=True)
+    ]
+    settle(parts, config)
     with quiet():
         dataset = concatenate(parts)
     return Preferences(
         dataset,
-        config.columns.language or DEFAULT_LANGUAGE_COLUMN,
+        column,
         [language for own in named.languages for language in own if language is not None],
         list(rows_of(parts)),
         tuple(part.source for part in parts),
@@ -71,6 +92,12 @@ def load_preferences(
         tuple(dict.fromkeys([*(note for part in parts for note in part.notes), *named.notes])),
         named.tags,
     )
+
+
+def named_column(parts: Sequence[Part], settings: Input) -> str:
+    """The column of languages, whether it is there or not."""
+    columns = (column for part in parts for column in part.dataset.column_names)
+    return settings.columns.language or next(iter(found_names(list(columns), LANGUAGE)), DEFAULT_LANGUAGE_COLUMN)
 
 
 def rows_of(parts: Sequence[Part]) -> Iterator[int]:

@@ -7,7 +7,7 @@ head of both responses. Then each becomes a pair. Where all is as trainers read 
 import atexit
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,13 @@ class Look:
     mistakes: dict[int, Mistake] = field(default_factory=dict)
 
 
-def find_pairs(parts: Sequence[Part], settings: Input) -> list[Part]:
+def find_pairs(
+    parts: Sequence[Part], settings: Input, on_progress: Callable[[int], None] = lambda rows: None
+) -> list[Part]:
     """The parts with pairs in the canonical columns; rows that make none are in `left_out`.
+
+    Args:
+        on_progress: called after each part with how many rows are done.
 
     Raises:
         UserError: columns are missing, could be one and the same, or hold what would change what is trained on.
@@ -76,11 +81,13 @@ def find_pairs(parts: Sequence[Part], settings: Input) -> list[Part]:
     characters = sum(look.repeated_characters for look in looks)
     is_rule = repeated == rows or (rows >= ENOUGH_ROWS and repeated >= NEARLY_ALL * rows)
     cut = bool(repeated) and is_rule and characters >= LEAST_REPEATED
-    found, num_cut = [], 0
+    found, num_cut, done = [], 0, 0
     for part, layout, look in zip(known, layouts, looks, strict=True):
         made, own = as_pairs(part, layout, look, cut)
         found.append(made)
         num_cut += own
+        done += len(part.rows)
+        on_progress(done)
     notes = [f"columns: {note}" for note in dict.fromkeys(layout.note for layout in layouts) if note]
     notes += in_words(looks, layouts, num_cut)
     return [replace(found[0], notes=(*found[0].notes, *notes)), *found[1:]] if found else []

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from congrad.preferences.conversations import (
+    FILL,
     NULL,
     Cell,
     Mistake,
@@ -20,7 +21,6 @@ from congrad.preferences.render import Message, Side, is_blank, split_prompt
 from congrad.preferences.written import read_texts
 from congrad.words import quote
 
-FILL = "fill it or remove the row"
 OPENERS = ("user", "system", "developer")
 """Who speaks first where a response holds its conversation as a whole."""
 

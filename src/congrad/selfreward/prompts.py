@@ -7,9 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from congrad.errors import UserError
+from congrad.preferences.bad_rows import left_out, refusal
 from congrad.preferences.glance import glance
 from congrad.preferences.names import check_prompt_names
 from congrad.preferences.rows import largest_remainder
+from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN
 from congrad.settings.selfreward import Prompts
 from congrad.sources.source import BATCH
 from congrad.stage import content_key
@@ -47,7 +49,7 @@ def load_prompts(prompts: Prompts) -> list[Prompt]:
         UserError: whatever is wrong with the input, in one line: what, where (file, row, column), and the fix.
     """
     glance_at_prompts(prompts)
-    from congrad.preferences.check import check_prompts
+    from congrad.preferences.check import check_prompts, without_language
     from congrad.preferences.languages import languages_of
     from congrad.sources.read import read_parts
 
@@ -59,6 +61,13 @@ def load_prompts(prompts: Prompts) -> list[Prompt]:
     named = languages_of(parts, wanted, prompts.source)
     for part in parts:
         check_prompts(part, column)
+    bad = [
+        each
+        for part, own in zip(parts, named.languages, strict=True)
+        for each in left_out(part, without_language(part.dataset, wanted.columns.language or DEFAULT_LANGUAGE_COLUMN, own))
+    ]
+    if bad:
+        raise refusal(bad)
     languages = [language for own in named.languages for language in own if language is not None]
     found: dict[str, Prompt] = {}
     values = (value for part in parts for value in _values(part.dataset, column))
