@@ -171,7 +171,7 @@ def test_rows_that_are_an_exception_are_not_cut():
 
 
 BAD_ROWS = {
-    "a conversation among texts": ({**TEXT, "chosen": json.dumps(GOOD)}, "column 'chosen' holds a conversation, where most rows hold text"),
+    "a conversation among texts": ({**TEXT, "chosen": json.dumps(GOOD)}, "column 'chosen' holds a conversation, [{'role'"),
     "cut off": ({**TEXT, "chosen": "[{'role': 'user', 'cont"}, "column 'chosen' begins as messages do"),
     "no role": ({**TEXT, "rejected": '[{"role": "", "content": "x"}]'}, "column 'rejected' has the role '' in message 0"),
     "null": ({**TEXT, "chosen": None}, "column 'chosen' is null or missing; fill it or remove the row"),

@@ -107,7 +107,7 @@ def _read_messages(value: Any, column: str, said_by: str) -> Cell | Mistake:
     messages: list[Message] = []
     stored: Literal["", "names"] = "" if isinstance(value, list) else "names"
     for item in items:
-        found = as_messages(item, said_by)
+        found = as_messages(item, said_by if isinstance(value, dict) else "")
         if found != [item]:
             stored = "names"
         for message in found:
@@ -117,7 +117,7 @@ def _read_messages(value: Any, column: str, said_by: str) -> Cell | Mistake:
     return Cell("messages", messages=tuple(messages), stored=stored)
 
 
-def as_messages(item: Any, said_by: str = "assistant") -> list[Any]:
+def as_messages(item: Any, said_by: str = "") -> list[Any]:
     """A message, or a turn of two, in whatever form as messages of a role and a content; what is none, as it is."""
     if not isinstance(item, dict):
         return [item]

@@ -306,7 +306,9 @@ class Writer:
         talk = datasets.List(MESSAGE if self.plain else datasets.Json())
         kind = talk if form.conversational else text
         self.path = _scratch() / f"{len(list(_scratch().iterdir()))}.arrow"
-        self.writer = ArrowWriter(features=datasets.Features(dict.fromkeys(self.names, kind)), path=str(self.path))
+        self.features = datasets.Features(dict.fromkeys(self.names, kind))
+        self.writer = ArrowWriter(features=self.features, path=str(self.path))
+        self.written = 0
         self.waiting: list[Pair] = []
 
     def add(self, pair: Pair) -> None:
@@ -316,6 +318,8 @@ class Writer:
 
     def close(self) -> datasets.Dataset:
         self._write()
+        if not self.written:  # a file without rows has no columns
+            return datasets.Dataset.from_dict({name: [] for name in self.names}, features=self.features)
         self.writer.finalize()
         return datasets.Dataset.from_file(str(self.path))
 
@@ -323,6 +327,7 @@ class Writer:
         if self.waiting:
             columns = {name: [self._stored(getattr(pair, name)) for pair in self.waiting] for name in self.names}
             self.writer.write_batch(columns)
+            self.written += len(self.waiting)
         self.waiting = []
 
     def _stored(self, side: Any) -> Any:
@@ -344,6 +349,9 @@ def joined(dataset: datasets.Dataset, canonical: datasets.Dataset) -> datasets.D
     """A dataset with other columns beside its own, or in their places."""
     replaced = [column for column in dataset.column_names if column in canonical.column_names]
     order = list(dict.fromkeys([*dataset.column_names, *canonical.column_names]))
+    if not len(canonical):  # tables without rows lose their columns when they are joined
+        features = datasets.Features({**dataset.features, **canonical.features})
+        return datasets.Dataset.from_dict({name: [] for name in features}, features=features)
     rest = dataset.remove_columns(replaced)
     if not rest.column_names:
         return canonical.select_columns(order)

@@ -137,7 +137,8 @@ def _pair_of(raw: Raw, form: Form, layout: Layout) -> Pair | Mistake:
         named = zip(raw.cells, (layout.prompt, layout.chosen, layout.rejected)[-len(raw.cells) :], strict=True)
         cell, column = next((cell, column) for cell, column in named if cell.kind != "text")
         what = "a conversation" if cell.kind == "messages" else "a list"
-        problem = f"holds {what}, where most rows hold text"
+        held = quote(list(cell.messages or cell.texts))
+        problem = f"holds {what}, {held}, where most rows hold text"
         return Mistake(f"{what} among texts", problem, "use one form for all", column or "")
     if raw.prompt is not None:
         return Pair(raw.prompt.text, raw.chosen.text, raw.rejected.text)
@@ -176,8 +177,11 @@ def _talk(raw: Raw, form: Form, layout: Layout) -> Pair | Mistake:
             column = layout.chosen if whole[0] else layout.rejected
             return Mistake("a response without an answer", problem, "end it with the assistant's message", column or "")
         chosen, rejected = (chosen if whole[0] else head + chosen), (rejected if whole[1] else head + rejected)
+    if prompt and said(prompt) == said(chosen):  # the conversation with the chosen response, once more
+        prompt = None
     is_cut = False
-    if any(whole):
+    goes_on = prompt is not None and prompt[-1]["role"] == "assistant"  # the responses begin with the user's answer
+    if any(whole) and not (goes_on and not _is_head(prompt, chosen, rejected)):
         head = chosen[: _shared(chosen, rejected)]
         if not any(message["role"] == "user" for message in head):
             return no_shared_prompt(layout)
@@ -240,6 +244,12 @@ def _shared(chosen: Sequence[Message], rejected: Sequence[Message]) -> int:
     one, other = said(chosen), said(rejected)
     shortest = min(len(one), len(other))
     return next((i for i in range(shortest) if one[i] != other[i]), shortest - 1)
+
+
+def _is_head(prompt: Sequence[Message] | None, chosen: Sequence[Message], rejected: Sequence[Message]) -> bool:
+    """Whether both responses begin with the messages of the prompt."""
+    start = said(prompt or ())
+    return said(chosen[: len(start)]) == said(rejected[: len(start)]) == start
 
 
 def _stands_in(prompt: Sequence[Message], head: Sequence[Message]) -> bool:
