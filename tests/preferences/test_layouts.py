@@ -36,7 +36,7 @@ def test_a_layout_is_read_with_its_languages_and_pairs(tmp_path: Path, number: i
     source = WRITERS[number](tmp_path)
     given = words(number, source)[3:]
     flags = {"input.source": ("DATA", str(source)), "model.name": ("--model", "none")}
-    config = read(None, given, flags).section(FilterConfig)
+    config = read(None, given, flags).sections(FilterConfig)
     preferences = read_preferences(config.input)
     assert Counter(preferences.languages) == EXPECTED[number]
     good = {better: (prompt, worse) for own in TEXTS.values() for prompt, better, worse in own}

@@ -32,17 +32,19 @@ class Mistake:
     Attributes:
         reason: in words that other rows share.
         problem: about the column of just this row, or about the row where `column` is "".
+        is_bad: whether it is a mistake in the data; a tie is none.
     """
 
     reason: str
     problem: str
-    fix: str
+    fix: str = ""
     column: str = ""
+    is_bad: bool = True
 
     @property
     def detail(self) -> str:
         """As a sentence."""
-        return f"{f'column {self.column!r} ' if self.column else ''}{self.problem}; {self.fix}"
+        return f"{f'column {self.column!r} ' if self.column else ''}{self.problem}{f'; {self.fix}' if self.fix else ''}"
 
 
 @dataclass(frozen=True)

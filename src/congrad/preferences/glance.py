@@ -67,8 +67,10 @@ def glance(source: object, settings: Input, check_names: CheckNames) -> None:
 
 def kinds_of(columns: Sequence[str], rows: Sequence[Row]) -> dict[str, Kind]:
     """What columns hold, by their first value."""
-    kinds = {column: (kind_of_value(row.get(column)) for row in rows) for column in columns}
-    return {column: next(filter(None, found), "other") for column, found in kinds.items()}
+    kinds: dict[str, Kind] = dict.fromkeys(columns, "other")
+    for column in columns:
+        kinds[column] = next(filter(None, (kind_of_value(row.get(column)) for row in rows)), "other")
+    return kinds
 
 
 def check_filled(name: str, rows: Sequence[Row], fields: Fields) -> None:

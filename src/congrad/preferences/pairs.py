@@ -19,10 +19,13 @@ from datasets.arrow_writer import ArrowWriter
 
 from congrad.errors import UserError
 from congrad.preferences.bad_rows import left_out
+from congrad.preferences.comparison import columns_of_verdict, compare
 from congrad.preferences.conversations import Mistake
 from congrad.preferences.known_names import CANONICAL, NOT_READ
 from congrad.preferences.layout import Kind, Layout, find_layout
 from congrad.preferences.names import CHECKED_AT_ONCE
+from congrad.preferences.pairing import NoPair
+from congrad.preferences.ratings import pairs_of_trees, rate
 from congrad.preferences.render import Message
 from congrad.preferences.rows import iterate
 from congrad.preferences.sides import Form, Pair, Raw, are_turns, pair_of, read_row, repeats_prompt
@@ -72,18 +75,18 @@ def find_pairs(
     Raises:
         UserError: columns are missing, could be one and the same, or hold what would change what is trained on.
     """
-    layouts = [find_layout(kinds_of(part.dataset), part.source.name, settings) for part in parts]
+    layouts = [with_sides(find_layout(kinds_of(part.dataset), part.source.name, settings)) for part in parts]
     known = [decoded(part) for part in parts]
     for part, layout in zip(known, layouts, strict=True):
         refuse_unread(part, layout, settings)
-    looks = [look_at(part, layout) for part, layout in zip(known, layouts, strict=True)]
+    looks = [look_at(part, layout, settings) for part, layout in zip(known, layouts, strict=True)]
     repeated, rows = sum(look.repeated for look in looks), sum(look.rows for look in looks)
     characters = sum(look.repeated_characters for look in looks)
     is_rule = repeated == rows or (rows >= ENOUGH_ROWS and repeated >= NEARLY_ALL * rows)
     cut = bool(repeated) and is_rule and characters >= LEAST_REPEATED
     found, num_cut, done = [], 0, 0
     for part, layout, look in zip(known, layouts, looks, strict=True):
-        made, own = as_pairs(part, layout, look, cut)
+        made, own = as_pairs(part, layout, look, settings, cut=cut)
         found.append(made)
         num_cut += own
         done += len(part.rows)
@@ -91,6 +94,14 @@ def find_pairs(
     notes = [f"columns: {note}" for note in dict.fromkeys(layout.note for layout in layouts) if note]
     notes += in_words(looks, layouts, num_cut)
     return [replace(found[0], notes=(*found[0].notes, *notes)), *found[1:]] if found else []
+
+
+def with_sides(layout: Layout) -> Layout:
+    """The layout with names for what is found out of comparisons and ratings."""
+    if layout.name == "pairs":
+        return layout
+    is_tree = layout.name == "ratings" and layout.responses is None
+    return replace(layout, prompt="prompt" if is_tree else layout.prompt, chosen="chosen", rejected="rejected")
 
 
 def in_words(looks: Sequence[Look], layouts: Sequence[Layout], num_cut: int) -> list[str]:
@@ -179,8 +190,9 @@ def without(part: Part, mistakes: Mapping[int, Mistake]) -> Part:
 
 def refuse_unread(part: Part, layout: Layout, settings: Input) -> None:
     """Refuses columns that hold what a model is shown beside text, and tools where the rows are text."""
-    plain = all(kind_of(part.dataset.features[each]) == "text" for each in (layout.chosen, layout.rejected) if each)
-    wanted = [*NOT_READ, *(["tools"] if plain and layout.name == "pairs" else [])]
+    sides = (layout.chosen, layout.rejected) if layout.name == "pairs" else ()
+    plain = all(kind_of(part.dataset.features[each]) == "text" for each in sides if each is not None)
+    wanted = [*NOT_READ, *(["tools"] if sides and plain else [])]
     for column in (name for name in part.dataset.column_names if name.lower() in wanted):
         if column in settings.ignore:
             continue
@@ -208,11 +220,11 @@ def first_filled(dataset: datasets.Dataset, column: str) -> int | None:
     return None
 
 
-def look_at(part: Part, layout: Layout) -> Look:
+def look_at(part: Part, layout: Layout, settings: Input) -> Look:
     """Reads all rows once."""
     look = Look()
-    for number, row in enumerate(iterate(part.dataset, columns_read(layout))):
-        raw = read_row(row, layout)
+    for number, row in raw_rows(part, layout, settings):
+        raw = Mistake(row.reason, row.detail, is_bad=row.is_bad) if isinstance(row, NoPair) else read_row(row, layout)
         if isinstance(raw, Mistake):
             look.mistakes[number] = raw
             continue
@@ -241,6 +253,43 @@ def look_at(part: Part, layout: Layout) -> Look:
     return look
 
 
+def raw_rows(part: Part, layout: Layout, settings: Input) -> Iterator[tuple[int, dict[str, Any] | NoPair]]:
+    """Every row's prompt and responses under the names of the layout, or why there is no pair in it."""
+    if layout.name == "pairs":
+        yield from enumerate(iterate(part.dataset, columns_read(layout)))
+    elif layout.better is not None:
+        own = [layout.first, layout.second, layout.first_model, layout.second_model, *columns_read(layout, own=False)]
+        verdicts = columns_of_verdict(part.dataset.column_names, layout.better)
+        has_sign = any(below_zero(part.dataset, column) for column in verdicts)
+        columns = list(dict.fromkeys([*verdicts, *(column for column in own if column is not None)]))
+        for number, row in enumerate(iterate(part.dataset, columns)):
+            found = compare(row, layout, settings.better, has_sign=has_sign)
+            yield number, found if isinstance(found, NoPair) else {**row, "chosen": found[0], "rejected": found[1]}
+    elif layout.responses is not None:
+        own = [layout.responses, layout.scores, layout.ranks, *columns_read(layout, own=False)]
+        columns = [column for column in dict.fromkeys(own) if column in part.dataset.column_names]
+        for number, row in enumerate(iterate(part.dataset, columns)):
+            found = rate(row, layout)
+            yield number, found if isinstance(found, NoPair) else {**row, "chosen": found[0], "rejected": found[1]}
+    else:
+        rows = list(iterate(part.dataset, ["message_id", "parent_id", "text", "role", "rank"]))
+        pairs = {number: pair for number, *pair in pairs_of_trees(rows)}
+        for number in range(len(rows)):
+            if number in pairs:
+                yield number, dict(zip(CANONICAL, pairs[number], strict=True))
+            else:
+                yield number, NoPair("another message of its tree", is_bad=False)
+
+
+def below_zero(dataset: datasets.Dataset, column: str) -> bool:
+    """Whether a column has a number below zero."""
+    if kind_of(dataset.features[column]) != "number":
+        return False
+    tables = dataset.select_columns([column]).with_format("arrow").iter(batch_size=CHECKED_AT_ONCE)
+    lowest = (pc.min(table[column]).as_py() for table in tables)
+    return any(value is not None and value < 0 for value in lowest)
+
+
 def extra_keys(message: Message) -> set[str]:
     """What a message holds beside a role and a content that is text."""
     if len(message) == 2 and message["content"] is not None:
@@ -249,8 +298,10 @@ def extra_keys(message: Message) -> set[str]:
     return keys if message["content"] is not None else {"content", *keys}
 
 
-def columns_read(layout: Layout) -> list[str]:
-    named = (layout.prompt, layout.addition, layout.chosen, layout.rejected, layout.system, layout.history)
+def columns_read(layout: Layout, *, own: bool = True) -> list[str]:
+    """The columns of a layout that hold text or messages; of the prompt and what comes before it alone, not `own`."""
+    sides = (layout.chosen, layout.rejected) if own else ()
+    named = (layout.prompt, layout.addition, *sides, layout.system, layout.history)
     return list(dict.fromkeys(name for name in named if name is not None))
 
 
@@ -261,11 +312,12 @@ def form_of(look: Look, cut: bool) -> Form:
     return Form(bool(look.contexts or look.native or lists or others > look.texts), lists, cut)
 
 
-def as_pairs(part: Part, layout: Layout, look: Look, cut: bool) -> tuple[Part, int]:
+def as_pairs(part: Part, layout: Layout, look: Look, settings: Input, *, cut: bool) -> tuple[Part, int]:
     """The part with its pairs in the canonical columns, and of how many rows the prompt was cut off both responses."""
     form = form_of(look, cut)
-    types = {column: kind_of(part.dataset.features[column]) for column in columns_read(layout)}
-    fits = set(types.values()) == ({"conversation"} if form.conversational else {"text"})
+    fits = layout.name == "pairs" and {kind_of(part.dataset.features[column]) for column in columns_read(layout)} == {
+        "conversation" if form.conversational else "text"
+    }
     changes = look.stored or look.wholes or look.contexts or look.mixed or form.lists or (cut and look.repeated)
     as_it_is = fits and layout.chosen == "chosen" and layout.rejected == "rejected" and not changes
     as_it_is = as_it_is and layout.prompt in ("prompt", None) and layout.addition is None
@@ -273,7 +325,7 @@ def as_pairs(part: Part, layout: Layout, look: Look, cut: bool) -> tuple[Part, i
     mistakes, num_cut = dict(look.mistakes), 0
     if as_it_is and not form.conversational and layout.prompt is not None:
         return without(part, mistakes), 0
-    for number, pair in pairs(part, layout, form, mistakes):
+    for number, pair in pairs(part, layout, form, settings, mistakes):
         if isinstance(pair, Mistake):
             mistakes[number] = pair
         else:
@@ -285,11 +337,12 @@ def as_pairs(part: Part, layout: Layout, look: Look, cut: bool) -> tuple[Part, i
 
 
 def pairs(
-    part: Part, layout: Layout, form: Form, known: Mapping[int, Mistake]
+    part: Part, layout: Layout, form: Form, settings: Input, known: Mapping[int, Mistake]
 ) -> Iterator[tuple[int, Pair | Mistake]]:
     """The pair of every row that can be read."""
-    for number, row in enumerate(iterate(part.dataset, columns_read(layout))):
+    for number, row in raw_rows(part, layout, settings):
         if number not in known:
+            assert not isinstance(row, NoPair)
             raw = read_row(row, layout)
             assert isinstance(raw, Raw)
             yield number, pair_of(raw, form, layout)
@@ -341,7 +394,7 @@ class Writer:
 
 
 def _is_large(part: Part, layout: Layout) -> bool:
-    features = [part.dataset.features[column] for column in columns_read(layout)]
+    features = [part.dataset.features.get(column) for column in columns_read(layout)]
     return any(isinstance(each, datasets.Value) and each.dtype == "large_string" for each in features)
 
 
