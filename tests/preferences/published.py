@@ -18,14 +18,22 @@ from tests.files import write_jsonl
 Row = dict[str, Any]
 TEXTS: dict[str, list[tuple[str, str, str]]] = {
     "de": [
-        ("Warum ist der Himmel am Abend rot?", "Das Licht legt abends einen längeren Weg zurück.", "Das weiß ich nicht."),
+        (
+            "Warum ist der Himmel am Abend rot?",
+            "Das Licht legt abends einen längeren Weg zurück.",
+            "Das weiß ich nicht.",
+        ),
         ("Wie kocht man ein weiches Ei?", "Man legt es fünf Minuten in kochendes Wasser.", "Man kauft es im Laden."),
         ("Welche Farbe hat frisches Gras?", "Frisches Gras ist meistens grün.", "Gras ist eine Pflanze auf der Wiese."),
     ],
     "fr": [
         ("Pourquoi le ciel est-il bleu ?", "L'air disperse surtout la lumière bleue.", "Je ne sais pas du tout."),
         ("Comment faire cuire du riz ?", "On le fait bouillir dans deux fois son volume d'eau.", "On va au marché."),
-        ("Quelle est la couleur de la neige ?", "La neige fraîche est blanche.", "Elle tombe pendant les mois d'hiver."),
+        (
+            "Quelle est la couleur de la neige ?",
+            "La neige fraîche est blanche.",
+            "Elle tombe pendant les mois d'hiver.",
+        ),
     ],
 }
 NAMES = {"de": "German", "fr": "French"}
@@ -78,7 +86,14 @@ def layout_2(place: Path) -> Path:
 def layout_3(place: Path) -> Path:
     def row(language: str, prompt: str, good: str, bad: str) -> Row:
         sides = {"chosen": [user(prompt), assistant(good)], "rejected": [user(prompt), assistant(bad)]}
-        return {"prompt": prompt, "prompt_id": "a1", **sides, "messages": sides["chosen"], "score_chosen": 8.5, "score_rejected": 3.0}
+        return {
+            "prompt": prompt,
+            "prompt_id": "a1",
+            **sides,
+            "messages": sides["chosen"],
+            "score_chosen": 8.5,
+            "score_rejected": 3.0,
+        }
 
     for split, rows in (("train_prefs", every(row)), ("test_prefs", every(row)[:1]), ("train_sft", every(row)[:2])):
         parquet(place / "data" / f"{split}-00000-of-00001.parquet", rows)
@@ -104,7 +119,12 @@ def layout_5(place: Path) -> Path:
 
 
 def layout_6(place: Path) -> Path:
-    return jsonl(place, every(lambda language, prompt, good, bad: {"qid": 7, "question": prompt, "response_j": good, "response_k": bad}))
+    return jsonl(
+        place,
+        every(
+            lambda language, prompt, good, bad: {"qid": 7, "question": prompt, "response_j": good, "response_k": bad}
+        ),
+    )
 
 
 def layout_7(place: Path) -> Path:
@@ -145,7 +165,12 @@ def layout_10(place: Path) -> Path:
     def row(language: str, prompt: str, good: str, bad: str) -> Row:
         better = int(prompt.endswith(" ?"))
         sides = {f"response_{better}": good, f"response_{1 - better}": bad}
-        return {"prompt": prompt, **dict(sorted(sides.items())), "better_response_id": better, "safer_response_id": 1 - better}
+        return {
+            "prompt": prompt,
+            **dict(sorted(sides.items())),
+            "better_response_id": better,
+            "safer_response_id": 1 - better,
+        }
 
     return jsonl(place, every(row))
 
@@ -154,7 +179,16 @@ def layout_11(place: Path) -> Path:
     def row(language: str, prompt: str, good: str, bad: str) -> Row:
         first = prompt.startswith("W")
         one, other = (good, bad) if first else (bad, good)
-        return {"post_id": "p", "domain": "d", "history": prompt, "human_ref_A": one, "human_ref_B": other, "labels": int(first), "score_A": 9 if first else 2, "score_B": 2 if first else 9}
+        return {
+            "post_id": "p",
+            "domain": "d",
+            "history": prompt,
+            "human_ref_A": one,
+            "human_ref_B": other,
+            "labels": int(first),
+            "score_A": 9 if first else 2,
+            "score_B": 2 if first else 9,
+        }
 
     return jsonl(place, every(row))
 
@@ -211,9 +245,20 @@ def layout_14(place: Path) -> Path:
         for number, (prompt, good, bad) in enumerate(texts):
             root = f"{language}-{number}"
             shared = {"lang": language, "message_tree_id": root}
-            rows.append({"message_id": root, "parent_id": None, "text": prompt, "role": "prompter", "rank": None, **shared})
+            rows.append(
+                {"message_id": root, "parent_id": None, "text": prompt, "role": "prompter", "rank": None, **shared}
+            )
             for rank, text in ((1, bad), (0, good), (None, QUOTES[language])):
-                rows.append({"message_id": f"{root}-{rank}", "parent_id": root, "text": text, "role": "assistant", "rank": rank, **shared})
+                rows.append(
+                    {
+                        "message_id": f"{root}-{rank}",
+                        "parent_id": root,
+                        "text": text,
+                        "role": "assistant",
+                        "rank": rank,
+                        **shared,
+                    }
+                )
     return jsonl(place, rows)
 
 
@@ -277,14 +322,25 @@ def layout_21(place: Path) -> Path:
 
 def layout_22(place: Path) -> Path:
     def row(language: str, prompt: str, good: str, bad: str) -> Row:
-        return {"language": language, "prompt": [user(prompt)], "chosen": [assistant(good)], "rejected": [assistant(bad)], "tools": None}
+        return {
+            "language": language,
+            "prompt": [user(prompt)],
+            "chosen": [assistant(good)],
+            "rejected": [assistant(bad)],
+            "tools": None,
+        }
 
     return jsonl(place, every(row))
 
 
 def layout_23(place: Path) -> Path:
     def row(language: str, prompt: str, good: str, bad: str) -> Row:
-        return {"language": language, "prompt": [user(prompt)], "chosen": [user(prompt), assistant(good)], "rejected": [user(prompt), assistant(bad)]}
+        return {
+            "language": language,
+            "prompt": [user(prompt)],
+            "chosen": [user(prompt), assistant(good)],
+            "rejected": [user(prompt), assistant(bad)],
+        }
 
     path = place / "pairs.csv"
     parquet(place / "hidden" / "p.parquet", every(row))
@@ -309,7 +365,12 @@ def layout_25(place: Path) -> Path:
     """The best and the worst of three; 1 is the best rank."""
 
     def row(language: str, prompt: str, good: str, bad: str) -> Row:
-        return {"prompt": prompt, "responses": [QUOTES[language], good, bad], "rankings": [2, 1, 3], "language": NAMES[language]}
+        return {
+            "prompt": prompt,
+            "responses": [QUOTES[language], good, bad],
+            "rankings": [2, 1, 3],
+            "language": NAMES[language],
+        }
 
     return jsonl(place, every(row))
 

@@ -183,7 +183,11 @@ COLUMN_TABLE: dict[str, tuple[dict, dict[str, Any], list[str]]] = {
     "nothing near": (renamed("language", "x"), {}, ["no column 'language'", "'prompt', 'chosen'", "add it"]),
     "other language column": (ROW, {"columns": Columns(language="langage")}, ["no column 'langage'", "'language'"]),
     "untrusted name": (renamed("chosen", "\x1b[31m\n"), {}, ["no column 'chosen'", r"'\x1b[31m\n'"]),
-    "two prompts": ({**renamed("prompt", "query"), "question": "Was?"}, {}, ["'query' and 'question' could", "set input"]),
+    "two prompts": (
+        {**renamed("prompt", "query"), "question": "Was?"},
+        {},
+        ["'query' and 'question' could", "set input"],
+    ),
 }
 
 

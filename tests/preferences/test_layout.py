@@ -11,8 +11,18 @@ TALKS = {"chosen": "conversation", "rejected": "conversation"}
 FOUND = {
     "as trainers read them": ("prompt chosen rejected", {}, ("prompt", "chosen", "rejected"), ""),
     "no prompt": ("chosen rejected", {}, (None, "chosen", "rejected"), ""),
-    "question": ("question response_j response_k", {}, ("question", "response_j", "response_k"), "prompt from `question`"),
-    "hyphens": ("input chosen-response rejected-response", {}, ("input", "chosen-response", "rejected-response"), "chosen from"),
+    "question": (
+        "question response_j response_k",
+        {},
+        ("question", "response_j", "response_k"),
+        "prompt from `question`",
+    ),
+    "hyphens": (
+        "input chosen-response rejected-response",
+        {},
+        ("input", "chosen-response", "rejected-response"),
+        "chosen from",
+    ),
     "capitals": ("Prompt Chosen Rejected", {}, ("Prompt", "Chosen", "Rejected"), "prompt from `Prompt`"),
     "the canonical name wins": ("prompt question chosen rejected", {}, ("prompt", "chosen", "rejected"), ""),
     "canonical sides win": ("prompt chosen rejected response_j response_k", {}, ("prompt", "chosen", "rejected"), ""),
@@ -24,9 +34,24 @@ FOUND = {
         ("input", "preferred_output", "non_preferred_output"),
         "rejected from `non_preferred_output`",
     ),
-    "earlier turns as the prompt": ("history chosen rejected", {}, ("history", "chosen", "rejected"), "prompt from `history`"),
-    "the whole and the other": ("messages rejected_response", {}, (None, "messages", "rejected_response"), "chosen from"),
-    "ratings beside pairs": ("prompt chosen rejected chosen_rating rejected_rating", {}, ("prompt", "chosen", "rejected"), ""),
+    "earlier turns as the prompt": (
+        "history chosen rejected",
+        {},
+        ("history", "chosen", "rejected"),
+        "prompt from `history`",
+    ),
+    "the whole and the other": (
+        "messages rejected_response",
+        {},
+        (None, "messages", "rejected_response"),
+        "chosen from",
+    ),
+    "ratings beside pairs": (
+        "prompt chosen rejected chosen_rating rejected_rating",
+        {},
+        ("prompt", "chosen", "rejected"),
+        "",
+    ),
 }
 
 
@@ -62,15 +87,23 @@ def test_system_and_earlier_turns():
 
 
 ASKED = {
-    "prompts": ("question input chosen rejected", {}, "'question' and 'input' could each be the column of the prompt; set input.columns.prompt"),
+    "prompts": (
+        "question input chosen rejected",
+        {},
+        "'question' and 'input' could each be the column of the prompt; set input.columns.prompt",
+    ),
     "sides": ("prompt preferred dispreferred response_j response_k", {}, "'preferred' and 'response_j' could each be"),
     "verdicts": (
         "prompt response_0 response_1 better_response_id safer_response_id",
         {},
-        "'better_response_id' and 'safer_response_id' could each be the column of the verdict; set input.columns.better",
+        "'better_response_id' and 'safer_response_id' could each be the column of the verdict; set input.",
     ),
     "a label": ("prompt completion label", {}, "one response a row ('completion') with a label ('label') is no pair"),
-    "misspelt": ("prompt chosn rejected", {}, "no column 'chosen' among 'prompt', 'chosn', 'rejected'; the nearest is 'chosn'"),
+    "misspelt": (
+        "prompt chosn rejected",
+        {},
+        "no column 'chosen' among 'prompt', 'chosn', 'rejected'; the nearest is 'chosn'",
+    ),
     "misspelt prompt": ("promt chosen rejected", {}, "no column 'prompt', but 'promt'; rename it"),
     "case": ("prompt chosen Rejected", {}, "no column 'rejected' among"),
     "set and not there": ("prompt chosen rejected", {"system": "sys"}, "no column 'sys' among"),
@@ -91,7 +124,10 @@ COMPARED = {
     "numbers": ("prompt response_0 response_1 better_response_id", ("response_0", "response_1", "better_response_id")),
     "capitals": ("history human_ref_A human_ref_B labels", ("human_ref_A", "human_ref_B", "labels")),
     "scale": ("context response1 response2 overall_preference", ("response1", "response2", "overall_preference")),
-    "one for each outcome": ("prompt response_a response_b winner_model_a winner_model_b winner_tie", ("response_a", "response_b", "winner_model_*")),
+    "one for each outcome": (
+        "prompt response_a response_b winner_model_a winner_model_b winner_tie",
+        ("response_a", "response_b", "winner_*"),
+    ),
 }
 
 
@@ -109,7 +145,12 @@ def test_models_are_found_by_name():
 
 def test_ratings_are_found_by_name():
     ranked = layout("prompt responses rankings", {"responses": "list", "rankings": "list"})
-    assert (ranked.name, ranked.prompt, ranked.responses, ranked.ranks) == ("ratings", "prompt", "responses", "rankings")
+    assert (ranked.name, ranked.prompt, ranked.responses, ranked.ranks) == (
+        "ratings",
+        "prompt",
+        "responses",
+        "rankings",
+    )
     scored = layout("instruction completions", {"completions": "conversation"})
     assert (scored.name, scored.responses) == ("ratings", "completions")
     tree = layout("message_id parent_id text role lang rank")

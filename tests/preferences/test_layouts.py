@@ -1,6 +1,5 @@
 """Every layout of docs/data.md is read with the settings of its command, into the pairs that were counted by hand."""
 
-import json
 import re
 import shlex
 from collections import Counter
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.conftest import Called
 from tests.docs.pages import ROOT
 from tests.preferences.published import EXPECTED, TEXTS, WRITERS
 

@@ -67,13 +67,34 @@ TALKS = {
     "from and value as a whole": {"chosen": turns(PROMPT, "Nass"), "rejected": turns(PROMPT, "Rot")},
     "JSON": {name: json.dumps(side) for name, side in TALK.items()},
     "as Python prints it": {name: repr(side) for name, side in TALK.items()},
-    "a prompt in text beside JSON": {"prompt": PROMPT, "chosen": json.dumps(ASKED + GOOD), "rejected": json.dumps(ASKED + BAD)},
-    "transcripts": {"chosen": f"\n\nHuman: {PROMPT}\n\nAssistant: Nass", "rejected": f"\n\nHuman: {PROMPT}\n\nAssistant: Rot"},
-    "a transcript as the prompt": {"prompt": f"\n\nHuman: {PROMPT}\n\nAssistant:", "chosen": " Nass", "rejected": " Rot"},
-    "contents in parts": {**TALK, "prompt": [{"role": "user", "content": [{"type": "text", "text": PROMPT, "image": None}]}]},
+    "a prompt in text beside JSON": {
+        "prompt": PROMPT,
+        "chosen": json.dumps(ASKED + GOOD),
+        "rejected": json.dumps(ASKED + BAD),
+    },
+    "transcripts": {
+        "chosen": f"\n\nHuman: {PROMPT}\n\nAssistant: Nass",
+        "rejected": f"\n\nHuman: {PROMPT}\n\nAssistant: Rot",
+    },
+    "a transcript as the prompt": {
+        "prompt": f"\n\nHuman: {PROMPT}\n\nAssistant:",
+        "chosen": " Nass",
+        "rejected": " Rot",
+    },
+    "contents in parts": {
+        **TALK,
+        "prompt": [{"role": "user", "content": [{"type": "text", "text": PROMPT, "image": None}]}],
+    },
     "names of speakers": {**TALK, "prompt": [{"role": "human", "content": PROMPT}]},
-    "turns of input and output": {"chosen": [{"input": PROMPT, "output": "Nass"}], "rejected": [{"input": PROMPT, "output": "Rot"}]},
-    "an object with messages": {"input": {"messages": ASKED, "tools": []}, "preferred_output": GOOD, "non_preferred_output": BAD},
+    "turns of input and output": {
+        "chosen": [{"input": PROMPT, "output": "Nass"}],
+        "rejected": [{"input": PROMPT, "output": "Rot"}],
+    },
+    "an object with messages": {
+        "input": {"messages": ASKED, "tools": []},
+        "preferred_output": GOOD,
+        "non_preferred_output": BAD,
+    },
     "keys that are null": {**TALK, "prompt": [{**ASKED[0], "name": None}], "chosen": GOOD[0]},
     "lists of turns": {"prompt": [PROMPT], "chosen": ["Nass"], "rejected": ["Rot"]},
     "lists of turns as text": {"prompt": json.dumps([PROMPT]), "chosen": '["Nass"]', "rejected": '["Rot"]'},
@@ -114,7 +135,9 @@ def test_a_system_message_makes_conversations():
     assert [row["prompt"] for row in made.dataset] == [[system("Sei nett"), *ASKED], ASKED, ASKED]
     assert made.dataset[1]["chosen"] == GOOD
     assert made.notes == ("`system` becomes messages before the prompt, in 1 row",)
-    talks = found([{**TALK, "system": "Sei nett"}, {**TALK, "prompt": [system("Sei nett"), *ASKED], "system": "Sei nett"}])
+    talks = found(
+        [{**TALK, "system": "Sei nett"}, {**TALK, "prompt": [system("Sei nett"), *ASKED], "system": "Sei nett"}]
+    )
     assert [row["prompt"] for row in talks.dataset] == [[system("Sei nett"), *ASKED]] * 2
 
 
@@ -154,7 +177,11 @@ def test_a_text_prompt_at_the_head_of_both_responses_is_cut_once():
 
 
 def test_a_response_that_quotes_its_prompt_is_not_cut():
-    quoting = {"prompt": "Hallo, wer ist denn da draußen?", "chosen": "Hallo, wer ist denn da draußen? A", "rejected": "Hallo, wer ist denn da draußen? B"}
+    quoting = {
+        "prompt": "Hallo, wer ist denn da draußen?",
+        "chosen": "Hallo, wer ist denn da draußen? A",
+        "rejected": "Hallo, wer ist denn da draußen? B",
+    }
     made = found([quoting, TEXT, TEXT])
     assert pair(made.dataset[0]) == quoting
     assert "in 1 of 3 rows: nothing is cut" in made.notes[0]
@@ -171,9 +198,15 @@ def test_rows_that_are_an_exception_are_not_cut():
 
 
 BAD_ROWS = {
-    "a conversation among texts": ({**TEXT, "chosen": json.dumps(GOOD)}, "column 'chosen' holds a conversation, [{'role'"),
+    "a conversation among texts": (
+        {**TEXT, "chosen": json.dumps(GOOD)},
+        "column 'chosen' holds a conversation, [{'role'",
+    ),
     "cut off": ({**TEXT, "chosen": "[{'role': 'user', 'cont"}, "column 'chosen' begins as messages do"),
-    "no role": ({**TEXT, "rejected": '[{"role": "", "content": "x"}]'}, "column 'rejected' has the role '' in message 0"),
+    "no role": (
+        {**TEXT, "rejected": '[{"role": "", "content": "x"}]'},
+        "column 'rejected' has the role '' in message 0",
+    ),
     "null": ({**TEXT, "chosen": None}, "column 'chosen' is null or missing; fill it or remove the row"),
     "empty prompt": ({**TEXT, "prompt": " "}, "column 'prompt' holds an empty prompt; fill it or remove the row"),
 }
@@ -181,7 +214,7 @@ BAD_ROWS = {
 
 @pytest.mark.parametrize(("row", "said"), BAD_ROWS.values(), ids=BAD_ROWS)
 def test_a_bad_row_among_texts_is_named_or_left_out(row, said):
-    with pytest.raises(UserError, match="^dataset, row 1") as caught:
+    with pytest.raises(UserError, match=r"^dataset, row 1 ") as caught:
         found([TEXT, row, TEXT])
     assert said in str(caught.value)
     made = found([TEXT, row, TEXT], on_bad_row="drop")
@@ -191,19 +224,25 @@ def test_a_bad_row_among_texts_is_named_or_left_out(row, said):
 
 
 BAD_TALKS = {
-    "text among conversations": ({"chosen": json.dumps(ASKED + GOOD), "rejected": json.dumps(ASKED + BAD)}, {"chosen": "a", "rejected": "b"}),
+    "text among conversations": (
+        {"chosen": json.dumps(ASKED + GOOD), "rejected": json.dumps(ASKED + BAD)},
+        {"chosen": "a", "rejected": "b"},
+    ),
     "another prompt": ({**TALK, "prompt": PROMPT}, {"prompt": "x", "chosen": ASKED + GOOD, "rejected": ASKED + BAD}),
     "no answer": ({**TALK, "prompt": PROMPT}, {"prompt": PROMPT, "chosen": ASKED, "rejected": BAD}),
     "no shared prompt": ({"chosen": ASKED + GOOD, "rejected": ASKED + BAD}, {"chosen": GOOD, "rejected": BAD}),
     "another system message": ({**TALK, "system": ""}, {**TALK, "prompt": [system("a"), *ASKED], "system": "b"}),
-    "turns that do not match": ({"prompt": ["a"], "chosen": ["b"], "rejected": ["c"]}, {"prompt": ["a", "b"], "chosen": ["b"], "rejected": ["c"]}),
+    "turns that do not match": (
+        {"prompt": ["a"], "chosen": ["b"], "rejected": ["c"]},
+        {"prompt": ["a", "b"], "chosen": ["b"], "rejected": ["c"]},
+    ),
 }
 
 
 @pytest.mark.parametrize(("good", "bad"), BAD_TALKS.values(), ids=BAD_TALKS)
 def test_a_bad_row_among_conversations_is_named_or_left_out(good, bad):
     rows = [*[good] * 30, bad]
-    with pytest.raises(UserError, match="^dataset, row 30"):
+    with pytest.raises(UserError, match=r"^dataset, row 30 "):
         found(rows)
     made = found(rows, on_bad_row="drop")
     assert len(made.dataset) == 30
@@ -215,7 +254,9 @@ def test_the_first_ten_bad_rows_are_listed_with_the_counts_of_their_reasons():
     with pytest.raises(UserError) as caught:
         found(rows)
     message = str(caught.value)
-    assert message.startswith("12 rows cannot be used (empty prompt: 9, rejected is null or missing: 3): dataset, row 1 ")
+    assert message.startswith(
+        "12 rows cannot be used (empty prompt: 9, rejected is null or missing: 3): dataset, row 1 "
+    )
     assert message.endswith("; fix them, or leave them out with input.on_bad_row=drop")
     assert message.count("(counted from 0)") == 10
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,28 @@ from congrad.preferences.written import (
     read_value,
 )
 
-ODD = ["'", '"', "\\", "\n", "\\n", "\t", "{", "}", "[", "]", ", ", ": ", "ä", "日", "\u200f", "\0", "\x1f", "😀", "a b", ""]
+ODD = [
+    "'",
+    '"',
+    "\\",
+    "\n",
+    "\\n",
+    "\t",
+    "{",
+    "}",
+    "[",
+    "]",
+    ", ",
+    ": ",
+    "ä",
+    "日",
+    "\u200f",
+    "\0",
+    "\x1f",
+    "😀",
+    "a b",
+    "",
+]
 
 
 def messages(draw: random.Random) -> list[dict]:
@@ -29,7 +51,12 @@ def test_what_is_printed_is_read_back():
     draw = random.Random(0)
     for _ in range(300):
         said = messages(draw)
-        for written in (repr(said), json.dumps(said), json.dumps(said, ensure_ascii=False), str(tuple(said)) if said[1:] else repr(said)):
+        for written in (
+            repr(said),
+            json.dumps(said),
+            json.dumps(said, ensure_ascii=False),
+            str(tuple(said)) if said[1:] else repr(said),
+        ):
             assert read_value(written) == said
             assert begins_as_messages(written)
         array = np.array(said, dtype=object)
@@ -57,10 +84,8 @@ def test_pandas_tables_are_read_back(tmp_path):
     ],
 )
 def test_what_is_no_list_or_object_is_refused(text):
-    with pytest.raises(Unreadable):
-        value = read_value(text)
-        if not isinstance(value, list | dict):
-            raise Unreadable
+    with suppress(Unreadable):
+        assert not isinstance(read_value(text), list | dict), "JSON of something else"
 
 
 @pytest.mark.parametrize(

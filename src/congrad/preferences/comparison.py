@@ -21,7 +21,9 @@ def compare(
         better: `input.better`.
         has_sign: the numbers of the column are a scale on both sides of zero; else each is a response's own.
     """
-    assert layout.first is not None and layout.second is not None and layout.better is not None
+    assert layout.first is not None
+    assert layout.second is not None
+    assert layout.better is not None
     value = verdict(row, layout.better)
     outcome = outcome_of(value, row, layout, better, has_sign=has_sign)
     if outcome is None:
@@ -37,7 +39,7 @@ def compare(
 
 
 def verdict(row: Mapping[str, Any], column: str) -> Any:
-    """What a row says of its responses: of several columns, one for each outcome, the end of the name of the true one."""
+    """What a row says of its responses. Of several columns, one for each outcome: the name of the one that is true."""
     if "*" not in column or column in row:
         return row[column]
     start, _, end = column.partition("*")
@@ -74,12 +76,15 @@ def outcome_of(
             return None
         return "first" if number < 0 else "second" if number > 0 else "tie"
     named: dict[str, set[Outcome]] = {}
-    for side, column, model in (("first", layout.first, layout.first_model), ("second", layout.second, layout.second_model)):
+    for side, column, model in (
+        ("first", layout.first, layout.first_model),
+        ("second", layout.second, layout.second_model),
+    ):
         names = [side, column, model, None if model is None else row.get(model), distinct(column, layout)]
         for name in names:
             if name is not None:
                 named.setdefault(plain(name), set()).add(side)  # type: ignore[arg-type]
-    meanings = named.get(said, set())
+    meanings = named.get(said) or named.get(said.rpartition("_")[2], set())
     if len(meanings) == 1:
         return next(iter(meanings))
     return "tie" if said in TIES or said.replace("_", " ").startswith("tie") or said.replace("_", "") in TIES else None
@@ -88,7 +93,9 @@ def outcome_of(
 def distinct(column: str | None, layout: Layout) -> str:
     """What tells the name of a response's column from the other's: `0` of `response_0`, `a` of `conversation_a`."""
     one, other = layout.first or "", layout.second or ""
-    shared = next((i for i, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other)))
+    shared = next(
+        (i for i, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other))
+    )
     return (column or "")[shared:]
 
 

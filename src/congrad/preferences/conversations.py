@@ -144,8 +144,9 @@ def as_messages(item: Any, said_by: str = "") -> list[Any]:
 
 def _joined(parts: list[Any]) -> Any:
     """The text of a content in parts, where all of them are text."""
-    texts = [part.get("text") if isinstance(part, dict) and part.get("type", "text") == "text" else None for part in parts]
-    return "".join(texts) if parts and all(isinstance(text, str) for text in texts) else parts
+    texts = [part.get("text") for part in parts if isinstance(part, dict) and part.get("type", "text") == "text"]
+    said = [text for text in texts if isinstance(text, str)]
+    return "".join(said) if parts and len(said) == len(parts) else parts
 
 
 def wrong_message(message: Any, turn: int, column: str) -> Mistake | None:
@@ -178,9 +179,7 @@ def in_turn(asked: tuple[str | None, ...], answered: tuple[str | None, ...]) -> 
 
 def alternating(texts: Iterable[str | None]) -> list[Message]:
     """The messages of a list of texts, of which the user's is the first."""
-    return [
-        {"role": "assistant" if number % 2 else "user", "content": text or ""} for number, text in enumerate(texts)
-    ]
+    return [{"role": "assistant" if number % 2 else "user", "content": text or ""} for number, text in enumerate(texts)]
 
 
 def read_history(value: Any, column: str) -> list[Message] | Mistake:

@@ -30,7 +30,8 @@ BETTER = (
     *("winner", "better", "better_response_id", "safer_response_id", "better_response", "preferred", "preference"),
     *("overall_preference", "preference_strength", "label", "labels", "choice", "human_preference", "winner_model"),
 )
-WINNERS = ("winner_{}", "winner_model_{}", "is_{}_better")
+WINNERS = (("winner_*", ("winner_model_a", "winner_model_b")), ("winner_*", ("winner_a", "winner_b")))
+"""Columns of which each is true for one outcome, and those that show that they are there."""
 RATED = ("responses", "completions", "answers", "generations", "candidates", "outputs", "replies")
 SCORES = ("scores", "ratings", "rating", "overall_scores", "rewards", "score")
 RANKS = ("rankings", "ranking", "ranks", "rank")

@@ -60,7 +60,9 @@ def column_of_languages(
         columns: by the name of every source.
         names: of every source, what may be its language.
     """
-    found = settings.language or next((name for own in columns.values() for name in found_names([*own], LANGUAGE)), None)
+    found = settings.language or next(
+        (name for own in columns.values() for name in found_names([*own], LANGUAGE)), None
+    )
     if found is None and all(own and is_language(own[0]) for own in names):
         return None
     column = found or DEFAULT_LANGUAGE_COLUMN

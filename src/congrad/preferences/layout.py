@@ -59,7 +59,12 @@ class Layout:
         """Whether the columns have the names that trainers read."""
         named = (self.prompt, self.chosen, self.rejected)
         extra = (self.addition, self.system, self.history)
-        return self.name == "pairs" and named[1:] == known.CANONICAL[1:] and named[0] in ("prompt", None) and not any(extra)
+        return (
+            self.name == "pairs"
+            and named[1:] == known.CANONICAL[1:]
+            and named[0] in ("prompt", None)
+            and not any(extra)
+        )
 
 
 def find_layout(columns: Mapping[str, Kind], name: str, settings: Input) -> Layout:
@@ -92,7 +97,13 @@ def find_layout(columns: Mapping[str, Kind], name: str, settings: Input) -> Layo
     return replace(layout, note=_note(layout, given))
 
 
-FLEXIBLE = ("input.columns.language", "input.columns.group", "input.columns.scores", "input.columns.ranks", "input.columns.better")
+FLEXIBLE = (
+    "input.columns.language",
+    "input.columns.group",
+    "input.columns.scores",
+    "input.columns.ranks",
+    "input.columns.better",
+)
 """Settings that may name a field of a response, or are checked elsewhere."""
 
 
@@ -185,9 +196,7 @@ def _comparison(columns: Mapping[str, Kind], name: str, given: Columns) -> Layou
 def _verdicts(columns: Mapping[str, Kind]) -> list[str]:
     """The columns that say which of two responses is better."""
     found = known.found_names(list(columns), known.BETTER)
-    for name in known.WINNERS:
-        if name.format("a") in columns and name.format("b") in columns:
-            found.append(name.format("*"))
+    found += [pattern for pattern, names in known.WINNERS if set(names) <= set(columns)]
     return found
 
 

@@ -4,40 +4,32 @@ All rows are looked through first, to know what they have in common: text or con
 head of both responses. Then each becomes a pair. Where all is as trainers read it, nothing is copied.
 """
 
-import atexit
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
-from datasets.arrow_writer import ArrowWriter
 
 from congrad.errors import UserError
 from congrad.preferences.bad_rows import left_out
-from congrad.preferences.comparison import columns_of_verdict, compare
+from congrad.preferences.canonical import Writer, joined
 from congrad.preferences.conversations import Mistake
-from congrad.preferences.known_names import CANONICAL, NOT_READ
-from congrad.preferences.layout import Kind, Layout, find_layout
+from congrad.preferences.known_names import NOT_READ
+from congrad.preferences.layout import Layout, find_layout
 from congrad.preferences.names import CHECKED_AT_ONCE
 from congrad.preferences.pairing import NoPair
-from congrad.preferences.ratings import pairs_of_trees, rate
+from congrad.preferences.raw_rows import columns_read, kind_of, kinds_of, raw_rows
 from congrad.preferences.render import Message
-from congrad.preferences.rows import iterate
 from congrad.preferences.sides import Form, Pair, Raw, are_turns, pair_of, read_row, repeats_prompt
 from congrad.settings.input import Input
 from congrad.sources.part import Part
 from congrad.sources.source import BATCH
-from congrad.words import quote
 
 NEARLY_ALL = 0.95  # of the rows: the others are an exception
 ENOUGH_ROWS = 20  # from which an exception may be one
 LEAST_REPEATED = 30  # characters of all prompts together, from which their repetition is no chance
-MESSAGE = {"role": datasets.Value("string"), "content": datasets.Value("string")}
 
 
 @dataclass
@@ -117,7 +109,9 @@ def in_words(looks: Sequence[Look], layouts: Sequence[Layout], num_cut: int) -> 
     if turns := sum(look.turns for look in looks if form_of(look, cut=False).lists):
         notes.append(f"lists of texts are read as the turns of conversations, in {_rows(turns)}")
     if num_cut:
-        notes.append(f"the prompt stands at the head of both responses in {num_cut:,} of {rows:,} rows: it is read once")
+        notes.append(
+            f"the prompt stands at the head of both responses in {num_cut:,} of {rows:,} rows: it is read once"
+        )
     elif repeated := sum(look.repeated for look in looks):
         problem = f"both responses begin with the prompt's text in {repeated:,} of {rows:,} rows"
         notes.append(f"{problem}: nothing is cut, as it is not so in nearly all of them or too little text to tell")
@@ -130,24 +124,6 @@ def in_words(looks: Sequence[Look], layouts: Sequence[Layout], num_cut: int) -> 
 
 def _rows(count: int) -> str:
     return "1 row" if count == 1 else f"{count:,} rows"
-
-
-def kinds_of(dataset: datasets.Dataset) -> dict[str, Kind]:
-    """What the columns of a dataset hold."""
-    return {column: kind_of(feature) for column, feature in dataset.features.items()}
-
-
-def kind_of(feature: Any) -> Kind:
-    match feature:
-        case datasets.Value():
-            if feature.dtype in ("string", "large_string", "string_view"):
-                return "text"
-            return "number" if feature.dtype.startswith(("int", "uint", "float", "bool")) else "other"
-        case datasets.List() | datasets.LargeList():
-            return "list" if kind_of(feature.feature) in ("text", "number") else "conversation"
-        case dict():
-            return "object"
-    return "other"
 
 
 def decoded(part: Part) -> Part:
@@ -253,56 +229,12 @@ def look_at(part: Part, layout: Layout, settings: Input) -> Look:
     return look
 
 
-def raw_rows(part: Part, layout: Layout, settings: Input) -> Iterator[tuple[int, dict[str, Any] | NoPair]]:
-    """Every row's prompt and responses under the names of the layout, or why there is no pair in it."""
-    if layout.name == "pairs":
-        yield from enumerate(iterate(part.dataset, columns_read(layout)))
-    elif layout.better is not None:
-        own = [layout.first, layout.second, layout.first_model, layout.second_model, *columns_read(layout, own=False)]
-        verdicts = columns_of_verdict(part.dataset.column_names, layout.better)
-        has_sign = any(below_zero(part.dataset, column) for column in verdicts)
-        columns = list(dict.fromkeys([*verdicts, *(column for column in own if column is not None)]))
-        for number, row in enumerate(iterate(part.dataset, columns)):
-            found = compare(row, layout, settings.better, has_sign=has_sign)
-            yield number, found if isinstance(found, NoPair) else {**row, "chosen": found[0], "rejected": found[1]}
-    elif layout.responses is not None:
-        own = [layout.responses, layout.scores, layout.ranks, *columns_read(layout, own=False)]
-        columns = [column for column in dict.fromkeys(own) if column in part.dataset.column_names]
-        for number, row in enumerate(iterate(part.dataset, columns)):
-            found = rate(row, layout)
-            yield number, found if isinstance(found, NoPair) else {**row, "chosen": found[0], "rejected": found[1]}
-    else:
-        rows = list(iterate(part.dataset, ["message_id", "parent_id", "text", "role", "rank"]))
-        pairs = {number: pair for number, *pair in pairs_of_trees(rows)}
-        for number in range(len(rows)):
-            if number in pairs:
-                yield number, dict(zip(CANONICAL, pairs[number], strict=True))
-            else:
-                yield number, NoPair("another message of its tree", is_bad=False)
-
-
-def below_zero(dataset: datasets.Dataset, column: str) -> bool:
-    """Whether a column has a number below zero."""
-    if kind_of(dataset.features[column]) != "number":
-        return False
-    tables = dataset.select_columns([column]).with_format("arrow").iter(batch_size=CHECKED_AT_ONCE)
-    lowest = (pc.min(table[column]).as_py() for table in tables)
-    return any(value is not None and value < 0 for value in lowest)
-
-
 def extra_keys(message: Message) -> set[str]:
     """What a message holds beside a role and a content that is text."""
     if len(message) == 2 and message["content"] is not None:
         return set()
     keys = {key for key, value in message.items() if value is not None} - {"role", "content"}
     return keys if message["content"] is not None else {"content", *keys}
-
-
-def columns_read(layout: Layout, *, own: bool = True) -> list[str]:
-    """The columns of a layout that hold text or messages; of the prompt and what comes before it alone, not `own`."""
-    sides = (layout.chosen, layout.rejected) if own else ()
-    named = (layout.prompt, layout.addition, *sides, layout.system, layout.history)
-    return list(dict.fromkeys(name for name in named if name is not None))
 
 
 def form_of(look: Look, cut: bool) -> Form:
@@ -321,7 +253,10 @@ def as_pairs(part: Part, layout: Layout, look: Look, settings: Input, *, cut: bo
     changes = look.stored or look.wholes or look.contexts or look.mixed or form.lists or (cut and look.repeated)
     as_it_is = fits and layout.chosen == "chosen" and layout.rejected == "rejected" and not changes
     as_it_is = as_it_is and layout.prompt in ("prompt", None) and layout.addition is None
-    writer = None if as_it_is else Writer(part, layout, form, look)
+    has_prompt = layout.prompt is not None or form.conversational
+    writer = None
+    if not as_it_is:
+        writer = Writer(has_prompt=has_prompt, conversational=form.conversational, plain=not look.keys)
     mistakes, num_cut = dict(look.mistakes), 0
     if as_it_is and not form.conversational and layout.prompt is not None:
         return without(part, mistakes), 0
@@ -346,80 +281,3 @@ def pairs(
             raw = read_row(row, layout)
             assert isinstance(raw, Raw)
             yield number, pair_of(raw, form, layout)
-
-
-class Writer:
-    """Canonical columns in a file of their own, so that memory stays as it is."""
-
-    def __init__(self, part: Part, layout: Layout, form: Form, look: Look) -> None:
-        self.has_prompt = layout.prompt is not None or form.conversational
-        self.names = CANONICAL if self.has_prompt else CANONICAL[1:]
-        self.plain = not look.keys
-        text = datasets.Value("large_string") if _is_large(part, layout) else datasets.Value("string")
-        talk = datasets.List(MESSAGE if self.plain else datasets.Json())
-        kind = talk if form.conversational else text
-        self.path = _scratch() / f"{len(list(_scratch().iterdir()))}.arrow"
-        self.features = datasets.Features(dict.fromkeys(self.names, kind))
-        self.writer = ArrowWriter(features=self.features, path=str(self.path))
-        self.written = 0
-        self.waiting: list[Pair] = []
-
-    def add(self, pair: Pair) -> None:
-        self.waiting.append(pair)
-        if len(self.waiting) == BATCH:
-            self._write()
-
-    def close(self) -> datasets.Dataset:
-        self._write()
-        if not self.written:  # a file without rows has no columns
-            return datasets.Dataset.from_dict({name: [] for name in self.names}, features=self.features)
-        self.writer.finalize()
-        return datasets.Dataset.from_file(str(self.path))
-
-    def _write(self) -> None:
-        if self.waiting:
-            columns = {name: [self._stored(getattr(pair, name)) for pair in self.waiting] for name in self.names}
-            self.writer.write_batch(columns)
-            self.written += len(self.waiting)
-        self.waiting = []
-
-    def _stored(self, side: Any) -> Any:
-        if isinstance(side, str):
-            return side
-        if self.plain:
-            return [{"role": message["role"], "content": message["content"]} for message in side]
-        return [
-            {key: value for key, value in message.items() if value is not None or key == "content"} for message in side
-        ]
-
-
-def _is_large(part: Part, layout: Layout) -> bool:
-    features = [part.dataset.features.get(column) for column in columns_read(layout)]
-    return any(isinstance(each, datasets.Value) and each.dtype == "large_string" for each in features)
-
-
-def joined(dataset: datasets.Dataset, canonical: datasets.Dataset) -> datasets.Dataset:
-    """A dataset with other columns beside its own, or in their places."""
-    replaced = [column for column in dataset.column_names if column in canonical.column_names]
-    order = list(dict.fromkeys([*dataset.column_names, *canonical.column_names]))
-    if not len(canonical):  # tables without rows lose their columns when they are joined
-        features = datasets.Features({**dataset.features, **canonical.features})
-        return datasets.Dataset.from_dict({name: [] for name in features}, features=features)
-    rest = dataset.remove_columns(replaced)
-    if not rest.column_names:
-        return canonical.select_columns(order)
-    return datasets.concatenate_datasets([rest, canonical], axis=1).select_columns(order)
-
-
-_SCRATCH: list[tempfile.TemporaryDirectory[str]] = []
-
-
-def _scratch() -> Path:
-    """A folder beside the other caches of `datasets` that is gone when the process ends."""
-    if not _SCRATCH:
-        root = Path(datasets.config.HF_DATASETS_CACHE)
-        root.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix="congrad-", dir=root)
-        atexit.register(folder.cleanup)
-        _SCRATCH.append(folder)
-    return Path(_SCRATCH[0].name)

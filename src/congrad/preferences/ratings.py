@@ -1,4 +1,4 @@
-"""Pairs of responses that have scores or ranks: of a list of them, and of messages that answer one message of a tree."""
+"""Pairs of responses that have scores or ranks: of a list of them, or of the answers to one message of a tree."""
 
 import math
 from collections import defaultdict
@@ -21,7 +21,10 @@ def rate(row: Mapping[str, Any], layout: Layout) -> tuple[Any, Any] | NoPair:
     assert layout.responses is not None
     responses = row[layout.responses]
     if not isinstance(responses, list) or not responses:
-        return NoPair("no responses", detail=f"column {layout.responses!r} holds {quote(responses)}, no list of responses; fill it")
+        return NoPair(
+            "no responses",
+            detail=f"column {layout.responses!r} holds {quote(responses)}, no list of responses; fill it",
+        )
     scores = scores_of(row, responses, layout)
     if isinstance(scores, NoPair):
         return scores
@@ -41,7 +44,9 @@ def scores_of(row: Mapping[str, Any], responses: Sequence[Any], layout: Layout) 
                 detail = f"column {column!r} holds {quote(values)}, not a number for each of {len(responses)} responses"
                 return NoPair("scores that do not match the responses", detail=f"{detail}; correct it")
             return [signed(value, sign) for value in values]
-        name = column or next((each for each in names if any(isinstance(one, dict) and each in one for one in responses)), None)
+        name = column or next(
+            (each for each in names if any(isinstance(one, dict) and each in one for one in responses)), None
+        )
         if name is not None and (column is not None or layout.scores is None):
             return [signed(one.get(name), sign) if isinstance(one, dict) else None for one in responses]
     detail = f"column {layout.responses!r} has neither scores nor ranks; name them with input.columns.scores"

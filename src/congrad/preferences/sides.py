@@ -71,7 +71,8 @@ class Pair:
 
 def read_row(row: dict[str, Any], layout: Layout) -> Raw | Mistake:
     """What the columns of a layout hold in a row, or the first mistake."""
-    assert layout.chosen is not None and layout.rejected is not None
+    assert layout.chosen is not None
+    assert layout.rejected is not None
     cells: list[Cell] = []
     wanted = (("prompt", layout.prompt, "user"), ("chosen", layout.chosen, "assistant"))
     for name, column, role in (*wanted, ("rejected", layout.rejected, "assistant")):
@@ -90,7 +91,9 @@ def read_row(row: dict[str, Any], layout: Layout) -> Raw | Mistake:
         cells.append(cell)
     system = row[layout.system] if layout.system is not None else ""
     if not isinstance(system, str | None):
-        return Mistake("a system message that is not text", f"holds {quote(system)}", "write it as text", layout.system or "")
+        return Mistake(
+            "a system message that is not text", f"holds {quote(system)}", "write it as text", layout.system or ""
+        )
     history = read_history(row[layout.history], layout.history) if layout.history is not None else []
     if isinstance(history, Mistake):
         return history
@@ -124,8 +127,8 @@ def pair_of(raw: Raw, form: Form, layout: Layout) -> Pair | Mistake:
     if not form.lists and form.cut and repeats_prompt(raw):
         assert raw.prompt is not None
         start = len(raw.prompt.text)
-        shorter = [Cell("text", text=cell.text[start:]) for cell in (raw.chosen, raw.rejected)]
-        pair = _pair_of(Raw(raw.prompt, *shorter, raw.system, raw.history), form, layout)
+        chosen, rejected = (Cell("text", text=cell.text[start:]) for cell in (raw.chosen, raw.rejected))
+        pair = _pair_of(Raw(raw.prompt, chosen, rejected, raw.system, raw.history), form, layout)
         return pair if isinstance(pair, Mistake) else Pair(pair.prompt, pair.chosen, pair.rejected, is_cut=True)
     return _pair_of(raw, form, layout)
 
@@ -156,11 +159,15 @@ def no_shared_prompt(layout: Layout) -> Mistake:
 def _talk(raw: Raw, form: Form, layout: Layout) -> Pair | Mistake:
     if raw.is_text and not (form.lists or raw.system or raw.history or form.cut) and not _has_context(layout):
         fix = "use one form for all"
-        return Mistake("text among conversations", "holds text, where most rows hold messages", fix, layout.chosen or "")
+        return Mistake(
+            "text among conversations", "holds text, where most rows hold messages", fix, layout.chosen or ""
+        )
     if form.lists:
         if not are_turns(raw):
             problem = "holds no list of as many texts as the others"
-            return Mistake("turns that do not match", problem, "give each turn of the user's an answer", layout.prompt or "")
+            return Mistake(
+                "turns that do not match", problem, "give each turn of the user's an answer", layout.prompt or ""
+            )
         asked, *answered = (_texts(cell) or () for cell in raw.cells)
         prompt: list[Message] | None = None
         chosen, rejected = (in_turn(asked, own) for own in answered)
@@ -276,6 +283,8 @@ def _with_context(
         own = [{"role": "system", "content": raw.system}]
         if first and said(first) != said(own):
             fix = f"remove one, or leave it unread with input.ignore=[{layout.system}]"
-            return Mistake("two system messages", "holds another system message than the prompt", fix, layout.system or "")
+            return Mistake(
+                "two system messages", "holds another system message than the prompt", fix, layout.system or ""
+            )
         first = own
     return Pair(first + rest, chosen, rejected, is_cut)

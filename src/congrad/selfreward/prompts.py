@@ -64,7 +64,9 @@ def load_prompts(prompts: Prompts) -> list[Prompt]:
     bad = [
         each
         for part, own in zip(parts, named.languages, strict=True)
-        for each in left_out(part, without_language(part.dataset, wanted.columns.language or DEFAULT_LANGUAGE_COLUMN, own))
+        for each in left_out(
+            part, without_language(part.dataset, wanted.columns.language or DEFAULT_LANGUAGE_COLUMN, own)
+        )
     ]
     if bad:
         raise refusal(bad)
