@@ -134,7 +134,7 @@ def test_a_system_message_makes_conversations():
     made = found([{**TEXT, "system": "Sei nett"}, {**TEXT, "system": " "}, {**TEXT, "system": None}])
     assert [row["prompt"] for row in made.dataset] == [[system("Sei nett"), *ASKED], ASKED, ASKED]
     assert made.dataset[1]["chosen"] == GOOD
-    assert made.notes == ("`system` becomes messages before the prompt, in 1 row",)
+    assert made.notes == ("messages before the prompt are made of `system`, in 1 row",)
     talks = found(
         [{**TALK, "system": "Sei nett"}, {**TALK, "prompt": [system("Sei nett"), *ASKED], "system": "Sei nett"}]
     )

@@ -8,6 +8,7 @@ from typing import Any
 import datasets
 from datasets.arrow_writer import ArrowWriter
 
+from congrad.preferences.conversations import READ_KEYS
 from congrad.preferences.known_names import CANONICAL
 from congrad.preferences.sides import Pair
 from congrad.sources.source import BATCH
@@ -60,7 +61,12 @@ class Writer:
         if self.plain:
             return [{"role": message["role"], "content": message["content"]} for message in side]
         return [
-            {key: value for key, value in message.items() if value is not None or key == "content"} for message in side
+            {
+                "role": message["role"],
+                "content": message.get("content"),
+                **{key: message[key] for key in READ_KEYS if message.get(key) is not None},
+            }
+            for message in side
         ]
 
 

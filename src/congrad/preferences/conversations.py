@@ -4,6 +4,7 @@ Lists of `{role, content}` and of `{from, value}`, a single one of them, turns o
 and all of these as text. What a cell holds is read once, into a `Cell`; what could not be read says why.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +21,8 @@ ROLES = {
     **dict.fromkeys(("tool", "observation", "function_response"), "tool"),
 }
 """What names of speakers mean, beside those that templates know."""
+READ_KEYS = ("name", "tool_calls", "tool_call_id", "function_call", "reasoning_content", "reasoning", "thinking")
+"""What chat templates read of a message, beside its role and its content."""
 TURN_KEYS = (("input", "output"), ("user", "assistant"), ("human", "assistant"), ("prompt", "response"))
 FILL = "fill it or remove the row"
 MESSAGE = "a message is {'role': 'user', 'content': '...'}"
@@ -90,10 +93,23 @@ def _read_text(text: str, column: str, said_by: str) -> Cell | Mistake:
             fix = "complete it, or write it as a list of messages"
             return Mistake("a conversation that cannot be read", f"begins as messages do: {quote(text)}", fix, column)
         found = _read_messages(value, column, said_by)
-        return Cell("messages", messages=found.messages, stored="text") if isinstance(found, Cell) else found
+        if isinstance(found, Mistake):
+            return found
+        if "\\u" in text and not is_unicode(found.messages):
+            return Mistake("half a character", f"holds half of a surrogate pair: {quote(text)}", "remove it", column)
+        return Cell("messages", messages=found.messages, stored="text")
     if (spoken := read_transcript(text)) is not None:
         return Cell("messages", messages=tuple(spoken), stored="transcript")
     return Cell("text", text=text)
+
+
+def is_unicode(value: Any) -> bool:
+    """Whether all text in a value can be stored; escapes can spell halves of surrogate pairs, which cannot."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _read_messages(value: Any, column: str, said_by: str) -> Cell | Mistake:

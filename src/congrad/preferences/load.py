@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from congrad.errors import UserError
-from congrad.preferences.bad_rows import settle
+from congrad.preferences.bad_rows import in_words, refusal, settle
 from congrad.preferences.glance import glance
 from congrad.preferences.known_names import LANGUAGE, found_names
 from congrad.preferences.layout import Kind, find_layout
@@ -80,6 +80,11 @@ def load_preferences(
         for part, own in zip(parts, named.languages, strict=True)
     ]
     settle(parts, config)
+    left = [each for part in parts for each in part.left_out]
+    if left and not any(len(part.dataset) for part in parts):
+        raise UserError(f"no pair is left ({in_words(left)})", refusal(left).fix, at=place)
+    if left:
+        named = replace(named, notes=(*named.notes, f"{len(left):,} rows are left out ({in_words(left)})"))
     with quiet():
         dataset = concatenate(parts)
     return Preferences(

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from congrad.errors import UserError
 from congrad.preferences.bad_rows import left_out
 from congrad.preferences.canonical import Writer, joined
-from congrad.preferences.conversations import Mistake
+from congrad.preferences.conversations import READ_KEYS, Mistake
 from congrad.preferences.known_names import NOT_READ
 from congrad.preferences.layout import Layout, find_layout
 from congrad.preferences.names import CHECKED_AT_ONCE
@@ -118,7 +118,7 @@ def in_words(looks: Sequence[Look], layouts: Sequence[Layout], num_cut: int) -> 
     if contexts := sum(look.contexts for look in looks):
         columns = dict.fromkeys(each for layout in layouts for each in (layout.system, layout.history) if each)
         names = " and ".join(f"`{column}`" for column in columns)
-        notes.append(f"{names} becomes messages before the prompt, in {_rows(contexts)}")
+        notes.append(f"messages before the prompt are made of {names}, in {_rows(contexts)}")
     return notes
 
 
@@ -230,11 +230,11 @@ def look_at(part: Part, layout: Layout, settings: Input) -> Look:
 
 
 def extra_keys(message: Message) -> set[str]:
-    """What a message holds beside a role and a content that is text."""
-    if len(message) == 2 and message["content"] is not None:
+    """What a message holds, for a template, beside a role and a content that is text."""
+    if len(message) == 2 and message.get("content") is not None:
         return set()
-    keys = {key for key, value in message.items() if value is not None} - {"role", "content"}
-    return keys if message["content"] is not None else {"content", *keys}
+    keys = {key for key in READ_KEYS if message.get(key) is not None}
+    return keys if message.get("content") is not None else {"content", *keys}
 
 
 def form_of(look: Look, cut: bool) -> Form:

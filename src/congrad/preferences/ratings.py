@@ -74,11 +74,11 @@ def pairs_of_trees(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, lis
     Yields:
         The number of the better answer's row; the conversation before it; the better and the worse answer.
     """
-    number_of = {row["message_id"]: number for number, row in enumerate(rows)}
+    number_of = {key: number for number, row in enumerate(rows) if (key := name_of(row["message_id"])) is not None}
     answers: dict[Any, list[int]] = defaultdict(list)
     for number, row in enumerate(rows):
-        if speaker(row) == "assistant" and row["parent_id"] in number_of:
-            answers[row["parent_id"]].append(number)
+        if speaker(row) == "assistant" and name_of(row["parent_id"]) in number_of:
+            answers[name_of(row["parent_id"])].append(number)
     for parent, numbers in answers.items():
         candidates = [Candidate(signed(rows[number]["rank"], -1)) for number in numbers]
         for best, worst, _ in choose(candidates)[0]:
@@ -94,8 +94,13 @@ def before(rows: Sequence[Mapping[str, Any]], number_of: Mapping[Any, int], last
         seen.add(last)
         row = rows[number_of[last]]
         path.append({"role": speaker(row), "content": row["text"]})
-        last = row["parent_id"]
+        last = name_of(row["parent_id"])
     return path[::-1]
+
+
+def name_of(value: Any) -> str | int | None:
+    """The name of a message; None where it has none."""
+    return value if isinstance(value, str | int) else None
 
 
 def speaker(row: Mapping[str, Any]) -> str:
