@@ -2,6 +2,7 @@
 
 import atexit
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,6 @@ import datasets
 from datasets.arrow_writer import ArrowWriter
 
 from congrad.preferences.conversations import READ_KEYS
-from congrad.preferences.known_names import CANONICAL
 from congrad.preferences.sides import Pair
 from congrad.sources.source import BATCH
 
@@ -20,18 +20,19 @@ class Writer:
     """Writes pairs batch by batch, so that memory stays as it is.
 
     Args:
-        has_prompt: whether pairs have a prompt of their own.
-        conversational: they are messages; else text.
+        texts: the type of the text in each column; the columns that pairs have.
+        conversational: they are messages, and not text.
         plain: messages have a role, a text and no more.
     """
 
-    def __init__(self, *, has_prompt: bool, conversational: bool, plain: bool) -> None:
-        self.names = CANONICAL if has_prompt else CANONICAL[1:]
+    def __init__(self, texts: Mapping[str, str], *, conversational: bool, plain: bool) -> None:
+        self.names = tuple(texts)
         self.plain = plain
         talk = datasets.List(MESSAGE if plain else datasets.Json())
-        kind = talk if conversational else datasets.Value("large_string")
         self.path = _scratch() / f"{len(list(_scratch().iterdir()))}.arrow"
-        self.features = datasets.Features(dict.fromkeys(self.names, kind))
+        self.features = datasets.Features(
+            {name: talk if conversational else datasets.Value(kind) for name, kind in texts.items()}
+        )
         self.writer = ArrowWriter(features=self.features, path=str(self.path))
         self.written = 0
         self.waiting: list[Pair] = []

@@ -16,7 +16,7 @@ from congrad.errors import UserError
 from congrad.preferences.bad_rows import left_out
 from congrad.preferences.canonical import Writer, joined
 from congrad.preferences.conversations import READ_KEYS, Mistake
-from congrad.preferences.known_names import NOT_READ
+from congrad.preferences.known_names import CANONICAL, NOT_READ
 from congrad.preferences.layout import Layout, find_layout
 from congrad.preferences.names import CHECKED_AT_ONCE
 from congrad.preferences.pairing import NoPair
@@ -253,10 +253,11 @@ def as_pairs(part: Part, layout: Layout, look: Look, settings: Input, *, cut: bo
     changes = look.stored or look.wholes or look.contexts or look.mixed or form.lists or (cut and look.repeated)
     as_it_is = fits and layout.chosen == "chosen" and layout.rejected == "rejected" and not changes
     as_it_is = as_it_is and layout.prompt in ("prompt", None) and layout.addition is None
-    has_prompt = layout.prompt is not None or form.conversational
+    names = CANONICAL if layout.prompt is not None or form.conversational else CANONICAL[1:]
     writer = None
     if not as_it_is:
-        writer = Writer(has_prompt=has_prompt, conversational=form.conversational, plain=not look.keys)
+        texts = {name: text_type(part.dataset, getattr(layout, name)) for name in names}
+        writer = Writer(texts, conversational=form.conversational, plain=not look.keys)
     mistakes, num_cut = dict(look.mistakes), 0
     if as_it_is and not form.conversational and layout.prompt is not None:
         return without(part, mistakes), 0
@@ -269,6 +270,12 @@ def as_pairs(part: Part, layout: Layout, look: Look, settings: Input, *, cut: bo
                 writer.add(pair)
     left = without(part, mistakes)
     return (left if writer is None else replace(left, dataset=joined(left.dataset, writer.close()))), num_cut
+
+
+def text_type(dataset: datasets.Dataset, column: str | None) -> str:
+    """The type of a column of text; that of long texts where it holds something else."""
+    feature = dataset.features.get(column)
+    return feature.dtype if kind_of(feature) == "text" else "large_string"
 
 
 def pairs(
