@@ -8,7 +8,9 @@ import pyarrow as pa
 import pytest
 
 from congrad.errors import UserError
+from congrad.preferences import load_preferences
 from congrad.preferences.bad_rows import settle
+from congrad.preferences.load import read_preferences
 from congrad.preferences.pairs import find_pairs
 from congrad.settings.input import Columns, Input
 from congrad.sources.part import Part
@@ -294,3 +296,28 @@ def test_tool_calls_stay():
     row = {"prompt": PROMPT, "chosen": [call, {"role": "tool", "content": "1", "name": "f"}, *GOOD], "rejected": BAD}
     made = found([{**row, "chosen": json.dumps(row["chosen"])}]).dataset[0]
     assert made["chosen"] == row["chosen"]
+
+
+def test_what_templates_render_cannot_be_left_unread(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text(json.dumps({**TALK, "tools": [{"name": "f"}], "language": "de"}) + "\n")
+    with pytest.raises(UserError, match=r"input\.ignore column 'tools' of conversations is rendered"):
+        read_preferences(Input(str(path), ignore=("tools",)))
+    assert len(read_preferences(Input(str(path)))) == 1
+
+
+def test_what_is_left_out_is_said(tmp_path):
+    path = tmp_path / "x.jsonl"
+    rows = [{**TEXT, "language": "de"}, {**TEXT, "language": " "}, {**TEXT, "prompt": "", "language": "de"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept = load_preferences(path, on_bad_row="drop")
+    assert (kept.rows, kept.languages) == ([0], ["de"])
+    assert kept.notes == ("2 rows are left out (empty language: 1, empty prompt: 1)",)
+    assert [str(each.spot) for each in kept.left_out] == [f"{path}:2", f"{path}:3"]
+    with pytest.raises(
+        UserError, match=r"^2 rows cannot be used \(empty language: 1, empty prompt: 1\): .*x\.jsonl:2: "
+    ):
+        load_preferences(path)
+    path.write_text(json.dumps({**rows[0], "prompt": ""}))
+    with pytest.raises(UserError, match=r"x\.jsonl: no pair is left \(empty prompt: 1\)"):
+        load_preferences(path, on_bad_row="drop")

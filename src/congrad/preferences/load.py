@@ -18,9 +18,13 @@ from congrad.progress import SILENT, Listener, Progress
 from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN, Input
 from congrad.settings.tree import FilterConfig
 from congrad.sources.part import Part
+from congrad.words import quote
 
 if TYPE_CHECKING:
     import datasets
+
+
+OF_TEMPLATES = ("tools", "chat_template_kwargs")
 
 
 def glance_at_pairs(source: object, settings: Input) -> None:
@@ -122,6 +126,14 @@ def read_preferences(config: Input, listener: Listener = SILENT) -> Preferences:
         listener.on_progress(Progress("reading the pairs", done, total, "rows"))
 
     preferences = load_preferences(config.source, on_progress=on_progress, **settings)
+    ignored = [
+        column for column in OF_TEMPLATES if column in config.ignore and column in preferences.dataset.column_names
+    ]
+    if ignored and preferences.conversational:
+        problem = (
+            f"column {quote(ignored[0])} of conversations is rendered by their template, and cannot be left unread"
+        )
+        raise UserError(problem, "remove the column", key="input.ignore")
     for note in preferences.notes:
         listener.on_note(note)
     if config.columns.group is not None:

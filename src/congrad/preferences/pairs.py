@@ -160,7 +160,7 @@ def without(part: Part, mistakes: Mapping[int, Mistake]) -> Part:
         part,
         dataset=part.dataset.select(kept),
         rows=tuple(part.rows[position] for position in kept),
-        left_out=(*part.left_out, *left_out(part, ordered)),
+        left_out=tuple(sorted([*part.left_out, *left_out(part, ordered)], key=lambda each: each.row)),
     )
 
 
@@ -170,7 +170,7 @@ def refuse_unread(part: Part, layout: Layout, settings: Input) -> None:
     plain = all(kind_of(part.dataset.features[each]) == "text" for each in sides if each is not None)
     wanted = [*NOT_READ, *(["tools"] if sides and plain else [])]
     for column in (name for name in part.dataset.column_names if name.lower() in wanted):
-        if column in settings.ignore:
+        if {column, column.lower()} & set(settings.ignore):
             continue
         if (row := first_filled(part.dataset, column)) is not None:
             what = "tools" if column == "tools" else NOT_READ[column.lower()]

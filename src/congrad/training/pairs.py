@@ -9,6 +9,7 @@ from datasets import Dataset
 
 from congrad.errors import Spot, UserError
 from congrad.preferences import Preferences, load_preferences
+from congrad.preferences.known_names import NOT_READ
 from congrad.preferences.rows import iterate
 from congrad.preferences.tokenise import reserved_names, template_arguments
 from congrad.settings.input import Bounds, Columns
@@ -16,8 +17,10 @@ from congrad.sources.concatenate import concatenate
 from congrad.sources.part import Part
 from congrad.stage import file_fingerprint, require_file
 
-# The bounds of the filter were the user's.
-load = partial(load_preferences, bounds=Bounds(languages=2**31, columns=2**31, row_bytes=2**31))
+# The bounds of the filter were the user's, and so was what it left unread.
+load = partial(
+    load_preferences, bounds=Bounds(languages=2**31, columns=2**31, row_bytes=2**31), ignore=(*NOT_READ, "tools")
+)
 TRL_COLUMNS = ("prompt", "chosen", "rejected", "tools", "chat_template_kwargs")
 
 
