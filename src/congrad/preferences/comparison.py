@@ -1,14 +1,13 @@
 """Which of two responses is better, by what a column says of them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from congrad.preferences.layout import Layout
 from congrad.preferences.pairing import NoPair
+from congrad.preferences.verdicts import Outcome, in_words, number_of
 from congrad.words import quote
 
-Outcome = Literal["first", "second", "tie"]
-TIES = ("tie", "draw", "equal", "same", "both", "neither", "bothbad")
 YES = ("1", "1.0", "true", "yes")
 
 
@@ -69,11 +68,7 @@ def outcome_of(
     for key, meaning in better.items():
         if said == plain(key) and meaning in ("first", "second", "tie"):
             return meaning  # type: ignore[return-value]
-    if has_sign:
-        try:
-            number = float(said)
-        except ValueError:
-            return None
+    if has_sign and (number := number_of(said)) is not None:
         return "first" if number < 0 else "second" if number > 0 else "tie"
     named: dict[str, set[Outcome]] = {}
     for side, column, model in (
@@ -84,10 +79,8 @@ def outcome_of(
         for name in names:
             if name is not None:
                 named.setdefault(plain(name), set()).add(side)  # type: ignore[arg-type]
-    meanings = named.get(said) or named.get(said.rpartition("_")[2], set())
-    if len(meanings) == 1:
-        return next(iter(meanings))
-    return "tie" if said in TIES or said.replace("_", " ").startswith("tie") or said.replace("_", "") in TIES else None
+    meanings = named.get(said, set())
+    return next(iter(meanings)) if len(meanings) == 1 else None if meanings else in_words(said)
 
 
 def distinct(column: str | None, layout: Layout) -> str:

@@ -6,7 +6,7 @@ column that says which is better. Ratings: a prompt's responses with scores or r
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from congrad.errors import UserError
@@ -29,6 +29,8 @@ class Layout:
         addition: text that follows the prompt on a line of its own: the `input` of an `instruction`.
         better: which of two responses is better: a column, or several of which each is true for one outcome.
         note: what was found by its name, or "".
+        meanings: of values of `better`, as far as they were decided from all of them.
+        has_sign: the numbers of `better` are a scale, below 0 for the first response.
     """
 
     name: Name = "pairs"
@@ -48,6 +50,8 @@ class Layout:
     scores: str | None = None
     ranks: str | None = None
     note: str = ""
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    has_sign: bool = False
 
     @property
     def columns(self) -> Columns:

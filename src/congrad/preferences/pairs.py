@@ -20,7 +20,7 @@ from congrad.preferences.known_names import CANONICAL, NOT_READ
 from congrad.preferences.layout import Layout, find_layout
 from congrad.preferences.names import CHECKED_AT_ONCE
 from congrad.preferences.pairing import NoPair
-from congrad.preferences.raw_rows import columns_read, kind_of, kinds_of, raw_rows
+from congrad.preferences.raw_rows import columns_read, kind_of, kinds_of, raw_rows, with_verdicts
 from congrad.preferences.render import Message
 from congrad.preferences.sides import Form, Pair, Raw, are_turns, pair_of, read_row, repeats_prompt
 from congrad.settings.input import Input
@@ -71,6 +71,7 @@ def find_pairs(
     known = [decoded(part) for part in parts]
     for part, layout in zip(known, layouts, strict=True):
         refuse_unread(part, layout, settings)
+    layouts = with_verdicts(known, layouts, settings)
     looks = [look_at(part, layout, settings) for part, layout in zip(known, layouts, strict=True)]
     repeated, rows = sum(look.repeated for look in looks), sum(look.rows for look in looks)
     characters = sum(look.repeated_characters for look in looks)

@@ -1,21 +1,23 @@
 """What the columns of a layout hold, row by row: a prompt and two responses, as they are or out of what rates them."""
 
-import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import datasets
 
-from congrad.preferences.comparison import columns_of_verdict, compare
+from congrad.preferences.comparison import columns_of_verdict, compare, distinct, plain
 from congrad.preferences.known_names import CANONICAL
 from congrad.preferences.layout import Kind, Layout
 from congrad.preferences.pairing import NoPair
 from congrad.preferences.ratings import pairs_of_trees, rate
 from congrad.preferences.rows import iterate
+from congrad.preferences.verdicts import Verdicts, read_verdicts
 from congrad.settings.input import Input
 from congrad.sources.part import Part
 
-NEGATIVE = re.compile(r"-\d+(\.\d*)?")
+MOST_VALUES, OTHER = 1000, "other values"  # of a verdict, that are kept apart
 
 
 def kinds_of(dataset: datasets.Dataset) -> dict[str, Kind]:
@@ -50,10 +52,9 @@ def raw_rows(part: Part, layout: Layout, settings: Input) -> Iterator[tuple[int,
     elif layout.better is not None:
         own = [layout.first, layout.second, layout.first_model, layout.second_model, *columns_read(layout, own=False)]
         verdicts = columns_of_verdict(part.dataset.column_names, layout.better)
-        has_sign = any(below_zero(part.dataset, column) for column in verdicts)
         columns = list(dict.fromkeys([*verdicts, *(column for column in own if column is not None)]))
         for number, row in enumerate(iterate(part.dataset, columns)):
-            yield number, _with_sides(row, compare(row, layout, settings.better, has_sign=has_sign))
+            yield number, _with_sides(row, compare(row, layout, layout.meanings, has_sign=layout.has_sign))
     elif layout.responses is not None:
         own = [layout.responses, layout.scores, layout.ranks, *columns_read(layout, own=False)]
         there = part.dataset.column_names  # scores and ranks may be named within the responses
@@ -74,8 +75,28 @@ def _with_sides(row: dict[str, Any], found: tuple[Any, Any] | NoPair) -> dict[st
     return found if isinstance(found, NoPair) else {**row, "chosen": found[0], "rejected": found[1]}
 
 
-def below_zero(dataset: datasets.Dataset, column: str) -> bool:
-    """Whether a column has a number below zero, as such or as text."""
-    if kind_of(dataset.features[column]) not in ("number", "text"):
-        return False
-    return any(NEGATIVE.fullmatch(str(row[column]).strip()) for row in iterate(dataset, [column]))
+def with_verdicts(parts: Sequence[Part], layouts: Sequence[Layout], settings: Input) -> list[Layout]:
+    """The layouts with what the values of `better` mean, which all parts together say: one file of a scale may hold
+    no number below zero.
+
+    Raises:
+        UserError: they may mean two things.
+    """
+    values: dict[tuple[str, str], Counter[str]] = {}
+    said = {plain(value): meaning for value, meaning in settings.better.items()}
+    for part, layout in zip(parts, layouts, strict=True):
+        if layout.better is not None and layout.better in part.dataset.column_names:
+            found = values.setdefault((layout.better, layout.first or ""), Counter())
+            models = [each for each in (layout.first_model, layout.second_model) if each is not None]
+            for row in iterate(part.dataset, [layout.better, *models]):
+                value = plain(row[layout.better])
+                if value not in said and value not in {plain(row[model]) for model in models}:
+                    found[value if len(found) < MOST_VALUES or value in found else OTHER] += 1
+    decided = []
+    for part, layout in zip(parts, layouts, strict=True):
+        own = Verdicts()
+        if (key := (layout.better or "", layout.first or "")) in values:
+            markers = (distinct(layout.first, layout).lower(), distinct(layout.second, layout).lower())
+            own = read_verdicts(values[key], key[0], markers, part.source.name)
+        decided.append(replace(layout, meanings={**own.meanings, **said}, has_sign=own.has_sign))
+    return decided
