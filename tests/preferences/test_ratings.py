@@ -4,7 +4,7 @@ import pytest
 
 from congrad.preferences.layout import Layout
 from congrad.preferences.pairing import NoPair
-from congrad.preferences.ratings import pairs_of_trees, rate
+from congrad.preferences.ratings import pairs_of_rows, rate
 
 SCORES = Layout("ratings", responses="r", scores="s")
 RANKS = Layout("ratings", responses="r", ranks="s")
@@ -53,30 +53,53 @@ def test_scores_that_do_not_match_are_a_mistake(layout, row, said):
     assert said in found.detail
 
 
-def message(name, parent, text, role, rank=None):
-    return {"message_id": name, "parent_id": parent, "text": text, "role": role, "rank": rank}
+NESTED = Layout("ratings", responses="r", scores="annotations.helpfulness.Rating")
 
 
-def test_a_tree_gives_a_pair_for_each_message_with_ranked_answers():
-    rows = [
-        message("q", None, "Was?", "prompter"),
-        message("1", "q", "schlecht", "assistant", 1),
-        message("0", "q", "gut", "assistant", 0),
-        message("qq", "0", "Und?", "prompter"),
-        message("00", "qq", "besser", "assistant", 0.0),
-        message("01", "qq", "schlechter", "assistant", 2.0),
-        message("02", "qq", "ohne", "assistant"),
-        message("lost", "nowhere", "x", "assistant", 0),
-        message(["odd"], {"odd": 1}, None, None, "x"),
-    ]
-    first = [{"role": "user", "content": "Was?"}]
-    second = [*first, {"role": "assistant", "content": "gut"}, {"role": "user", "content": "Und?"}]
-    assert list(pairs_of_trees(rows)) == [(2, first, "gut", "schlecht"), (4, second, "besser", "schlechter")]
+def nested(*ratings):
+    return {"r": [{"response": str(i), "annotations": {"helpfulness": {"Rating": own}}} for i, own in enumerate(ratings)]}
 
 
-def test_messages_that_answer_each_other_end():
-    rows = [message("a", "b", "x", "prompter"), message("b", "a", "y", "prompter")]
-    rows += [message(str(rank), "a", "z", "assistant", rank) for rank in (0, 1)]
-    ((number, before, _, _),) = pairs_of_trees(rows)
-    assert number == 2
-    assert len(before) == 2
+def test_a_score_deep_within_a_response():
+    assert rate(nested("4", "N/A", "5", "2"), NESTED) == ("2", "3")
+    assert rate(nested("N/A", "N/A", "5"), NESTED) == NoPair("fewer than two responses have scores", is_bad=False)
+    assert rate({"r": [{"response": "a", "annotations": None}, {"response": "b"}]}, NESTED).reason.startswith("fewer")
+
+
+def test_lists_that_are_stored_as_text():
+    assert rate({"r": "['a', 'b']", "s": "[1.0, nan]"}, SCORES).reason == "fewer than two responses have scores"
+    assert rate({"r": '["a", "b", "c"]', "s": "[1, 3, 2]"}, SCORES) == ("b", "a")
+    assert rate({"r": TEXTS, "s": "[1.5 3. 2.]"}, SCORES) == ("b", "a")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["good", float("inf"), 10**400, 10**5000, [1], {"a": 1}, "1e999", "x" * 10**6],
+    ids=["word", "infinite", "huge", "too huge to print", "list", "object", "infinite text", "long"],
+)
+def test_a_score_that_cannot_be_read_is_a_mistake_and_not_missing(value):
+    found = rate({"r": TEXTS, "s": [1, value, 2]}, SCORES)
+    assert (found.reason, found.is_bad) == ("a score that is no number", True)
+    assert len(found.detail) < 200
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), "N/A", "nan", "", " none "])
+def test_a_score_that_is_missing_is_not_0(value):
+    assert rate({"r": TEXTS, "s": [-1, value, -2]}, SCORES) == ("a", "c")
+
+
+def test_rows_of_one_response_each():
+    prompts = ["p", "q", "p", "p", "r", "s", "s", "q"]
+    scores = [1, 2, 3, "2", 5, 4, 4, "bad"]
+    pairs, left = pairs_of_rows(prompts, scores, 1, "score")
+    assert pairs == {2: 0}
+    assert {number: why.reason for number, why in left.items()} == {
+        0: "the other response of a pair",
+        1: "a single response",
+        3: "neither the best nor the worst response of its prompt",
+        4: "a single response",
+        5: "a tie",
+        6: "a tie",
+        7: "a score that is no number",
+    }
+    assert pairs_of_rows(prompts[:3], scores[:3], -1, "rank")[0] == {0: 2}

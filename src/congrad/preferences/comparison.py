@@ -96,4 +96,6 @@ def plain(value: Any) -> str:
     """A value as it is compared: 1.0 is 1, True is true."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if type(value) is int and value.bit_length() > 64:  # Python prints no number of more than 4300 digits
+        return f"a number of {value.bit_length()} bits"
     return str(value).strip().lower()

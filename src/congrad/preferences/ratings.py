@@ -1,25 +1,30 @@
-"""Pairs of responses that have scores or ranks: of a list of them, or of the answers to one message of a tree."""
+"""Pairs of responses that have scores or ranks: a list of them in a row, or rows of one response each."""
 
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from congrad.preferences.conversations import ROLES
 from congrad.preferences.layout import Layout
 from congrad.preferences.pairing import IN_WORDS, Candidate, NoPair, choose
+from congrad.preferences.written import Unreadable, read_value
 from congrad.words import quote
 
 TEXTS = ("response", "answer", "completion", "text", "output", "content", "generation", "messages")
 SCORES = ("overall_score", "score", "rating", "overall_rating", "reward")
 RANKS = ("rank", "ranking")
 """Of a response that is an object: what it says, its score and its rank."""
+MISSING = frozenset(("", "-", "n/a", "na", "nan", "none", "null", "<na>"))
+"""How a score that is not there is written."""
+PRINTED = frozenset("+-.0123456789aen")
+"""What a number is printed with, `nan` too."""
+IN_A_PAIR = NoPair("the other response of a pair", is_bad=False)
+BETWEEN = NoPair("neither the best nor the worst response of its prompt", is_bad=False)
 
 
 def rate(row: Mapping[str, Any], layout: Layout) -> tuple[Any, Any] | NoPair:
     """The best and the worst response of a row, or why there is no pair."""
     assert layout.responses is not None
-    responses = row[layout.responses]
+    responses = listed(row[layout.responses])
     if not isinstance(responses, list) or not responses:
         return NoPair(
             "no responses",
@@ -39,26 +44,103 @@ def scores_of(row: Mapping[str, Any], responses: Sequence[Any], layout: Layout) 
     """The score of each response, more being better; None where it has none."""
     for column, sign, names in ((layout.scores, 1, SCORES), (layout.ranks, -1, RANKS)):
         if column is not None and column in row:
-            values = row[column]
+            values = listed(row[column])
             if not isinstance(values, list) or len(values) != len(responses):
                 detail = f"column {column!r} holds {quote(values)}, not a number for each of {len(responses)} responses"
                 return NoPair("scores that do not match the responses", detail=f"{detail}; correct it")
-            return [signed(value, sign) for value in values]
+            return numbers(values, sign, column)
         name = column or next(
             (each for each in names if any(isinstance(one, dict) and each in one for one in responses)), None
         )
         if name is not None and (column is not None or layout.scores is None):
-            return [signed(one.get(name), sign) if isinstance(one, dict) else None for one in responses]
+            return numbers([within(one, name) for one in responses], sign, name)
     detail = f"column {layout.responses!r} has neither scores nor ranks; name them with input.columns.scores"
     return NoPair("responses without scores", detail=detail)
 
 
-def signed(value: Any, sign: int) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
+def pairs_of_rows(
+    prompts: Iterable[Any], scores: Iterable[Any], sign: int, column: str
+) -> tuple[dict[int, int], dict[int, NoPair]]:
+    """The pairs of rows that hold one response each.
+
+    Args:
+        prompts: of each row: what is the same for the responses to one prompt.
+        scores: of each row.
+        sign: -1 for ranks.
+        column: of the scores, for a message.
+
+    Returns:
+        By the row of the better response, the row of the worse one; why each other row is in no pair, or is not where
+        the pair stands.
+    """
+    groups: dict[Any, list[tuple[int, float | None]]] = {}
+    left: dict[int, NoPair] = {}
+    for number, (prompt, value) in enumerate(zip(prompts, scores, strict=True)):
+        score = number_of(value, sign, column)
+        if isinstance(score, NoPair):
+            left[number] = score
+        else:
+            groups.setdefault(prompt, []).append((number, score))
+    pairs: dict[int, int] = {}
+    for group in groups.values():
+        found, outcome = choose([Candidate(score) for _, score in group])
+        if not found:
+            left |= {number: IN_WORDS[outcome] for number, _ in group}
+            continue
+        ((best, worst, _),) = found
+        pairs[group[best][0]] = group[worst][0]
+        left |= {number: BETWEEN for number, _ in group if number != group[best][0]}
+        left[group[worst][0]] = IN_A_PAIR
+    return pairs, left
+
+
+def numbers(values: Sequence[Any], sign: int, column: str) -> list[float | None] | NoPair:
+    """Scores, more being better; or the first that cannot be read."""
+    found: list[float | None] = []
+    for value in values:
+        number = number_of(value, sign, column)
+        if isinstance(number, NoPair):
+            return number
+        found.append(number)
+    return found
+
+
+def number_of(value: Any, sign: int, column: str) -> float | None | NoPair:
+    """A score; None where it is missing. What is there and is no number is a mistake, and not missing."""
+    if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return None
-    return sign * number if math.isfinite(number) else None
+    try:
+        number = float(value) if isinstance(value, int | float | str) else math.inf
+    except (ValueError, OverflowError):
+        number = math.inf
+    if math.isnan(number):
+        return None
+    if math.isinf(number):
+        held = f"a number of {value.bit_length()} bits" if type(value) is int else quote(value)
+        return NoPair("a score that is no number", detail=f"{column!r} holds {held}, no number; correct it")
+    return sign * number
+
+
+def within(response: Any, path: str) -> Any:
+    """A field of a response: by its name, or by a path of names with dots: `annotations.helpfulness.Rating`."""
+    if isinstance(response, dict) and path in response:
+        return response[path]
+    for name in path.split("."):
+        if not isinstance(response, dict):
+            return None
+        response = response.get(name)
+    return response
+
+
+def listed(value: Any) -> Any:
+    """A list that may be stored as text; all else as it is. Numpy prints numbers without commas: `[1.5 3. 2.]`."""
+    if not isinstance(value, str) or not (text := value.strip()).startswith("["):
+        return value
+    try:
+        return read_value(text)
+    except Unreadable:
+        words = text[1:-1].split()
+        return words if text.endswith("]") and all(set(word) <= PRINTED for word in words) else value
 
 
 def said(response: Any) -> Any:
@@ -66,43 +148,3 @@ def said(response: Any) -> Any:
     if not isinstance(response, dict):
         return response
     return next((response[name] for name in TEXTS if response.get(name) is not None), response)
-
-
-def pairs_of_trees(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int, list[dict[str, Any]], str, str]]:
-    """The pair of every message whose answers have ranks.
-
-    Yields:
-        The number of the better answer's row; the conversation before it; the better and the worse answer.
-    """
-    number_of = {key: number for number, row in enumerate(rows) if (key := name_of(row["message_id"])) is not None}
-    answers: dict[Any, list[int]] = defaultdict(list)
-    for number, row in enumerate(rows):
-        if speaker(row) == "assistant" and name_of(row["parent_id"]) in number_of:
-            answers[name_of(row["parent_id"])].append(number)
-    for parent, numbers in answers.items():
-        candidates = [Candidate(signed(rows[number]["rank"], -1)) for number in numbers]
-        for best, worst, _ in choose(candidates)[0]:
-            good, bad = numbers[best], numbers[worst]
-            yield good, before(rows, number_of, parent), rows[good]["text"], rows[bad]["text"]
-
-
-def before(rows: Sequence[Mapping[str, Any]], number_of: Mapping[Any, int], last: Any) -> list[dict[str, Any]]:
-    """The conversation that a message ends."""
-    path: list[dict[str, Any]] = []
-    seen: set[Any] = set()
-    while last in number_of and last not in seen:
-        seen.add(last)
-        row = rows[number_of[last]]
-        path.append({"role": speaker(row), "content": row["text"]})
-        last = name_of(row["parent_id"])
-    return path[::-1]
-
-
-def name_of(value: Any) -> str | int | None:
-    """The name of a message; None where it has none."""
-    return value if isinstance(value, str | int) else None
-
-
-def speaker(row: Mapping[str, Any]) -> str:
-    role = str(row["role"])
-    return ROLES.get(role.lower(), role)

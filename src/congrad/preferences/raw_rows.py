@@ -1,5 +1,7 @@
 """What the columns of a layout hold, row by row: a prompt and two responses, as they are or out of what rates them."""
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -7,15 +9,18 @@ from typing import Any
 
 import datasets
 
+from congrad.errors import UserError
 from congrad.preferences.comparison import columns_of_verdict, compare, distinct, plain
-from congrad.preferences.known_names import CANONICAL
+from congrad.preferences.known_names import CANONICAL, LANGUAGE
 from congrad.preferences.layout import Kind, Layout
 from congrad.preferences.pairing import NoPair
-from congrad.preferences.ratings import pairs_of_trees, rate
+from congrad.preferences.message_trees import COLUMNS, FLAGS, pairs_of_trees, speaker
+from congrad.preferences.ratings import listed, pairs_of_rows, rate
 from congrad.preferences.rows import iterate
 from congrad.preferences.verdicts import Verdicts, read_verdicts
 from congrad.settings.input import Input
 from congrad.sources.part import Part
+from congrad.sources.source import BATCH
 
 MOST_VALUES, OTHER = 1000, "other values"  # of a verdict, that are kept apart
 
@@ -55,6 +60,8 @@ def raw_rows(part: Part, layout: Layout, settings: Input) -> Iterator[tuple[int,
         columns = list(dict.fromkeys([*verdicts, *(column for column in own if column is not None)]))
         for number, row in enumerate(iterate(part.dataset, columns)):
             yield number, _with_sides(row, compare(row, layout, layout.meanings, has_sign=layout.has_sign))
+    elif layout.responses is not None and one_a_row(part.dataset, layout):
+        yield from _of_rows(part, layout)
     elif layout.responses is not None:
         own = [layout.responses, layout.scores, layout.ranks, *columns_read(layout, own=False)]
         there = part.dataset.column_names  # scores and ranks may be named within the responses
@@ -62,17 +69,67 @@ def raw_rows(part: Part, layout: Layout, settings: Input) -> Iterator[tuple[int,
         for number, row in enumerate(iterate(part.dataset, columns)):
             yield number, _with_sides(row, rate(row, layout))
     else:
-        rows = list(iterate(part.dataset, ["message_id", "parent_id", "text", "role", "rank"]))
-        pairs = {number: pair for number, *pair in pairs_of_trees(rows)}
-        for number in range(len(rows)):
-            if number in pairs:
-                yield number, dict(zip(CANONICAL, pairs[number], strict=True))
-            else:
-                yield number, NoPair("another message of its tree", is_bad=False)
+        yield from _of_trees(part)
 
 
 def _with_sides(row: dict[str, Any], found: tuple[Any, Any] | NoPair) -> dict[str, Any] | NoPair:
     return found if isinstance(found, NoPair) else {**row, "chosen": found[0], "rejected": found[1]}
+
+
+def one_a_row(dataset: datasets.Dataset, layout: Layout) -> bool:
+    """Whether a row holds one response and its score, so that the rows of a prompt belong together."""
+    column = layout.scores or layout.ranks
+    if column is None or column not in dataset.column_names:
+        return False
+    kind = kind_of(dataset.features[column])
+    if kind != "text":
+        return kind == "number"
+    filled = next((row[column] for row in iterate(dataset, [column]) if row[column]), "")
+    return not isinstance(listed(filled), list)
+
+
+def _of_rows(part: Part, layout: Layout) -> Iterator[tuple[int, dict[str, Any] | NoPair]]:
+    assert layout.responses is not None
+    if layout.prompt is None:
+        problem = "rows of one response each are put together by their prompt, and no column is known to hold it"
+        raise UserError(problem, "set input.columns.prompt", at=part.source.name)
+    before = columns_read(layout, own=False)
+    language = [name for name in (layout.language, *LANGUAGE) if name in part.dataset.column_names][:1]
+    told = (
+        hashlib.sha256(json.dumps(list(row.values()), default=str).encode()).digest()
+        for row in iterate(part.dataset, list(dict.fromkeys([*before, *language])))
+    )
+    column, sign = (layout.scores, 1) if layout.scores is not None else (layout.ranks, -1)
+    assert column is not None
+    scores = (row[column] for row in iterate(part.dataset, [column]))
+    pairs, left = pairs_of_rows(told, scores, sign, column)
+    found = sorted(pairs)
+    responses = part.dataset.select_columns([layout.responses])
+    rows = part.dataset.select_columns(list(dict.fromkeys([*before, layout.responses])))
+    for start in range(0, len(found), BATCH):
+        own = found[start : start + BATCH]
+        worse = responses[[pairs[number] for number in own]][layout.responses]
+        table = rows[own]
+        for position, number in enumerate(own):
+            row = {name: values[position] for name, values in table.items()}
+            yield number, _with_sides(row, (row[layout.responses], worse[position]))
+    yield from left.items()
+
+
+def _of_trees(part: Part) -> Iterator[tuple[int, dict[str, Any] | NoPair]]:
+    flags = [name for name in FLAGS if name in part.dataset.column_names]
+    pairs, left = pairs_of_trees(iterate(part.dataset, [*COLUMNS, *flags]))
+    messages = part.dataset.select_columns(["text", "role"])
+    for start in range(0, len(pairs), BATCH):
+        own = pairs[start : start + BATCH]
+        wanted = sorted({number for pair in own for number in (*pair.path, pair.better, pair.worse)})
+        table = messages[wanted]
+        texts = dict(zip(wanted, table["text"], strict=True))
+        roles = dict(zip(wanted, table["role"], strict=True))
+        for pair in own:
+            prompt = [{"role": speaker(roles[number]), "content": texts[number]} for number in pair.path]
+            yield pair.better, dict(zip(CANONICAL, (prompt, texts[pair.better], texts[pair.worse]), strict=True))
+    yield from left.items()
 
 
 def with_verdicts(parts: Sequence[Part], layouts: Sequence[Layout], settings: Input) -> list[Layout]:
