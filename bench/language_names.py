@@ -56,10 +56,11 @@ BESIDES = {
     "mni": ("Meitei",),
     "tw": ("Twi",),
     "vi": ("Tieng Viet",),
+    "sl": ("Slovene",),
 }
 VARIANTS = ("en_US", "en_GB", "en_AU", "en_CA", "es_MX", "es_419", "fr_CA", "fr_CH", "de_AT", "de_CH", "pt_BR", "pt_PT")
 SCRIPTS = ("Hans", "Hant", "Latn", "Cyrl", "Arab", "Deva", "Grek", "Hebr", "Beng", "Guru", "Tfng", "Mong", "Ethi")
-NO_LANGUAGE = {"und", "mul", "mis", "zxx", "root", "art"}
+NO_LANGUAGE = {"und", "mul", "mis", "zxx", "root", "art", "tok"}  # tok: younger than the registry of langcodes
 
 
 def canonical(code: str) -> str:

@@ -8,7 +8,7 @@ import re
 from functools import cache
 
 from langcodes import Language, standardize_tag
-from langcodes.data_dicts import LIKELY_SUBTAGS
+from langcodes.data_dicts import LIKELY_SUBTAGS, MACROLANGUAGES
 from langcodes.tag_parser import LanguageTagError
 
 from congrad.languages.names import folded, names
@@ -129,11 +129,16 @@ def _specified(language: str, further: list[str]) -> str | None:
     tag = table.tags.get(language)
     if tag is None:
         return None
-    subtags = [table.within.get(folded(each)) for each in further]
+    subtags = [table.within.get(folded(each)) or _code_within(each.strip()) for each in further]
     if None in subtags:
         return None
     parts = sorted((part for part in subtags if part is not None), key=len, reverse=True)
     return _tag_of_code("-".join([tag, *parts]), strict=False)
+
+
+def _code_within(code: str) -> str | None:
+    """`code` where it is that of a script or a territory: "Portuguese (BR)"."""
+    return code if code in names().within.values() else None
 
 
 def _also_named(outer: str, inner: str) -> str | None:
@@ -141,8 +146,8 @@ def _also_named(outer: str, inner: str) -> str | None:
     tag, further = names().tags.get(folded(outer)), tag_of(inner)
     if tag is None or further is None:
         return None
-    within = Language.get(further)
-    return further if Language.get(tag).language in (within.language, within.prefer_macrolanguage().language) else None
+    outside, within = Language.get(tag).language, Language.get(further).language
+    return further if outside in (within, MACROLANGUAGES.get(within or "")) else None
 
 
 def _likely_script(language: str, territory: str | None = None) -> str | None:
