@@ -97,7 +97,7 @@ COLUMNS = {
     "misspelt": ("rejected", "rejcted", ["no column 'rejected'", "the nearest is 'rejcted': rename it"]),
     "capital": ("chosen", "Chosen", ["no column 'chosen'", "the nearest is 'Chosen': rename it"]),
     "misspelt prompt": ("prompt", "promt", ["no column 'prompt', but 'promt'; rename it"]),
-    "language": ("language", "lang", ["no column 'language'", "nearest is 'lang'", "input.columns.language"]),
+    "language": ("language", "langage", ["no column 'language'", "nearest is 'langage'", "input.columns.language"]),
     "missing": ("language", "x", ["no column 'language'", "'x'", "input.columns.language"]),
 }
 

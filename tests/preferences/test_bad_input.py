@@ -11,6 +11,7 @@ import pytest
 
 from congrad.errors import UserError
 from congrad.preferences import load_preferences
+from congrad.settings.input import Columns
 
 ROW = {"prompt": "Hallo?", "chosen": "Guten Tag", "rejected": "Nein", "language": "de"}
 USER = {"role": "user", "content": "Hallo?"}
@@ -18,7 +19,7 @@ ANSWER = {"role": "assistant", "content": "Guten Tag"}
 TALK = {"prompt": [USER], "chosen": [ANSWER], "rejected": [ANSWER], "language": "de"}
 
 
-def complaint(source: Any, **options: str) -> str:
+def complaint(source: Any, **options: Any) -> str:
     with pytest.raises(UserError) as caught:
         load_preferences(source, **options)
     message = str(caught.value)
@@ -68,7 +69,7 @@ def test_a_row_with_an_image_is_named(tmp_path, change):
     nothing = {"image": None if isinstance(row[column], dict) else "", "images": []}[column]
     path = tmp_path / "x.jsonl"
     path.write_text("".join(json.dumps({**row, column: value}) + "\n" for value in (nothing, None, row[column])))
-    fix = "remove the row, or the column where the text says all"
+    fix = f"remove the row, or leave the column unread with input.ignore=[{column}]"
     assert complaint(path) == f"{path}:3: column '{column}' holds an image, and text alone is read; {fix}"
     path.write_text("".join(json.dumps({**row, column: value}) + "\n" for value in (nothing, None)))
     assert len(load_preferences(path)) == 2
@@ -174,16 +175,19 @@ def test_a_bad_file_is_named_with_its_line(tmp_path, name, data, parts):
     assert all(part in message for part in parts), message
 
 
-COLUMN_TABLE: dict[str, tuple[dict, dict[str, str], list[str]]] = {
+COLUMN_TABLE: dict[str, tuple[dict, dict[str, Any], list[str]]] = {
     "misspelt": (renamed("chosen", "chosn"), {}, ["no column 'chosen'", "nearest is 'chosn'", "rename"]),
     "case": (renamed("rejected", "Rejected"), {}, ["no column 'rejected'", "nearest is 'Rejected'"]),
     "misspelt prompt": (renamed("prompt", "promt"), {}, ["no column 'prompt'", "'promt'", "rename"]),
-    "language": (renamed("language", "lang"), {}, ["no column 'language'", "'lang'", "input.columns.language"]),
+    "language": (renamed("language", "langage"), {}, ["no column 'language'", "'langage'", "input.columns.language"]),
     "nothing near": (renamed("language", "x"), {}, ["no column 'language'", "'prompt', 'chosen'", "add it"]),
-    "other language column": (ROW, {"language_column": "langage"}, ["no column 'langage'", "'language'"]),
+    "other language column": (ROW, {"columns": Columns(language="langage")}, ["no column 'langage'", "'language'"]),
     "untrusted name": (renamed("chosen", "\x1b[31m\n"), {}, ["no column 'chosen'", r"'\x1b[31m\n'"]),
-    "text and talk": ({**ROW, "chosen": [USER]}, {}, ["'chosen' holds conversation", "'rejected' holds text"]),
-    "prompt twice": ({**TALK, "prompt": "Hallo?"}, {}, ["'prompt' holds text", "remove 'prompt'"]),
+    "two prompts": (
+        {**renamed("prompt", "query"), "question": "Was?"},
+        {},
+        ["'query' and 'question' could", "set input"],
+    ),
 }
 
 

@@ -91,7 +91,7 @@ def test_a_bad_conversation_is_named_by_file_line_and_column(tmp_path, save_rows
 
 
 def test_missing_columns_are_named_with_the_nearest_and_the_setting(tmp_path, save_rows):
-    path = save_rows(tmp_path / "x.jsonl", [{"promt": "a", "lang": "de"}])
+    path = save_rows(tmp_path / "x.jsonl", [{"promt": "a", "tongue": "de"}])
     assert "no column 'prompt'" in (message := complaint(str(path)))
     assert "nearest is 'promt'" in message
     assert "prompts.columns.prompt" in message

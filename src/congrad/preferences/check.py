@@ -1,4 +1,4 @@
-"""Check a dataset's columns and rows before anything is computed: the first mistake becomes one line for the user."""
+"""Check prompts before anything is computed: the first mistake becomes one line for the user."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -8,82 +8,35 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from congrad.errors import Spot, UserError
+from congrad.preferences.conversations import FILL, Mistake
 from congrad.preferences.names import (
     CHECKED_AT_ONCE,
     EMPTY_LANGUAGE,
     EMPTY_PROMPT,
     blank,
-    check_names,
-    check_prompt_names,
     null,
-    pair_fields,
 )
-from congrad.preferences.render import explicit, is_blank, wrong_key
-from congrad.preferences.rows import TEXT_COLUMNS, Source, iterate
+from congrad.preferences.render import is_blank, wrong_key
+from congrad.preferences.rows import iterate
+from congrad.sources.part import Part
 from congrad.words import quote
 
 Where = Callable[[int], Spot]
 IMAGE_COLUMNS = ("image", "images")  # as trainers read them
 
 
-def check_pairs(dataset: datasets.Dataset, source: Source, language_column: str | None) -> list[str] | None:
-    """Check the columns and the rows, and read the languages. An empty response is not a mistake: the row gets a reason
-    later.
-
-    Args:
-        dataset: One source's rows.
-        source: Names them in a message.
-        language_column: The column that groups the rows; None where the languages come from the file names.
-
-    Returns:
-        The language of each row, or None without a language column.
+def check_prompts(part: Part, prompt_column: str) -> None:
+    """Check prompts: text, or lists of messages whose last one is not the assistant's. An image is refused too.
 
     Raises:
-        UserError: A column is missing or misspelt, or text and conversations are mixed; a field is null, of the wrong
-            type or not UTF-8; a prompt or a language is empty; a message lacks its role or its content; chosen and
-            rejected share no prompt in rows without one; a row holds an image.
+        UserError: the first mistake.
     """
-    check_names(dataset.column_names, source.name, language_column)
-    kinds = {column: _kind(dataset, column) for column in TEXT_COLUMNS if column in dataset.column_names}
-    if set(kinds.values()) == {"text", "conversation"}:
-        shape = ", ".join(f"'{column}' holds {kind}" for column, kind in kinds.items())
-        fix = "remove 'prompt'" if kinds["chosen"] == kinds["rejected"] == "conversation" else "use one for all"
-        raise UserError(f"{shape}, which TRL cannot train on", fix, at=source.name)
-    where = source.where
-    _check_encoding(dataset, dataset.column_names, where)
-    languages = None if language_column is None else _languages(dataset, language_column, where)
-    for column, empty in pair_fields(dataset.column_names):
-        if kinds[column] != "conversation":
-            _check_text(dataset, column, where, empty)
-    if kinds["chosen"] == "conversation":
-        for number, row in enumerate(iterate(dataset)):
-            for column in kinds:
-                _check_conversation(row[column], column, where, number)
-    if kinds.get("prompt", "conversation") == "conversation":
-        for number, row in enumerate(iterate(dataset)):
-            if is_blank(explicit(row)[0]) and row["chosen"] and row["rejected"]:
-                if "prompt" in kinds:
-                    raise blank(where(number), "prompt", EMPTY_PROMPT)
-                problem = "columns 'chosen' and 'rejected' do not begin with the same prompt"
-                raise UserError(
-                    problem, "put the prompt in a column 'prompt', or at the start of both", at=where(number)
-                )
-    _check_images(dataset, where)
-    return languages
-
-
-def check_prompts(
-    dataset: datasets.Dataset, source: Source, language_column: str | None, prompt_column: str
-) -> list[str] | None:
-    """As `check_pairs`, for a dataset of prompts: text, or a list of messages whose last one is not the assistant's."""
-    where = source.where
-    check_prompt_names(dataset.column_names, source.name, language_column, prompt_column)
-    _check_encoding(dataset, [column for column in (prompt_column, language_column) if column is not None], where)
-    languages = None if language_column is None else _languages(dataset, language_column, where)
+    dataset, where = part.dataset, part.source.where
+    check_encoding(dataset, [prompt_column], where)
     if _kind(dataset, prompt_column) != "conversation":
         _check_text(dataset, prompt_column, where, EMPTY_PROMPT)
         _check_images(dataset, where)
-        return languages
+        return
     for number, row in enumerate(iterate(dataset, [prompt_column])):
         messages = row[prompt_column]
         _check_conversation(messages, prompt_column, where, number)
@@ -93,7 +46,6 @@ def check_prompts(
             fix = "remove its last message"
             raise UserError("ends with an answer", fix, at=where(number), column=prompt_column)
     _check_images(dataset, where)
-    return languages
 
 
 def _check_images(dataset: datasets.Dataset, where: Where) -> None:
@@ -138,7 +90,7 @@ def _check_text(dataset: datasets.Dataset, column: str, where: Where, empty: str
             raise blank(where(start + found), column, empty)
 
 
-def _check_encoding(dataset: datasets.Dataset, columns: Sequence[str], where: Where) -> None:
+def check_encoding(dataset: datasets.Dataset, columns: Sequence[str], where: Where) -> None:
     """JSON and Parquet readers can let bytes through as text that no later step could decode.
 
     All columns of a batch at once: to select one takes `datasets` the longer, the more there are.
@@ -177,19 +129,34 @@ def _refuse_type(dataset: datasets.Dataset, column: str, where: Where) -> None:
     raise AssertionError(f"column {column} holds text, but its type is {dataset.features[column]}")
 
 
-def _languages(dataset: datasets.Dataset, column: str, where: Where) -> list[str]:
+def read_languages(dataset: datasets.Dataset, column: str) -> list[str | None]:
+    """The language of each row; None where there is no text. Integers and class labels will do, and are text then."""
     feature = dataset.features[column]
-    if not isinstance(feature, datasets.ClassLabel) and not (
-        isinstance(feature, datasets.Value) and (feature.dtype == "bool" or "int" in feature.dtype)
-    ):
-        _check_text(dataset, column, where, EMPTY_LANGUAGE)
-    languages: list[str] = []
-    for start, values in _batches(dataset, column):
-        if (missing := _first(pc.is_null(values))) is not None:
-            raise null(where(start + missing), column)
-        groups = values.to_pylist()
-        languages += feature.int2str(groups) if isinstance(feature, datasets.ClassLabel) else map(str, groups)
-    return languages
+    if isinstance(feature, datasets.ClassLabel):
+        numbers = [number for _, values in _batches(dataset, column) for number in values.to_pylist()]
+        return [None if number is None else feature.int2str(number) for number in numbers]
+    whole = isinstance(feature, datasets.Value) and (feature.dtype == "bool" or "int" in feature.dtype)
+    values = [row[column] for row in iterate(dataset, [column])]
+    if whole:
+        return [None if value is None else str(value) for value in values]
+    return [value if isinstance(value, str) and value.strip() else None for value in values]
+
+
+def without_language(dataset: datasets.Dataset, column: str, languages: Sequence[str | None]) -> dict[int, Mistake]:
+    """The rows (by number) that name no language, and what they hold instead."""
+    positions = [position for position, language in enumerate(languages) if language is None]
+    if not positions or column not in dataset.column_names:
+        return {position: Mistake("no language", "no language is known", FILL) for position in positions}
+    values = dataset.select_columns([column]).select(positions)[column]
+    return {position: _no_language(value, column) for position, value in zip(positions, values, strict=True)}
+
+
+def _no_language(value: Any, column: str) -> Mistake:
+    if value is None:
+        return Mistake("language is null or missing", "is null or missing", FILL, column)
+    if isinstance(value, str) and not value.strip():
+        return Mistake(EMPTY_LANGUAGE, f"holds an {EMPTY_LANGUAGE}", FILL, column)
+    return Mistake("language is no text", f"holds {quote(value)}, not text", "write it as text", column)
 
 
 def _check_conversation(messages: Any, column: str, where: Where, number: int) -> None:

@@ -4,10 +4,10 @@ A missing or misspelt name is answered with the nearest. Nothing here needs `dat
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from congrad.errors import Spot, UserError
-from congrad.preferences.rows import BATCH, TEXT_COLUMNS
+from congrad.sources.source import BATCH
 from congrad.words import quote
 
 Fields = list[tuple[str, str | None]]
@@ -17,42 +17,10 @@ CHECKED_AT_ONCE = 10 * BATCH  # rows whose null fields are reported before their
 EMPTY_PROMPT, EMPTY_LANGUAGE = "empty prompt", "empty language"
 
 
-def check_names(columns: Sequence[str], name: str, language_column: str | None) -> Fields:
-    """Check that the columns of preference pairs are there in a source of a name.
-
-    Args:
-        language_column: The column that groups the rows; None where the languages come from the file names.
-
-    Returns:
-        The columns that must be filled, where they hold text.
-    """
-    for column in ("chosen", "rejected"):
-        require(columns, name, column)
-    if language_column is not None:
-        require(columns, name, language_column, "input.columns.language")
-    if "prompt" not in columns:
-        lower = {column.lower(): column for column in columns}
-        near = difflib.get_close_matches("prompt", lower, n=1, cutoff=0.85)
-        if near:  # TRL would look for a prompt that the responses share
-            raise UserError(f"no column 'prompt', but {quote(lower[near[0]])}", "rename it", at=name)
-    return [*_language_field(language_column), *pair_fields(columns)]
-
-
-def check_prompt_names(columns: Sequence[str], name: str, language_column: str | None, prompt_column: str) -> Fields:
-    """Check that the columns of prompts are there, as `check_names` does for pairs."""
+def check_prompt_names(columns: Collection[str], name: str, prompt_column: str) -> Fields:
+    """Check that the column of prompts is there, and which columns must be filled."""
     require(columns, name, prompt_column, "prompts.columns.prompt")
-    if language_column is not None:
-        require(columns, name, language_column, "prompts.columns.language")
-    return [*_language_field(language_column), (prompt_column, EMPTY_PROMPT)]
-
-
-def pair_fields(columns: Sequence[str]) -> Fields:
-    """Those of preference pairs. An empty response is not a mistake: the row gets a reason later."""
-    return [(column, EMPTY_PROMPT if column == "prompt" else None) for column in TEXT_COLUMNS if column in columns]
-
-
-def _language_field(language_column: str | None) -> Fields:
-    return [] if language_column is None else [(language_column, EMPTY_LANGUAGE)]
+    return [(prompt_column, EMPTY_PROMPT)]
 
 
 def null(place: Spot, column: str) -> UserError:
@@ -64,7 +32,7 @@ def blank(place: Spot, column: str, what: str) -> UserError:
     return UserError(f"holds an {what}", "fill it or remove the row", at=place, column=column)
 
 
-def require(columns: Sequence[str], name: str, column: str, key: str | None = None) -> None:
+def require(columns: Collection[str], name: str, column: str, key: str | None = None) -> None:
     """Refuses a source that lacks a column, which the setting `key` names; the nearest one is named."""
     if column in columns:
         return
@@ -72,5 +40,5 @@ def require(columns: Sequence[str], name: str, column: str, key: str | None = No
     lower = {each.lower(): each for each in columns}
     near = difflib.get_close_matches(column.lower(), lower, n=1)
     fix = f"the nearest is {quote(lower[near[0]])}: rename it{other}" if near else f"add it{other}"
-    there = ", ".join(quote(each) for each in columns[:20])
+    there = ", ".join(quote(each) for each in [*columns][:20])
     raise UserError(f"no column {quote(column)} among {there}", fix, at=name)

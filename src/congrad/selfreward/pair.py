@@ -5,17 +5,10 @@ language.json   how many responses are in another language than their prompt's, 
 pairs.jsonl     prompt, chosen, rejected, language; scores, lengths and languages of both sides in further columns
 manifest.json   written last: what became of the prompts of every language
 
-A response ranks by its score, less what its language and its length take away:
-
-    s(y) = score(y) - language_penalty [y is in another language] - length_control (|y| - mean |y|) / sd |y|
-
-with lengths in characters, and mean and standard deviation over the prompt's own scored responses.
+Which responses of a prompt make a pair is the rule of `preferences.pairing`.
 """
 
-import math
-import random
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
@@ -24,23 +17,13 @@ from typing import Any
 from congrad.errors import UserError
 from congrad.files import write_json
 from congrad.languages.identify import Identified, identify_languages, language_report
+from congrad.preferences.pairing import DROPPED, MARGIN, MISSING, OUTCOMES, PAIRED, SINGLE, TIE, Candidate, choose
 from congrad.progress import SILENT, Listener, Progress
 from congrad.selfreward.responses import SCORES, Responses, read_responses, read_scores
 from congrad.settings.selfreward import Pair
 from congrad.stage import begin, file_fingerprint, finish, forget_if_empty, write_rows
 
 PAIRS, LANGUAGE = "pairs.jsonl", "language.json"
-DIGITS = 9  # closer than this two numbers are a tie that arithmetic blurred
-
-# What became of a prompt, the first that holds.
-PAIRED, SINGLE, MISSING, DROPPED, TIE, MARGIN = OUTCOMES = (
-    "paired",
-    "single_response",
-    "missing_scores",
-    "dropped_for_language",
-    "ties",
-    "below_min_margin",
-)
 IN_WORDS = {
     SINGLE: "have a single response",
     MISSING: "lack scores",
@@ -51,12 +34,15 @@ IN_WORDS = {
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A response with what its ranking depends on."""
+class Scored:
+    """A response, its score and its language."""
 
     row: dict[str, Any]
     score: float | None
     identified: Identified
+
+    def candidate(self) -> Candidate:
+        return Candidate(self.score, len(self.row["response"]), bool(self.identified.off_target))
 
 
 def run_pair(generated: Path, judged: Path, settings: Pair, output: Path, *, listener: Listener = SILENT) -> None:
@@ -84,14 +70,14 @@ def run_pair(generated: Path, judged: Path, settings: Pair, output: Path, *, lis
     identified = identify_languages([row["response"] for row in responses.rows], languages, tell)
     report = language_report(identified, languages)
     write_json(output / LANGUAGE, report)
-    candidates = [Candidate(*each) for each in zip(responses.rows, scores, identified, strict=True)]
+    scored = [Scored(*each) for each in zip(responses.rows, scores, identified, strict=True)]
     pairs: list[dict[str, Any]] = []
     outcomes: dict[str, Counter[str]] = {language: Counter() for language in sorted(set(languages))}
-    for _, group in groupby(candidates, key=lambda each: each.row["prompt_key"]):
+    for _, group in groupby(scored, key=lambda each: each.row["prompt_key"]):
         own = list(group)
-        found, outcome = choose(own, settings)
+        found, outcome = choose([each.candidate() for each in own], settings, own[0].row["prompt_key"])
         outcomes[own[0].row["language"]][outcome] += 1
-        pairs += [pair_row(better, worse, margin, responses) for better, worse, margin in found]
+        pairs += [pair_row(own[better], own[worse], margin, responses) for better, worse, margin in found]
     if not pairs:
         raise UserError(f"no pairs are left: {in_words(sum(outcomes.values(), Counter()))}")
     write_rows(output / PAIRS, pairs)
@@ -104,57 +90,7 @@ def run_pair(generated: Path, judged: Path, settings: Pair, output: Path, *, lis
     tell(total)
 
 
-# The rules, prompt by prompt
-
-
-def choose(candidates: Sequence[Candidate], settings: Pair) -> tuple[list[tuple[Candidate, Candidate, float]], str]:
-    """The pairs of one prompt, given its responses in the order of their samples.
-
-    Returns:
-        Better response, worse response and by how much, for every pair; and what became of the prompt, of `OUTCOMES`.
-    """
-    scored = [each for each in candidates if each.score is not None]
-    left = [each for each in scored if not (settings.language == "drop" and each.identified.off_target)]
-    if len(left) < 2:
-        return [], SINGLE if len(candidates) < 2 else MISSING if len(scored) < 2 else DROPPED
-    rank = dict(zip(map(id, left), ranking_scores(left, settings), strict=True))
-
-    def margin(better: Candidate, worse: Candidate) -> float:
-        return round(rank[id(better)] - rank[id(worse)], DIGITS)
-
-    best = max(left, key=lambda each: rank[id(each)])
-    worst = min(left, key=lambda each: rank[id(each)])
-    if margin(best, worst) <= settings.min_margin:
-        return [], TIE if margin(best, worst) == 0 else MARGIN
-    if settings.method == "best-worst":
-        ordered = [(best, worst)]
-    elif settings.method == "all":
-        ordered = [(one, other) for one in left for other in left if margin(one, other) > settings.min_margin]
-    else:
-        below = [each for each in left if margin(best, each) > settings.min_margin]
-        draw = random.Random(f"{settings.seed} {best.row['prompt_key']}")
-        ordered = [(best, draw.choice(below))]
-    return [(better, worse, margin(better, worse)) for better, worse in ordered], PAIRED
-
-
-def ranking_scores(candidates: Sequence[Candidate], settings: Pair) -> list[float]:
-    """s(y) of responses that all have a score."""
-    lengths = [len(each.row["response"]) for each in candidates]
-    mean = sum(lengths) / len(lengths)
-    deviation = math.sqrt(sum((length - mean) ** 2 for length in lengths) / len(lengths))
-    ranking = []
-    for each, length in zip(candidates, lengths, strict=True):
-        assert each.score is not None
-        score = each.score
-        if settings.language == "penalise" and each.identified.off_target:
-            score -= settings.language_penalty
-        if settings.length_control and deviation:
-            score -= settings.length_control * (length - mean) / deviation
-        ranking.append(score)
-    return ranking
-
-
-def pair_row(better: Candidate, worse: Candidate, margin: float, responses: Responses) -> dict[str, Any]:
+def pair_row(better: Scored, worse: Scored, margin: float, responses: Responses) -> dict[str, Any]:
     """A row of `pairs.jsonl`: conversations where the model was asked in conversations, so that TRL renders what was
     sampled; else text."""
     row = better.row

@@ -187,7 +187,7 @@ def value_of(keys: KeyPath, text: str, word: str) -> Any:
             raise UserError("is more than one value", "put it into quotes", at=word)
         return found[keys[-1]]
     except UserError:
-        if is_text(keys):
+        if holds(keys).startswith("text"):  # or a list: `*` and `!old*` are globs
             return text
         raise
 

@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import lzma
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,14 @@ def locate(name: str, row: int) -> Spot:
     """Name row `row` (0-based) of a file: `FILE:LINE` for JSON Lines and CSV, else `FILE, row N (counted from 0)`."""
     line = next(islice(_row_lines(name), row, None), None)
     return Spot(name, line=line) if line else Spot(name, row=row)
+
+
+def locate_rows(name: str, rows: Sequence[int]) -> list[Spot]:
+    """The same of many rows; the file is read once."""
+    if not rows:
+        return []
+    lines = dict(zip(range(max(rows) + 1), _row_lines(name), strict=False))
+    return [Spot(name, line=lines[row]) if lines.get(row) else Spot(name, row=row) for row in rows]
 
 
 def explain(name: str, error: BaseException) -> UserError:

@@ -1,0 +1,106 @@
+"""Which of two responses is better, by what a column says of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from congrad.preferences.layout import Layout
+from congrad.preferences.pairing import NoPair
+from congrad.words import quote
+
+Outcome = Literal["first", "second", "tie"]
+TIES = ("tie", "draw", "equal", "same", "both", "neither", "bothbad")
+YES = ("1", "1.0", "true", "yes")
+
+
+def compare(
+    row: Mapping[str, Any], layout: Layout, better: Mapping[str, str], *, has_sign: bool
+) -> tuple[Any, Any] | NoPair:
+    """The better and the worse response of a row, or why there is none.
+
+    Args:
+        better: `input.better`.
+        has_sign: the numbers of the column are a scale on both sides of zero; else each is a response's own.
+    """
+    assert layout.first is not None
+    assert layout.second is not None
+    assert layout.better is not None
+    value = verdict(row, layout.better)
+    outcome = outcome_of(value, row, layout, better, has_sign=has_sign)
+    if outcome is None:
+        shown = layout.better.replace("*", "...")
+        if value is None:
+            return NoPair("no verdict", detail=f"column {shown!r} is null or missing; fill it or remove the row")
+        fix = f'say what it means with input.better={{"{plain(value)}": first}}'
+        return NoPair("a verdict that is not known", detail=f"column {shown!r} holds {quote(value)}; {fix}")
+    if outcome == "tie":
+        return NoPair("a tie", is_bad=False)
+    good, bad = (layout.first, layout.second) if outcome == "first" else (layout.second, layout.first)
+    return row[good], row[bad]
+
+
+def verdict(row: Mapping[str, Any], column: str) -> Any:
+    """What a row says of its responses. Of several columns, one for each outcome: the name of the one that is true."""
+    if "*" not in column or column in row:
+        return row[column]
+    start, _, end = column.partition("*")
+    true = [
+        name[len(start) : len(name) - len(end)]
+        for name, value in row.items()
+        if name.startswith(start) and name.endswith(end) and plain(value) in YES
+    ]
+    return true[0] if len(true) == 1 else None
+
+
+def columns_of_verdict(columns: Sequence[str], column: str) -> list[str]:
+    """The columns that a verdict is read from."""
+    if "*" not in column or column in columns:
+        return [column]
+    start, _, end = column.partition("*")
+    return [name for name in columns if name.startswith(start) and name.endswith(end)]
+
+
+def outcome_of(
+    value: Any, row: Mapping[str, Any], layout: Layout, better: Mapping[str, str], *, has_sign: bool
+) -> Outcome | None:
+    """What a value means; None where that is not known."""
+    if value is None:
+        return None
+    said = plain(value)
+    for key, meaning in better.items():
+        if said == plain(key) and meaning in ("first", "second", "tie"):
+            return meaning  # type: ignore[return-value]
+    if has_sign:
+        try:
+            number = float(said)
+        except ValueError:
+            return None
+        return "first" if number < 0 else "second" if number > 0 else "tie"
+    named: dict[str, set[Outcome]] = {}
+    for side, column, model in (
+        ("first", layout.first, layout.first_model),
+        ("second", layout.second, layout.second_model),
+    ):
+        names = [side, column, model, None if model is None else row.get(model), distinct(column, layout)]
+        for name in names:
+            if name is not None:
+                named.setdefault(plain(name), set()).add(side)  # type: ignore[arg-type]
+    meanings = named.get(said) or named.get(said.rpartition("_")[2], set())
+    if len(meanings) == 1:
+        return next(iter(meanings))
+    return "tie" if said in TIES or said.replace("_", " ").startswith("tie") or said.replace("_", "") in TIES else None
+
+
+def distinct(column: str | None, layout: Layout) -> str:
+    """What tells the name of a response's column from the other's: `0` of `response_0`, `a` of `conversation_a`."""
+    one, other = layout.first or "", layout.second or ""
+    shared = next(
+        (i for i, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]), min(len(one), len(other))
+    )
+    return (column or "")[shared:]
+
+
+def plain(value: Any) -> str:
+    """A value as it is compared: 1.0 is 1, True is true."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip().lower()
