@@ -113,9 +113,9 @@ FLEXIBLE = (
 
 def named(columns: Columns) -> Iterator[tuple[str, str]]:
     """The settings of columns that name one."""
-    for field in fields(Columns):
-        if (value := getattr(columns, field.name)) is not None:
-            yield f"input.columns.{field.name}", value
+    for each in fields(Columns):
+        if (value := getattr(columns, each.name)) is not None:
+            yield f"input.columns.{each.name}", value
 
 
 def _kind_of_layout(columns: Mapping[str, Kind], given: Columns) -> Name:
@@ -279,12 +279,12 @@ WORDS = {
 def _note(layout: Layout, given: Columns) -> str:
     """What was found by its name, where a name is not what it stands for: "prompt from `instruction`"."""
     found = []
-    for field in fields(Columns):
-        value = getattr(layout, field.name, None)
-        if value is None or value == field.name or value == getattr(given, field.name):
+    for each in fields(Columns):
+        value = getattr(layout, each.name, None)
+        if value is None or value == each.name or value == getattr(given, each.name):
             continue
-        more = f" and `{layout.addition}`" if field.name == "prompt" and layout.addition else ""
-        found.append(f"{field.name} from `{value}`{more}")
+        more = f" and `{layout.addition}`" if each.name == "prompt" and layout.addition else ""
+        found.append(f"{each.name} from `{value}`{more}")
     return ", ".join(found)
 
 
