@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from congrad.filtering.prompts import excess_within, find_prompts, joined, without_tag
+from congrad.filtering.prompts import excess_within, find_prompts, joined
+from congrad.preferences.prompt_ids import without_tag
 from congrad.preferences.rows import Preferences, Source
 
 

@@ -15,6 +15,7 @@ from congrad.cli.export import export_command
 from congrad.cli.filter import FilterCommand, filter_command
 from congrad.cli.generate import generate_command
 from congrad.cli.groups import groups_command
+from congrad.cli.inspect import inspect_command
 from congrad.cli.judge import judge_command
 from congrad.cli.pair import pair_command
 from congrad.cli.report import report_command
@@ -69,6 +70,7 @@ def interruptible(command: Callable[..., None]) -> Callable[..., None]:
 
 
 # In the order of the help page.
+app.command("inspect")(interruptible(inspect_command))
 app.command("filter", cls=FilterCommand)(interruptible(filter_command))
 app.command("advise")(interruptible(advise_command))
 app.command("report")(interruptible(report_command))

@@ -12,6 +12,7 @@ from congrad.evaluation.measure import Found, Inputs
 from congrad.evaluation.preference import IMPLICIT, METRICS, accuracies, scored_by_all
 from congrad.evaluation.table import Languages, Metric, Unit, figure_content, metric_content
 from congrad.evaluation.winrate import by_language, describe_contest, win_examples
+from congrad.languages.tags import tag_of
 from congrad.settings.evaluation import Evaluate
 from congrad.settings.model import Model
 
@@ -22,9 +23,14 @@ Drawn = Callable[[Mapping[str, Mapping[str, Examples]]], dict[str, dict[str, Fig
 """Examples by model and language into figures."""
 
 
+def tagged(names: Sequence[str]) -> list[str]:
+    """Languages of the settings as they are written and as those of the data are called: tasks keep their own names."""
+    return list(dict.fromkeys(called for name in names for called in (name, tag_of(name) or name)))
+
+
 def make_report(models: Mapping[str, Model], settings: Evaluate, inputs: Inputs, found: Found) -> dict[str, Any]:
     """What evaluation.json holds."""
-    initial, languages = next(iter(models)), Languages(settings.seen, settings.unseen)
+    initial, languages = next(iter(models)), Languages(tagged(settings.seen), tagged(settings.unseen))
     draws, confidence = settings.draws, settings.confidence
 
     def drawn(examples: Mapping[str, Mapping[str, Examples]]) -> dict[str, dict[str, Figure]]:
@@ -168,7 +174,7 @@ def notes(settings: Evaluate, inputs: Inputs, found: Found, contents: Sequence[M
     for key in ("seen", "unseen"):
         if missing := [language for language in getattr(settings, key) if language not in there]:
             said.append(f"evaluate.{key} names {', '.join(missing)}, for which there is nothing to measure")
-    if (settings.seen or settings.unseen) and (rest := sorted(in_means - {*settings.seen, *settings.unseen})):
+    if (settings.seen or settings.unseen) and (rest := sorted(in_means - {*tagged(settings.seen), *tagged(settings.unseen)})):
         said.append(f"{', '.join(rest)}: not in any mean, because neither evaluate.seen nor evaluate.unseen names them")
     for (name, what, total), count in found.empty.items():
         if count:

@@ -8,20 +8,23 @@ Shapes: N input rows, P sketched pairs, L languages, K lines, D sketch dims.
 """
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from congrad.consensus.conflict import critical
 from congrad.filtering.score import language_codes
 from congrad.gradients.index import GradientIndex
+from congrad.preferences.prompt_ids import (
+    ID_COLUMNS,
+    MIN_LINES,
+    Codes,
+    count_shared,
+    prompt_ids,
+    tells_prompts_apart,
+)
 from congrad.preferences.rows import Preferences
 from congrad.words import quote
 
-Codes = npt.NDArray[np.int64]
-ID_COLUMNS = ("prompt_id", "id")
-SEPARATORS = str.maketrans("_./:|", "-----")
 MAX_ROWS = 1024  # sketches that are looked at for parallel lines
-MIN_LINES = 8
 FALSE_ALARM = 0.001  # of taking unrelated lines for parallel ones, which costs a little of the data and misleads nobody
 
 
@@ -36,13 +39,13 @@ def find_prompts(preferences: Preferences, index: GradientIndex, column: str | N
         if column is None and not tells_prompts_apart(key_N, group_N, language_N):
             continue
         prompt_N = joined(group_N, key_N)
-        if num_shared := _num_shared(prompt_N, language_N):
+        if num_shared := count_shared(prompt_N, language_N):
             return torch.from_numpy(prompt_N), _line(num_shared, language_N, f"by the column {quote(name)}")
     line_N = None if column is not None else parallel_lines(preferences, index)
     if line_N is None:
         return torch.from_numpy(group_N.copy()), ""
     prompt_N = joined(group_N, line_N)
-    return torch.from_numpy(prompt_N), _line(_num_shared(prompt_N, language_N), language_N, "line by line")
+    return torch.from_numpy(prompt_N), _line(count_shared(prompt_N, language_N), language_N, "line by line")
 
 
 def _line(num_shared: int, language_N: Codes, how: str) -> str:
@@ -50,25 +53,6 @@ def _line(num_shared: int, language_N: Codes, how: str) -> str:
     return (
         f"{prompts} in several of the {len(np.unique(language_N))} languages ({how}); each is held out in all at once"
     )
-
-
-def prompt_ids(preferences: Preferences, column: str, *, tagged: bool) -> list[str]:
-    """The ids of a column as they are compared; where there is none, one that no other row has, of any data set.
-
-    Args:
-        tagged: whether ids may hold their language's tag, which is taken out.
-    """
-    owners = zip(preferences.dataset[column], preferences.languages, strict=True)
-    return [
-        f"null {id(preferences)} {row}" if value is None else f"={without_tag(str(value), own) if tagged else value}"
-        for row, (value, own) in enumerate(owners)
-    ]
-
-
-def without_tag(value: str, language: str) -> str:
-    """An id without its language's tag, as a part of its own: `de-country-001` of de is `country-001`."""
-    text, tag = (each.casefold().translate(SEPARATORS) for each in (value, language))
-    return f"-{text}-".replace(f"-{tag}-", "-", 1).strip("-")
 
 
 def joined(group_N: Codes, key_N: Codes) -> Codes:
@@ -83,19 +67,6 @@ def joined(group_N: Codes, key_N: Codes) -> Codes:
             number_N = lowest[code_N]
         if np.array_equal(before_N, number_N):
             return np.unique(number_N, return_inverse=True)[1].astype(np.int64).reshape(-1)
-
-
-def tells_prompts_apart(key_N: Codes, group_N: Codes, language_N: Codes) -> bool:
-    """Whether rows of a language with one id have one prompt: a column of few values is no id."""
-    own_N = language_N * (int(key_N.max(initial=0)) + 1) + key_N
-    _, first_N, own_N = np.unique(own_N, return_index=True, return_inverse=True)
-    return bool((group_N[first_N[own_N]] == group_N).all())
-
-
-def _num_shared(prompt_N: Codes, language_N: Codes) -> int:
-    """How many prompts are in several languages."""
-    pairs = np.unique(np.stack([prompt_N, language_N]), axis=1)
-    return int((np.bincount(pairs[0]) > 1).sum())
 
 
 def parallel_lines(preferences: Preferences, index: GradientIndex) -> Codes | None:

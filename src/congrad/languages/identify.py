@@ -54,7 +54,7 @@ def known() -> "dict[str, Language]":
     try:
         from lingua import Language
     except ImportError as error:
-        raise UserError("identifying an answer's language needs lingua: pip install 'congrad[loop]'") from error
+        raise UserError("identifying the language of a text needs lingua: pip install 'congrad[loop]'") from error
     return {str(Tag.get(each.iso_code_639_1.name).language): each for each in Language.all()}
 
 
@@ -89,6 +89,12 @@ def identify_languages(
         if len(identified) % BATCH == 0:
             on_progress(len(identified))
     return identified
+
+
+def detect_languages(texts: Sequence[str]) -> list[str | None]:
+    """The language that each text is in, of all that lingua knows; None where that is in doubt."""
+    found = _shares([prose(text) for text in texts], {*known()})
+    return [decide(shares, frozenset()).detected for shares in found]
 
 
 def _shares(texts: Sequence[str], choices: set[str]) -> Iterator[dict[str, float]]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from congrad.preferences.languages import column_of_languages
+from congrad.preferences.languages import column_of_languages, names_that_are_languages
 from congrad.preferences.layout import Kind, kind_of_value
 from congrad.preferences.names import CHECKED_AT_ONCE, EMPTY_LANGUAGE, Fields, blank, null
 from congrad.settings.input import Bounds, Input
@@ -52,9 +52,11 @@ def glance(source: object, settings: Input, check_names: CheckNames) -> None:
     fields = {name: check_names(kinds_of(own, found[name]), name) for name, own in columns.items()}
     folder = Path(source) if Path(source).is_dir() else Path(source).parent
     names = [names_of(file, folder) for file in files]
-    column = column_of_languages(columns, names, settings.columns)
-    if column is None:
-        languages = [own[0] for own in names]
+    column = column_of_languages(columns, names, settings)
+    if column is None and settings.languages == "detect":
+        languages = []
+    elif column is None:
+        languages = names_that_are_languages(list(zip(columns, names, strict=True)), settings)
     else:
         languages = [str(row.get(column)) for rows in found.values() for row in rows]
         fields = {name: [(column, EMPTY_LANGUAGE), *own] if own else [] for name, own in fields.items()}

@@ -64,7 +64,7 @@ def load_preferences(
     config = Input(source=place, **settings)
     glance_at_pairs(source, config)
     from congrad.preferences.check import without_language
-    from congrad.preferences.languages import languages_of
+    from congrad.preferences.languages import in_doubt, languages_of
     from congrad.preferences.pairs import find_pairs, without
     from congrad.sources.concatenate import concatenate
     from congrad.sources.read import quiet, read_parts
@@ -80,7 +80,12 @@ def load_preferences(
     named = languages_of(parts, config, place)
     column = named_column(parts, config)
     parts = [
-        without(part, without_language(part.dataset, column, own))
+        without(
+            part,
+            {position: in_doubt() for position, each in enumerate(own) if each is None}
+            if config.languages == "detect"
+            else without_language(part.dataset, column, own),
+        )
         for part, own in zip(parts, named.languages, strict=True)
     ]
     settle(parts, config)
