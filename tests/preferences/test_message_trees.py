@@ -35,20 +35,18 @@ def test_three_languages_by_hand():
         pair for at in (0, 7, 14)
         for pair in (TreePair((at,), at + 2, at + 3), TreePair((at, at + 2, at + 4), at + 5, at + 6))
     ]  # fmt: skip
-    between, other, no = ("neither the best nor the worst response of its prompt",) + (
-        "the other response of a pair",
-        "a message that is no response",
-    )
+    between = "neither the best nor the worst response of its prompt"
+    other, no = "the other response of a pair", "a message that is no response"
     assert reasons(left) == {
-        at + row: why
-        for at in (0, 7, 14)
-        for row, why in {0: no, 1: between, 3: other, 4: no, 6: other}.items()
+        at + row: why for at in (0, 7, 14) for row, why in {0: no, 1: between, 3: other, 4: no, 6: other}.items()
     }
     assert not any(why.is_bad for why in left.values())
 
 
 def test_the_order_of_the_rows_does_not_matter():
-    named = [[TREES[i]["message_id"] for i in (*pair.path, pair.better, pair.worse)] for pair in pairs_of_trees(TREES)[0]]
+    named = [
+        [TREES[i]["message_id"] for i in (*pair.path, pair.better, pair.worse)] for pair in pairs_of_trees(TREES)[0]
+    ]
     for seed in range(20):
         rows = random.Random(seed).sample(TREES, len(TREES))
         pairs, left = pairs_of_trees(rows)

@@ -57,7 +57,9 @@ NESTED = Layout("ratings", responses="r", scores="annotations.helpfulness.Rating
 
 
 def nested(*ratings):
-    return {"r": [{"response": str(i), "annotations": {"helpfulness": {"Rating": own}}} for i, own in enumerate(ratings)]}
+    return {
+        "r": [{"response": str(i), "annotations": {"helpfulness": {"Rating": own}}} for i, own in enumerate(ratings)]
+    }
 
 
 def test_a_score_deep_within_a_response():

@@ -6,6 +6,7 @@ import pytest
 
 from congrad.errors import UserError
 from congrad.preferences.verdicts import in_words, read_verdicts
+from congrad.settings.input import Input
 
 F, S, T = "first", "second", "tie"
 CLEAR = {
@@ -33,7 +34,12 @@ ASKED = {
     "a label of the columns' own numbers": ("label", ("0", "1"), "0 1", '{"0": "second", "1": "first"}'),
     "a preference of 0 and 1": ("preference", ("a", "b"), "0 1", '{"0": "second", "1": "first"}'),
     "1 alone": ("winner", ("a", "b"), "1", '{"1": "second"} or {"1": "first"}'),
-    "a tie at either end": ("winner", ("a", "b"), "0 1 2", '{"0": "tie", "1": "first", "2": "second"} or {"0": "first"'),
+    "a tie at either end": (
+        "winner",
+        ("a", "b"),
+        "0 1 2",
+        '{"0": "tie", "1": "first", "2": "second"} or {"0": "first"',
+    ),
     "columns from 0, values from 1": ("winner", ("0", "1"), "1 2", '{"1": "second", "2": "tie"} or {"1": "first"'),
     "columns from 1, values from 0": ("winner", ("1", "2"), "0 1", '{"0": "second", "1": "first"}'),
     "-1 of an id": ("better_response_id", ("0", "1"), "-1 0 1", '{"-1": "tie", "0": "first", "1": "second"}'),
@@ -74,3 +80,9 @@ def test_words_around_a_letter(value, meaning):
 def test_hostile_values_have_no_meaning(value):
     found = read_verdicts(Counter({value: 1, "-1": 1, "2": 1}), "preference", ("a", "b"), "x")
     assert value not in found.meanings
+
+
+def test_a_meaning_is_first_second_or_tie():
+    with pytest.raises(UserError) as caught:
+        Input(source="x", better={"1": "firs"})
+    assert str(caught.value) == "input.better says that '1' means 'firs'; write first, second or tie"

@@ -76,7 +76,8 @@ def load_preferences(
 
     parts = read_parts(source, config)
     total = sum(len(part.rows) for part in parts)
-    parts = find_pairs(parts, config, tell)
+    with quiet():
+        parts = find_pairs(parts, config, tell)
     named = languages_of(parts, config, place)
     column = named_column(parts, config)
     parts = [

@@ -95,7 +95,9 @@ def pairs_of_trees(rows: Iterable[Mapping[str, Any]]) -> tuple[list[TreePair], d
     return sorted(pairs, key=lambda pair: pair.better), left
 
 
-def path_to(last: int, above: Sequence[int | None], parents: Sequence[Any], taken: set[int]) -> tuple[int, ...] | NoPair:
+def path_to(
+    last: int, above: Sequence[int | None], parents: Sequence[Any], taken: set[int]
+) -> tuple[int, ...] | NoPair:
     """The rows from the root of a tree to one of its messages, or why there is no such conversation."""
     path: list[int] = []
     number: int | None = last

@@ -105,7 +105,7 @@ def numbers(values: Sequence[Any], sign: int, column: str) -> list[float | None]
     return found
 
 
-def number_of(value: Any, sign: int, column: str) -> float | None | NoPair:
+def number_of(value: Any, sign: int, column: str) -> float | NoPair | None:
     """A score; None where it is missing. What is there and is no number is a mistake, and not missing."""
     if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return None

@@ -13,8 +13,8 @@ from congrad.errors import UserError
 from congrad.preferences.comparison import columns_of_verdict, compare, distinct, plain
 from congrad.preferences.known_names import CANONICAL, LANGUAGE
 from congrad.preferences.layout import Kind, Layout
-from congrad.preferences.pairing import NoPair
 from congrad.preferences.message_trees import COLUMNS, FLAGS, pairs_of_trees, speaker
+from congrad.preferences.pairing import NoPair
 from congrad.preferences.ratings import listed, pairs_of_rows, rate
 from congrad.preferences.rows import iterate
 from congrad.preferences.verdicts import Verdicts, read_verdicts
@@ -94,7 +94,8 @@ def _of_rows(part: Part, layout: Layout) -> Iterator[tuple[int, dict[str, Any] |
         problem = "rows of one response each are put together by their prompt, and no column is known to hold it"
         raise UserError(problem, "set input.columns.prompt", at=part.source.name)
     before = columns_read(layout, own=False)
-    language = [name for name in (layout.language, *LANGUAGE) if name in part.dataset.column_names][:1]
+    named = (*([] if layout.language is None else [layout.language]), *LANGUAGE)
+    language = [name for name in named if name in part.dataset.column_names][:1]
     told = (
         hashlib.sha256(json.dumps(list(row.values()), default=str).encode()).digest()
         for row in iterate(part.dataset, list(dict.fromkeys([*before, *language])))

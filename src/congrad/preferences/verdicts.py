@@ -1,7 +1,7 @@
 """What the values of a column mean that says which of two responses is better, decided from all of them at once.
 
-A number by itself says little: 1 may be the response that is counted from 0, the one that is counted from 1, a yes to the
-first, or a point of a scale on which less than 0 is the first. Where two readings are possible, the user is asked.
+A number by itself says little: 1 may be the second response, counted from 0, or the first, counted from 1, or a yes to
+the first, or a point of a scale on which less than 0 is the first. Where two readings are possible, the user is asked.
 """
 
 import re
@@ -15,6 +15,7 @@ from congrad.words import quote
 Outcome = Literal["first", "second", "tie"]
 Meanings = Mapping[str, Outcome]
 
+SIDES: tuple[Outcome, Outcome] = ("first", "second")
 FROM_0: Meanings = {"0": "first", "1": "second", "0.5": "tie"}
 FROM_1: Meanings = {"1": "first", "2": "second", "1.5": "tie"}
 YES: Meanings = {"1": "first", "0": "second", "0.5": "tie"}
@@ -24,18 +25,45 @@ TRUE: Meanings = {"true": "first", "false": "second"}
 FALSE: Meanings = {"true": "second", "false": "first"}
 SIGNED: Meanings = {"-1": "first", "0": "tie", "1": "second"}
 
-MARKERS: Meanings = {"a": "first", "b": "second", "first": "first", "second": "second", "left": "first"} | {
-    "right": "second"
+MARKERS: Meanings = {
+    "a": "first",
+    "first": "first",
+    "left": "first",
+    "b": "second",
+    "second": "second",
+    "right": "second",
 }
+
 AROUND = frozenset(
-    "answer assistant best better candidate choice completion is model option output preferred response side "
-    "significantly slightly strongly much the winner wins".split()
+    [
+        "answer",
+        "assistant",
+        "best",
+        "better",
+        "candidate",
+        "choice",
+        "completion",
+        "is",
+        "model",
+        "option",
+        "output",
+        "preferred",
+        "response",
+        "side",
+        "significantly",
+        "slightly",
+        "strongly",
+        "much",
+        "the",
+        "winner",
+        "wins",
+    ]
 )
-INDEX = frozenset("id idx index number".split())
-COUNTS = INDEX | frozenset("best better choice preferred winner".split())
+INDEX = frozenset(["id", "idx", "index", "number"])
+COUNTS = INDEX | frozenset(["best", "better", "choice", "preferred", "winner"])
 """Words of a column's name whose 0 and 1 can only be the two responses, counted."""
-TIES = frozenset("both bothbad bothgood draw equal equally neither same tie tied ties".split())
-AROUND_TIES = frozenset("are bad good is no none preference".split())
+TIES = frozenset(["both", "bothbad", "bothgood", "draw", "equal", "equally", "neither", "same", "tie", "tied", "ties"])
+AROUND_TIES = frozenset(["are", "bad", "good", "is", "no", "none", "preference"])
 MOST_SHOWN = 5
 
 
@@ -64,7 +92,7 @@ def read_verdicts(values: Mapping[str, int], column: str, markers: tuple[str, st
     words = {value: meaning for value in values if (meaning := in_words(value)) is not None}
     if any((number_of(value) or 0) < 0 for value in numbers):
         if numbers <= SIGNED.keys() and _counts(column, INDEX):  # -1 may stand for none of them
-            raise undecided(values, column, [FROM_0 | {"-1": "tie"}, SIGNED], name)
+            raise undecided(values, column, [{**FROM_0, "-1": "tie"}, SIGNED], name)
         return Verdicts(words, has_sign=True)
     readings = possible(numbers, column, markers)
     if numbers and len(readings) != 1:
@@ -102,7 +130,7 @@ def side_in(column: str, markers: tuple[str, str]) -> Outcome | None:
     """The side that a column is about by its name: `is_a_better`, `first_wins`; None where it names none or both."""
     words = words_of(column)
     named = {MARKERS[word] for word in words if word in MARKERS}
-    named |= {side for marker, side in zip(markers, ("first", "second"), strict=True) if marker in words}  # type: ignore[misc]
+    named |= {side for side, marker in zip(SIDES, markers, strict=True) if marker in words}
     return named.pop() if len(named) == 1 else None
 
 
@@ -110,7 +138,7 @@ def in_words(value: str) -> Outcome | None:
     """What is said around a marker: `model b`, `[[a]]`, `a is slightly better`, `tie (bothbad)`; None of all else."""
     words = words_of(value) if len(value) <= 100 else []
     if not TIES.isdisjoint(words):
-        return "tie" if TIES | AROUND_TIES | AROUND >= set(words) else None
+        return "tie" if set(words) <= TIES | AROUND_TIES | AROUND else None
     left = [word for word in words if word not in AROUND]
     return MARKERS.get(left[0]) if len(left) == 1 else None
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge
 
 from congrad.settings.section import Count, PathText, Seed, refused, section
+from congrad.words import quote
 
 DEFAULT_LANGUAGE_COLUMN = "language"
 Names = str | tuple[str, ...]
@@ -108,3 +109,7 @@ class Input:
     def __post_init__(self) -> None:
         if not self.source.strip():
             raise refused("source", "is empty", "name a file, a folder or a hub id")
+        for value, meaning in self.better.items():
+            if meaning not in ("first", "second", "tie"):
+                problem = f"says that {quote(value)} means {quote(meaning)}"
+                raise refused("better", problem, "write first, second or tie")
