@@ -12,11 +12,15 @@ from congrad.languages.tags import languages_of, merge_region, parse, tag_of
 GERMAN = ("de", "DE", " de", "de\n", "deu", "ger", "DEU", "deu_Latn", "deu-latn", "German", "GERMAN", "Deutsch")
 TAGS = {
     **dict.fromkeys((*GERMAN, "German (Deutsch)", "German (de)"), "de"),
-    **dict.fromkeys(("zho_Hans", "zh-Hans", "cmn_Hans", "Chinese (Simplified)", "Simplified Chinese", "简体中文"), "zh-Hans"),
+    **dict.fromkeys(
+        ("zho_Hans", "zh-Hans", "cmn_Hans", "Chinese (Simplified)", "Simplified Chinese", "简体中文"), "zh-Hans"
+    ),
     **dict.fromkeys(("zho_Hant", "ZH-HANT", "Chinese (Traditional)", "中文（繁體）"), "zh-Hant"),
     **dict.fromkeys(("zh", "zho", "chi", "cmn", "Chinese", "Mandarin Chinese", "中文", "Chinese (Mandarin)"), "zh"),
     **dict.fromkeys(("pt_BR", "pt-br", "Portuguese (Brazil)", "Brazilian Portuguese", "Portuguese (BR)"), "pt-BR"),
-    **dict.fromkeys(("en-US", "en_US.UTF-8", "en_us", "English (United States)", "eng-US", "American English"), "en-US"),
+    **dict.fromkeys(
+        ("en-US", "en_US.UTF-8", "en_us", "English (United States)", "eng-US", "American English"), "en-US"
+    ),
     **dict.fromkeys(("ar", "arb", "arb_Arab", "ara", "Arabic", "Modern Standard Arabic", "العربية"), "ar"),
     **dict.fromkeys(("fa", "per", "fas", "pes", "pes_Arab", "Persian", "Farsi", "Persian (Farsi)", "فارسی"), "fa"),
     **dict.fromkeys(("sw", "swa", "swh", "swh_Latn", "Swahili", "Kiswahili", "Swahili (macrolanguage)"), "sw"),
@@ -27,14 +31,52 @@ TAGS = {
     **dict.fromkeys(("fil", "tl", "tgl_Latn", "Tagalog", "Filipino"), "fil"),
     **dict.fromkeys(("ru", "русский", "РУССКИЙ"), "ru"),
     **dict.fromkeys(("hi", "hin_Deva", "हिन्दी"), "hi"),
-    **{"in": "id", "ji": "yi", "mo": "ro", "sh": "sr-Latn", "日本語": "ja", "한국어": "ko", "Türkçe": "tr", "turkce": "tr"},
-    **{"hin_Latn": "hi-Latn", "sr-Latn": "sr-Latn", "srp_Cyrl": "sr-Cyrl", "Serbian (Latin)": "sr-Latn"},
-    **{"quy_Latn": "quy", "quy": "quy", "uzn_Latn": "uz", "khk_Cyrl": "mn", "kas_Deva": "ks-Deva", "kas_Arab": "ks"},
-    **{"yue_Hant": "yue-Hant", "Cantonese": "yue", "Chinese (Cantonese)": "yue", "Kurdish (Sorani)": "ckb"},
-    **{"es-419": "es-419", "Norwegian": "no", "nob_Latn": "nb", "Norwegian Bokmål": "nb", "Klingon": "tlh"},
+    "in": "id",
+    "ji": "yi",
+    "mo": "ro",
+    "sh": "sr-Latn",
+    "日本語": "ja",
+    "한국어": "ko",
+    "Türkçe": "tr",
+    "turkce": "tr",
+    "hin_Latn": "hi-Latn",
+    "sr-Latn": "sr-Latn",
+    "srp_Cyrl": "sr-Cyrl",
+    "Serbian (Latin)": "sr-Latn",
+    "quy_Latn": "quy",
+    "quy": "quy",
+    "uzn_Latn": "uz",
+    "khk_Cyrl": "mn",
+    "kas_Deva": "ks-Deva",
+    "kas_Arab": "ks",
+    "yue_Hant": "yue-Hant",
+    "Cantonese": "yue",
+    "Chinese (Cantonese)": "yue",
+    "Kurdish (Sorani)": "ckb",
+    "es-419": "es-419",
+    "Norwegian": "no",
+    "nob_Latn": "nb",
+    "Norwegian Bokmål": "nb",
+    "Klingon": "tlh",
 }
 # Registered languages of ISO 639-3 have some of these letters.
-NONE = ["train", "dpo", "sft", "new_data", "python", "0", "1.5", "", " ", "xx", "x-elvish", "und", "mul", "a b c", "(en)"]
+NONE = [
+    "train",
+    "dpo",
+    "sft",
+    "new_data",
+    "python",
+    "0",
+    "1.5",
+    "",
+    " ",
+    "xx",
+    "x-elvish",
+    "und",
+    "mul",
+    "a b c",
+    "(en)",
+]
 NONE += ["German (formal)", "German (Brazilian rules)", "de-train", "i-default", "de" * 100, "()", "-", "..", "ger man"]
 WORDS = "test dev all new raw data dpo sft mix train val main out tmp old one two gen final clean rm kto hh min may run"
 
@@ -51,12 +93,16 @@ def test_what_is_no_language(name: str) -> None:
     assert tag_of(name, strict=True) is None
 
 
-@pytest.mark.parametrize("name", [*WORDS.split(), "train_prefs", "test-sft", "Java", "lua", "en-de", "de_en", "Meta", "Ga"])
+@pytest.mark.parametrize(
+    "name", [*WORDS.split(), "train_prefs", "test-sft", "Java", "lua", "en-de", "de_en", "Meta", "Ga"]
+)
 def test_words_of_file_names_are_no_languages(name: str) -> None:
     assert tag_of(name, strict=True) in (None, "ga" if name == "Ga" else None)
 
 
-@pytest.mark.parametrize("name", ["de", "en", "deu", "deu_Latn", "zho_Hans", "pt-br", "en-US", "ca-ES", "fr-ca", "hin", "quy"])
+@pytest.mark.parametrize(
+    "name", ["de", "en", "deu", "deu_Latn", "zho_Hans", "pt-br", "en-US", "ca-ES", "fr-ca", "hin", "quy"]
+)
 def test_strict_takes_codes(name: str) -> None:
     assert tag_of(name, strict=True) == tag_of(name) is not None
 
@@ -81,7 +127,14 @@ def test_names_in_any_case_and_spacing_mean_the_same() -> None:
 @pytest.mark.parametrize(
     ("tag", "merged"),
     [
-        *(("pt-BR", "pt"), ("pt-PT", "pt"), ("pt", "pt"), ("es-419", "es"), ("zh-Hans", "zh-Hans"), ("zh-TW", "zh-Hant")),
+        *(
+            ("pt-BR", "pt"),
+            ("pt-PT", "pt"),
+            ("pt", "pt"),
+            ("es-419", "es"),
+            ("zh-Hans", "zh-Hans"),
+            ("zh-TW", "zh-Hant"),
+        ),
         *(("zh-CN", "zh-Hans"), ("zh-Hant-HK", "zh-Hant"), ("pa-PK", "pa-Arab"), ("sr-ME", "sr-Latn"), ("fa-AF", "fa")),
         *(("de-AT-1996", "de-1996"), ("hi-Latn", "hi-Latn")),
     ],

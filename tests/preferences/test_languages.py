@@ -38,7 +38,9 @@ def test_tags_change_nothing_and_nothing_is_said() -> None:
     assert (named.languages, named.tags, named.notes) == ((raw,), {}, ())
 
 
-@pytest.mark.parametrize("raw", [["0", "1", "2"], ["python", "java", "lua"], ["even", "odd", "prime"], ["helpful", "no", "x"]])
+@pytest.mark.parametrize(
+    "raw", [["0", "1", "2"], ["python", "java", "lua"], ["even", "odd", "prime"], ["helpful", "no", "x"]]
+)
 def test_groups_that_are_no_languages_stay(raw: list[str]) -> None:
     named = normalised([raw])
     assert (named.languages, named.tags) == ((raw,), {})

@@ -46,9 +46,9 @@ def inspect(given: "Given", *, everything: bool, as_json: bool) -> None:
         return
     from congrad.inspecting import show as shown
 
-    show(to_terminal(shown.language_table(found), dense=True), "", *shown.lines(found))
+    show(to_terminal(shown.language_table(found)), "", to_terminal(shown.length_table(found)), "", *shown.lines(found))
     if (tokens := found.get("tokens")) is not None:
-        show("", to_terminal(shown.token_table(tokens), dense=True), "", *shown.token_lines(tokens))
+        show("", to_terminal(shown.token_table(tokens)), "", *shown.token_lines(tokens))
 
 
 def look(given: "Given", *, everything: bool) -> dict[str, Any]:

@@ -174,7 +174,9 @@ def notes(settings: Evaluate, inputs: Inputs, found: Found, contents: Sequence[M
     for key in ("seen", "unseen"):
         if missing := [language for language in getattr(settings, key) if language not in there]:
             said.append(f"evaluate.{key} names {', '.join(missing)}, for which there is nothing to measure")
-    if (settings.seen or settings.unseen) and (rest := sorted(in_means - {*tagged(settings.seen), *tagged(settings.unseen)})):
+    if (settings.seen or settings.unseen) and (
+        rest := sorted(in_means - {*tagged(settings.seen), *tagged(settings.unseen)})
+    ):
         said.append(f"{', '.join(rest)}: not in any mean, because neither evaluate.seen nor evaluate.unseen names them")
     for (name, what, total), count in found.empty.items():
         if count:

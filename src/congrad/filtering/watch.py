@@ -22,9 +22,9 @@ from congrad.advice.watched import WatchedPairs
 from congrad.errors import UserError
 from congrad.files import write_json
 from congrad.filtering.prompts import joined
-from congrad.preferences.prompt_ids import ID_COLUMNS, Codes, prompt_ids, tells_prompts_apart
 from congrad.filtering.score import gradient_inputs, language_codes
 from congrad.gradients.index import INDEX, SAME_FILES, GradientIndex, decided, open_index, read_plan
+from congrad.preferences.prompt_ids import ID_COLUMNS, Codes, prompt_ids, tells_prompts_apart
 from congrad.preferences.render import explicit
 from congrad.preferences.rows import Preferences, iterate
 from congrad.settings.consensus import Loss

@@ -11,18 +11,25 @@ Found = Mapping[str, Any]
 
 
 def language_table(found: Found) -> Table:
-    """Pairs, lengths (median, 95%, longest) and what length says of the label, by language."""
-    titles = [*(f"{side}, characters" for side in SIDES), "chosen longer", "by characters"]
-    rows = [_row(name, own) for name, own in (*found["languages"].items(), ("all", found["all"]))]
+    """Pairs, and what a response's length says of the label, by language."""
+    rows: list[list[Cell]] = []
+    for name, own in _with_all(found):
+        longer = own["chosen_longer"]
+        share = Number(longer["share"], ".0%", low=longer["low"], high=longer["high"]) if longer["count"] else None
+        difference = None if own["mean_difference"] is None else Number(own["mean_difference"], "+,.0f")
+        rows.append([name, f"{own['pairs']:,}", share, difference])
     flagged = [number for number, own in enumerate(found["languages"].values()) if own["length_tells"]]
-    return Table(columns("language", "pairs", *titles), rows, flagged, has_total=True)
+    return Table(columns("language", "pairs", "chosen is longer", "by characters"), rows, flagged, has_total=True)
 
 
-def _row(name: str, own: Found) -> list[Cell]:
-    longer = own["chosen_longer"]
-    share = Number(longer["share"], ".0%", low=longer["low"], high=longer["high"]) if longer["count"] else None
-    difference = None if own["mean_difference"] is None else Number(own["mean_difference"], "+,.0f")
-    return [name, f"{own['pairs']:,}", *(_lengths(own["characters"][side]) for side in SIDES), share, difference]
+def length_table(found: Found) -> Table:
+    """Characters by language and side: median, 95% and longest."""
+    rows = [[name, *(_lengths(own["characters"][side]) for side in SIDES)] for name, own in _with_all(found)]
+    return Table(columns("characters: median / 95% / longest", *SIDES), rows, has_total=True)
+
+
+def _with_all(found: Found) -> list[tuple[str, Found]]:
+    return [*found["languages"].items(), ("all", found["all"])]
 
 
 def _lengths(own: Found | None) -> str | None:

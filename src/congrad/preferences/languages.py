@@ -97,7 +97,9 @@ def names_that_are_languages(names: Sequence[tuple[str, Sequence[str]]], setting
     found = [_language_in(own, strict=True) or (_language_in(own, strict=False) if said else None) for _, own in names]
     others = [name for (name, _), own in zip(names, found, strict=True) if own is None]
     if others:
-        listed = ", ".join(quote(name.rpartition("/")[2]) for name in others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        listed = ", ".join(quote(name.rpartition("/")[2]) for name in others[:5]) + (
+            f" and {len(others) - 5} more" if len(others) > 5 else ""
+        )
         known = sorted({name for name in found if name is not None})
         problem = f"no language is named by {listed}" + (f", as by others ({', '.join(known[:5])})" if known else "")
         fix = "leave them out with input.files, or name the column of languages with input.columns.language"
