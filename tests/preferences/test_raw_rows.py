@@ -78,3 +78,24 @@ def test_rows_of_one_response_without_a_prompt_are_refused(tmp_path):
     columns = {"responses": "reply", "scores": "score"}
     with pytest.raises(UserError, match=r"no column is known to hold it; set input\.columns\.prompt"):
         load(tmp_path, {"x.jsonl": rows}, layout="ratings", columns=columns)
+
+
+def test_two_columns_of_scores_say_which_response_is_better(tmp_path):
+    told = [(3, 1), (1, 2.5), (2, 2), (None, 2)]
+    rows = [
+        {"prompt": "q", "human_ref_A": "x", "human_ref_B": "y", "score_A": one, "score_B": other, "language": "de"}
+        for one, other in told
+    ]
+    found = load(tmp_path, {"x.jsonl": rows})
+    assert sides(found) == [("x", "y"), ("y", "x")]
+    assert [(each.row, each.reason, each.is_bad) for each in found.left_out] == [
+        (2, "a tie", False),
+        (3, "fewer than two responses have scores", False),
+    ]
+    assert any("the better one by `score_A` and `score_B`" in note for note in found.notes)
+
+
+def test_conversations_with_scores_beside_them(tmp_path):
+    talks = [[{"role": "assistant", "content": text}] for text in "ab"]
+    found = load(tmp_path, {"x.jsonl": [{"prompt": "q", "responses": talks, "scores": [1, 2], "language": "de"}]})
+    assert sides(found) == [(talks[1], talks[0])]

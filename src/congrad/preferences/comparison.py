@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from congrad.preferences.layout import Layout
-from congrad.preferences.pairing import NoPair
+from congrad.preferences.pairing import IN_WORDS, Candidate, NoPair, choose
+from congrad.preferences.ratings import numbers
 from congrad.preferences.verdicts import Outcome, in_words, number_of
 from congrad.words import quote
 
@@ -22,7 +23,8 @@ def compare(
     """
     assert layout.first is not None
     assert layout.second is not None
-    assert layout.better is not None
+    if layout.better is None:
+        return by_scores(row, layout)
     value = verdict(row, layout.better)
     outcome = outcome_of(value, row, layout, better, has_sign=has_sign)
     if outcome is None:
@@ -35,6 +37,18 @@ def compare(
         return NoPair("a tie", is_bad=False)
     good, bad = (layout.first, layout.second) if outcome == "first" else (layout.second, layout.first)
     return row[good], row[bad]
+
+
+def by_scores(row: Mapping[str, Any], layout: Layout) -> tuple[Any, Any] | NoPair:
+    """The same, where each response has a score in a column of its own."""
+    scores = numbers([row[column] for column in (layout.first_score or "", layout.second_score or "")], 1, "the scores")
+    if isinstance(scores, NoPair):
+        return scores
+    found, outcome = choose([Candidate(score) for score in scores])
+    if not found:
+        return IN_WORDS[outcome]
+    sides = (row[layout.first or ""], row[layout.second or ""])
+    return sides[found[0][0]], sides[found[0][1]]
 
 
 def verdict(row: Mapping[str, Any], column: str) -> Any:

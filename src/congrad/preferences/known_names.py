@@ -28,7 +28,7 @@ TWO = (("0", "1"), ("1", "2"), ("a", "b"), ("A", "B"), ("left", "right"), ("firs
 COMPARED = ("response", "answer", "completion", "output", "conversation", "human_ref", "reply", "generation", "text")
 BETTER = (
     *("winner", "better", "better_response_id", "safer_response_id", "better_response", "preferred", "preference"),
-    *("overall_preference", "preference_strength", "label", "labels", "choice", "human_preference", "winner_model"),
+    *("overall_preference", "label", "labels", "choice", "human_preference", "winner_model"),
 )
 WINNERS = (("winner_*", ("winner_model_a", "winner_model_b")), ("winner_*", ("winner_a", "winner_b")))
 """Columns of which each is true for one outcome, and those that show that they are there."""
@@ -63,6 +63,14 @@ def compared() -> Iterator[tuple[str, str]]:
             yield f"{noun}_{one}", f"{noun}_{other}"
             yield f"{noun}{one}", f"{noun}{other}"
             yield f"{one}_{noun}", f"{other}_{noun}"
+
+
+def scored() -> Iterator[tuple[str, str]]:
+    """Pairs of names for the scores of two responses."""
+    for noun in ("score", "rating", "reward"):
+        for one, other in TWO[:4]:
+            yield f"{noun}_{one}", f"{noun}_{other}"
+            yield f"{noun}{one}", f"{noun}{other}"
 
 
 def plain(name: str) -> str:

@@ -28,6 +28,7 @@ class Layout:
         name: how the rows make pairs.
         addition: text that follows the prompt on a line of its own: the `input` of an `instruction`.
         better: which of two responses is better: a column, or several of which each is true for one outcome.
+        first_score, second_score: of the two responses, more being better; where there is no `better`.
         note: what was found by its name, or "".
         meanings: of values of `better`, as far as they were decided from all of them.
         has_sign: the numbers of `better` are a scale, below 0 for the first response.
@@ -46,6 +47,8 @@ class Layout:
     better: str | None = None
     first_model: str | None = None
     second_model: str | None = None
+    first_score: str | None = None
+    second_score: str | None = None
     responses: str | None = None
     scores: str | None = None
     ranks: str | None = None
@@ -128,7 +131,8 @@ def _kind_of_layout(columns: Mapping[str, Kind], given: Columns) -> Name:
         return "comparison"
     if set(known.CANONICAL[1:]) <= set(columns) or known.found_pairs(list(columns), known.sides()):
         return "pairs"
-    if known.found_pairs(list(columns), known.compared()) and any(_verdicts(columns)):
+    compared = known.found_pairs(list(columns), known.compared())
+    if compared and (_verdicts(columns) or _scored(columns, *compared[0])):
         return "comparison"
     if set(known.TREE) <= set(columns) or _rated(columns):
         return "ratings"
@@ -181,6 +185,9 @@ def _comparison(columns: Mapping[str, Kind], name: str, given: Columns) -> Layou
         verdicts = _verdicts(columns)
         if len(verdicts) > 1:
             raise _undecided("better", verdicts, name)
+        scored = _scored(columns, first, second)
+        if not verdicts and scored is not None:
+            return Layout("comparison", first=first, second=second, first_score=scored[0], second_score=scored[1])
         if not verdicts:
             problem = f"no column is known by its name to say which of {quote(first)} and {quote(second)} is better"
             raise UserError(problem, "set input.columns.better", at=name)
@@ -204,6 +211,13 @@ def _verdicts(columns: Mapping[str, Kind]) -> list[str]:
     return found
 
 
+def _scored(columns: Mapping[str, Kind], first: str, second: str) -> tuple[str, str] | None:
+    """Two columns of scores, named as the responses are: `score_A` and `score_B` of `human_ref_A` and `human_ref_B`."""
+    there = known.found_pairs(list(columns), known.scored())
+    ends = [(one, other) for one, other in there if first.endswith(one[-1]) and second.endswith(other[-1])]
+    return ends[0] if len(ends) == 1 else None
+
+
 def _ratings(columns: Mapping[str, Kind], name: str, given: Columns) -> Layout:
     if given.responses is None and set(known.TREE) <= set(columns):
         return Layout("ratings", scores=given.scores, ranks=given.ranks)
@@ -216,13 +230,18 @@ def _ratings(columns: Mapping[str, Kind], name: str, given: Columns) -> Layout:
             raise UserError("no column of responses is known by its name", "set input.columns.responses", at=name)
         responses = found[0]
     scores, ranks = given.scores, given.ranks
-    if scores is None and ranks is None and columns.get(responses) == "list":
-        values = [each for each in known.found_names(list(columns), known.SCORES) if each != responses]
-        places = [each for each in known.found_names(list(columns), known.RANKS) if each != responses]
+    if scores is None and ranks is None:  # where the responses are objects, scores may be within them
+        beside = {each for each, kind in columns.items() if "list" in (kind, columns.get(responses))} - {responses}
+        values, places = (
+            [each for each in known.found_names(list(columns), names) if each in beside] for names in RATED_BY
+        )
         if len(values) + len(places) > 1:
             raise _undecided("scores" if values else "ranks", [*values, *places], name)
         scores, ranks = next(iter(values), None), next(iter(places), None)
     return Layout("ratings", responses=responses, scores=scores, ranks=ranks)
+
+
+RATED_BY = (known.SCORES, known.RANKS)
 
 
 def _with_prompt(layout: Layout, columns: Mapping[str, Kind], name: str, given: Columns) -> Layout:
@@ -285,6 +304,8 @@ def _note(layout: Layout, given: Columns) -> str:
             continue
         more = f" and `{layout.addition}`" if each.name == "prompt" and layout.addition else ""
         found.append(f"{each.name} from `{value}`{more}")
+    if layout.first_score is not None:
+        found.append(f"the better one by `{layout.first_score}` and `{layout.second_score}`")
     return ", ".join(found)
 
 

@@ -54,9 +54,11 @@ def raw_rows(part: Part, layout: Layout, settings: Input) -> Iterator[tuple[int,
     """Every row's prompt and responses under the names of the layout, or why there is no pair in it."""
     if layout.name == "pairs":
         yield from enumerate(iterate(part.dataset, columns_read(layout)))
-    elif layout.better is not None:
+    elif layout.first is not None:
         own = [layout.first, layout.second, layout.first_model, layout.second_model, *columns_read(layout, own=False)]
-        verdicts = columns_of_verdict(part.dataset.column_names, layout.better)
+        own += [layout.first_score, layout.second_score]
+        there = part.dataset.column_names
+        verdicts = [] if layout.better is None else columns_of_verdict(there, layout.better)
         columns = list(dict.fromkeys([*verdicts, *(column for column in own if column is not None)]))
         for number, row in enumerate(iterate(part.dataset, columns)):
             yield number, _with_sides(row, compare(row, layout, layout.meanings, has_sign=layout.has_sign))
