@@ -143,9 +143,9 @@ def table() -> dict[str, list[str]]:
     def add(tag: str, given: Iterable[str | None]) -> None:
         for name in given:
             key = folded(name or "")
-            if len(key) > 1 and key != tag.lower() and taken.setdefault(key, tag) == tag:
-                if key not in map(folded, names.setdefault(tag, [])):
-                    names[tag].append(str(name))
+            is_own = len(key) > 1 and key != tag.lower() and taken.setdefault(key, tag) == tag
+            if is_own and key not in map(folded, names.setdefault(tag, [])):
+                names[tag].append(str(name))
 
     for code in [*own, *FLORES]:
         add(canonical(code), [english.languages.get(code)])

@@ -15,7 +15,7 @@ import congrad
 from congrad.evaluation.numbers import last_number
 from congrad.evaluation.verdict import ends_open, read_verdict
 from congrad.languages.identify import MOST_PROSE, identify_languages, num_letters, prose
-from congrad.languages.tags import languages_of
+from congrad.languages.tags import languages_of, tag_of
 from congrad.selfreward.rubric import read_score
 from congrad.tables import cleaned, escape, visible
 from congrad.words import one_line, printable, quote
@@ -134,6 +134,8 @@ READERS = {
     "num_letters": num_letters,
     "identify_languages": lambda text: identify_languages([text], ["de"]),
     "languages_of": languages_of.__wrapped__,
+    "tag_of": tag_of.__wrapped__,
+    "tag_of, strict": lambda text: tag_of.__wrapped__(text, True),
     "read_score": read_score,
     "read_verdict": read_verdict,
     "ends_open": ends_open,

@@ -95,7 +95,7 @@ def test_a_folder_of_languages_by_name(tmp_path: Path) -> None:
 
 def test_a_folder_that_mixes_languages_and_others_names_the_others(tmp_path: Path) -> None:
     write(tmp_path / "de.jsonl", [None])
-    with pytest.raises(UserError, match="dpo.jsonl"):
+    with pytest.raises(UserError, match=r"dpo\.jsonl"):
         load_preferences(write(tmp_path / "dpo.jsonl", [None]))
 
 

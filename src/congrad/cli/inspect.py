@@ -26,9 +26,9 @@ def inspect_command(
     """
     from congrad.settings.read import is_override, read
 
-    keys = list(words or [])
+    keys: list[str] = list(words or [])
     if source is not None and is_override(source):
-        source, keys = None, [source, *keys]
+        source, keys = None, [str(source), *keys]
     given = read(config, keys, {"input.source": ("DATA", source), "model.name": ("--model", model)})
     with given.spelled():
         inspect(given, everything=everything, as_json=as_json)

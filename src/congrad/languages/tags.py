@@ -93,7 +93,6 @@ WORDS = frozenset(
 )
 LONGEST = 100  # characters of a name; a longer text is no name of a language
 TAG = re.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{2,8})*")
-LOCALE = re.compile(r"(.*?)[.@][\w.@=-]*")
 BRACKETS = re.compile(r"([^()（）]*)[(（]([^()（）]*)[)）]")
 
 
@@ -116,8 +115,9 @@ def tag_of(name: str, strict: bool = False) -> str | None:
     text = " ".join(name.split())
     if not text or len(text) > LONGEST or (strict and folded(text) in WORDS):
         return None
-    if (locale := LOCALE.fullmatch(text)) is not None and not strict:
-        text = locale[1]
+    code = re.split("[.@]", text, maxsplit=1)[0]  # of a locale: `en_US.UTF-8`
+    if TAG.fullmatch(code) is not None and not strict:
+        text = code
     return _tag_of_code(text, strict) or _tag_of_name(text, strict)
 
 

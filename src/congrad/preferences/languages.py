@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from congrad.errors import UserError
@@ -53,11 +54,12 @@ def languages_of(parts: Sequence[Part], settings: Input, place: object) -> Named
         named = Named(tuple(_detected(part) for part in parts))
     else:
         column = column_of_languages(columns, [part.names for part in parts], settings)
+        raw: list[list[str | None]]
         if column is None:
             names = names_that_are_languages([(part.source.name, part.names) for part in parts], settings)
-            raw = tuple([name] * len(part.dataset) for name, part in zip(names, parts, strict=True))
+            raw = [[*repeat(name, len(part.dataset))] for name, part in zip(names, parts, strict=True)]
         else:
-            raw = tuple(read_languages(part.dataset, column) for part in parts)
+            raw = [read_languages(part.dataset, column) for part in parts]
         named = normalised(raw, merge=settings.merge_regions)
     check_languages([each or "" for own in named.languages for each in own], column, place, settings.bounds)
     return named

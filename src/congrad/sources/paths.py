@@ -19,7 +19,6 @@ METADATA_FILES = ("config.json", "dataset_info.json", "dataset_infos.json", "dat
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 UNFINDABLE = re.compile(r"[\x00-\x1f\x7f]")  # in a name: `datasets` would leave the file out
 SHARD = re.compile(r"[-_.](?:\d{4,}(?:-of-\d+)?|(?:part|shard)[-_]?\d+)\Z")  # at the end of a name
-LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 
 def is_saved(folder: Path) -> bool:
