@@ -15,6 +15,7 @@ def export_command(
         str | None, option("Upload to this dataset repository, private.", metavar="USER/NAME")
     ] = None,
     public: Annotated[bool, option("Make it public.", "--public")] = False,
+    lora: Annotated[bool, option("Have the trainer train a LoRA adapter instead of all weights.", "--lora")] = False,
     licence: Annotated[
         str | None, option("Licence of your data, for the card, such as cc-by-4.0. [not stated]", "--license")
     ] = None,
@@ -25,12 +26,21 @@ def export_command(
     """
     from congrad.errors import UserError
     from congrad.exports import export_run
+    from congrad.exports.export import LEFT_OUT, NAMED, left_out_in_words
     from congrad.report.display import show
 
     if public and push_to_hub is None:
         raise UserError("--public would be ignored without --push-to-hub", "add --push-to-hub, or leave --public out")
-    exported = export_run(run, format, output, licence=licence)
+    exported = export_run(run, format, output, licence=licence, lora=lora)
     show(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")
+    for line in left_out_in_words(exported.left_out):
+        show(f"  {line}")
+    for row in exported.left_out[:NAMED]:
+        show(f"    line {row.line} of {run / 'kept.jsonl'}: {row.reason}")
+    if exported.left_out:
+        show(f"    all of them are in {exported.directory / LEFT_OUT}")
+    for note in exported.notes:
+        show(f"  {note}")
     show(f"  cd {shlex.quote(str(exported.directory))} && {exported.command}")
     if push_to_hub is not None:
         from congrad.exports.hub import push

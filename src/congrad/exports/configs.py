@@ -7,6 +7,7 @@ learning rate, epochs) is the trainer's example value and the user's to change.
 import json
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,14 @@ from congrad.words import printable
 DATASET = "congrad"
 
 
+@dataclass(frozen=True)
+class Config:
+    """Files by name, and what of the run the trainer cannot express, which stands in their comments."""
+
+    files: dict[str, str]
+    remarks: list[str]
+
+
 def _loss_options(setup: Setup, known: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], list[str]]:
     """The trainer's options for the loss that was scored, and comments where it has no such loss."""
     if setup.loss in known:
@@ -29,7 +38,7 @@ def _loss_options(setup: Setup, known: dict[str, dict[str, Any]]) -> tuple[dict[
     return known["dpo"], [f"The pairs were scored with the loss {setup.loss}, which this trainer lacks: {remark}."]
 
 
-def trl(setup: Setup) -> dict[str, str]:
+def trl(setup: Setup) -> Config:
     """https://huggingface.co/docs/trl/dpo_trainer"""
     known: dict[str, dict[str, Any]] = {
         "dpo": {"loss_type": "sigmoid"},
@@ -67,7 +76,7 @@ def trl(setup: Setup) -> dict[str, str]:
         "trainer.train()",
         "trainer.save_model()",
     ]
-    return {"train_dpo.py": "\n".join(lines) + "\n"}
+    return Config({"train_dpo.py": "\n".join(lines) + "\n"}, remarks)
 
 
 def _trl_models(setup: Setup) -> tuple[list[str], str, list[str]]:
@@ -101,7 +110,7 @@ def _modules(lora: Lora, everything: str) -> list[str]:
     return list(lora.target_modules)
 
 
-def llamafactory(setup: Setup) -> dict[str, str]:
+def llamafactory(setup: Setup) -> Config:
     """data/README.md and examples/train_lora/qwen3_lora_dpo.yaml of hiyouga/LLaMA-Factory."""
     info: dict[str, Any] = {"file_name": KEPT, "ranking": True}
     if setup.templated:
@@ -161,10 +170,11 @@ def llamafactory(setup: Setup) -> dict[str, str]:
         "bf16": True,
     }
     content = json.dumps({DATASET: info}, indent=2, ensure_ascii=False) + "\n"
-    return {"dataset_info.json": content, "train_dpo.yaml": _yaml(settings, [COMMANDS["llamafactory"], *remarks])}
+    text = _yaml(settings, [COMMANDS["llamafactory"], *remarks])
+    return Config({"dataset_info.json": content, "train_dpo.yaml": text}, remarks)
 
 
-def ms_swift(setup: Setup) -> dict[str, str]:
+def ms_swift(setup: Setup) -> Config:
     """https://swift.readthedocs.io/en/latest/Instruction/Command-line-parameters.html (RLHF arguments)"""
     known: dict[str, dict[str, Any]] = {
         "dpo": {"rlhf_type": "dpo", "loss_type": "sigmoid"},
@@ -175,7 +185,7 @@ def ms_swift(setup: Setup) -> dict[str, str]:
     }
     options, remarks = _loss_options(setup, known)
     arguments: dict[str, Any] = {**options, "beta": setup.beta, "model": setup.model, "use_hf": "true"}
-    if Path(setup.model).is_dir() and (kind := swift_model_type(Path(setup.model), setup.template)):
+    if Path(setup.model).is_dir() and (kind := swift_model_type(Path(setup.model))):
         arguments["model_type"] = kind
     if setup.template:
         arguments["template"] = setup.template
@@ -200,7 +210,8 @@ def ms_swift(setup: Setup) -> dict[str, str]:
         "truncation_strategy": "right",
         "output_dir": "model",
     }
-    return {"train_dpo.sh": _script("swift rlhf", {f"--{name}": value for name, value in arguments.items()}, remarks)}
+    words = {f"--{name}": value for name, value in arguments.items()}
+    return Config({"train_dpo.sh": _script("swift rlhf", words, remarks)}, remarks)
 
 
 # Where several of ms-swift's model types have the architecture, it asks for one by name (models/*.py of 4.6.0).
@@ -212,7 +223,7 @@ SWIFT_MODEL_TYPES = {
 }
 
 
-def swift_model_type(directory: Path, template: str | None) -> str | None:
+def swift_model_type(directory: Path) -> str | None:
     """The model type to name for a local directory; None where ms-swift finds it by itself."""
     try:
         architectures = json.loads((directory / "config.json").read_text(encoding="utf-8"))["architectures"]
@@ -221,7 +232,7 @@ def swift_model_type(directory: Path, template: str | None) -> str | None:
         return None
 
 
-def axolotl(setup: Setup) -> dict[str, str]:
+def axolotl(setup: Setup) -> Config:
     """https://docs.axolotl.ai/docs/rlhf.html
 
     `passthrough.default` gives the rows to TRL's trainer as they are, which puts conversations through the chat
@@ -265,10 +276,10 @@ def axolotl(setup: Setup) -> dict[str, str]:
         "lr_scheduler": "cosine",
         "bf16": "auto",
     }
-    return {"train_dpo.yaml": _yaml(settings, [COMMANDS["axolotl"], *remarks])}
+    return Config({"train_dpo.yaml": _yaml(settings, [COMMANDS["axolotl"], *remarks])}, remarks)
 
 
-def openrlhf(setup: Setup) -> dict[str, str]:
+def openrlhf(setup: Setup) -> Config:
     """https://openrlhf.readthedocs.io/en/latest/common_options.html"""
     options, remarks = _loss_options(setup, {"dpo": {}, "ipo": {"--model.ipo_enable": None}})
     remarks.append(
@@ -303,10 +314,11 @@ def openrlhf(setup: Setup) -> dict[str, str]:
         "--data.max_len": setup.max_length,
         "--ckpt.output_dir": "model",
     }
-    return {"train_dpo.sh": _script("deepspeed --module openrlhf.cli.train_dpo", arguments, remarks)}
+    text = _script("deepspeed --module openrlhf.cli.train_dpo", arguments, remarks)
+    return Config({"train_dpo.sh": text}, remarks)
 
 
-CONFIGS: dict[str, Callable[[Setup], dict[str, str]]] = {
+CONFIGS: dict[str, Callable[[Setup], Config]] = {
     "trl": trl,
     "llamafactory": llamafactory,
     "ms-swift": ms_swift,

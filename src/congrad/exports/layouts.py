@@ -6,7 +6,7 @@ checked here, and a row that breaks one is named.
     trl           https://huggingface.co/docs/trl/dataset_formats (preference, standard or conversational)
     llamafactory  data/README.md of hiyouga/LLaMA-Factory: alpaca and sharegpt (OpenAI) preference datasets
     ms-swift      https://swift.readthedocs.io/en/latest/Customization/Custom-dataset.html (DPO/ORPO/CPO/SimPO/RM)
-    axolotl       https://docs.axolotl.ai/docs/rlhf.html (chat_template.default, user_defined.default)
+    axolotl       https://docs.axolotl.ai/docs/rlhf.html (passthrough.default)
     openrlhf      https://openrlhf.readthedocs.io (DPO: prompt, chosen and rejected keys)
 """
 
@@ -23,7 +23,7 @@ from congrad.words import quote
 Row = dict[str, Any]
 ANOTHER = "or use --format trl, which holds everything that was scored"
 TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
-AXOLOTL_DUMMY = "[[dummy_message]]"
+TAKE_TEMPLATE_COLUMNS = ("trl", "axolotl")
 
 
 @dataclass(frozen=True)
@@ -89,21 +89,9 @@ def ms_swift(pair: KeptPair) -> Row:
 
 
 def axolotl(pair: KeptPair) -> Row:
-    """`user_defined.default` for text; `chat_template.default` for conversations."""
-    if not pair.conversational:
-        return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
-    prompt, chosen, rejected = _single_responses(pair, "axolotl")
-    for side, message in (("chosen", chosen), ("rejected", rejected)):
-        text = message["content"]
-        # It renders a response after a dummy turn and cuts where the text is first found; most templates strip it.
-        if text != text.strip() or text in AXOLOTL_DUMMY:
-            reason = "begins or ends with white space" if text != text.strip() else "is part of its dummy turn"
-            raise UserError(
-                f"column {side!r}: {quote(text)} {reason}, so axolotl cannot find it in the rendered text",
-                f"change the text, {ANOTHER}",
-                at=pair.place,
-            )
-    return {"messages": prompt, "chosen": chosen, "rejected": rejected}
+    """`passthrough.default`: TRL's layout, with what its template reads and no other column."""
+    row: Row = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+    return row | {name: pair.row[name] for name in TEMPLATE_COLUMNS if pair.conversational and pair.row.get(name)}
 
 
 def openrlhf(pair: KeptPair) -> Row:
@@ -123,7 +111,7 @@ FORMATS = tuple(LAYOUTS)
 
 def laid_out(pair: KeptPair, format: str) -> Row:
     """The pair as the format has it; a `UserError` where it would be read as something else."""
-    if format != "trl" and pair.conversational:  # only TRL hands a row's tools and template arguments to the template
+    if pair.conversational and format not in TAKE_TEMPLATE_COLUMNS:  # TRL hands them to the template
         for column in filter(pair.row.get, TEMPLATE_COLUMNS):
             raise UserError(
                 f"column {column!r} was part of the scored text, but {format} does not use it",

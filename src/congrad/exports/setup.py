@@ -106,7 +106,8 @@ def _name(run: Run, stored: dict[str, Any], key: str) -> str | None:
     if name is None:
         return None
     known = HUB_IDS.get(name, name)
-    return str(Path(known).expanduser().resolve()) if Path(known).expanduser().is_dir() else known
+    is_path = known.startswith((".", "~")) or Path(known).expanduser().is_dir()
+    return str(Path(known).expanduser().absolute()) if is_path else known
 
 
 def _word(run: Run, stored: dict[str, Any], key: str) -> str | None:
