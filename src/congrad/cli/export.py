@@ -2,9 +2,12 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from congrad.cli.options import argument, option
+
+if TYPE_CHECKING:
+    from congrad.exports import Exported
 
 
 def export_command(
@@ -26,12 +29,23 @@ def export_command(
     """
     from congrad.errors import UserError
     from congrad.exports import export_run
-    from congrad.exports.export import LEFT_OUT, NAMED, left_out_in_words
     from congrad.report.display import show
 
     if public and push_to_hub is None:
         raise UserError("--public would be ignored without --push-to-hub", "add --push-to-hub, or leave --public out")
     exported = export_run(run, format, output, licence=licence, lora=lora)
+    show_exported(exported, run)
+    if push_to_hub is not None:
+        from congrad.exports.hub import push
+
+        show(push(exported.directory, push_to_hub, public=public))
+
+
+def show_exported(exported: "Exported", run: Path) -> None:
+    """What was written, what is left out of it, what was compared, and how to train on it."""
+    from congrad.exports.export import LEFT_OUT, NAMED, left_out_in_words
+    from congrad.report.display import show
+
     show(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")
     for line in left_out_in_words(exported.left_out):
         show(f"  {line}")
@@ -42,7 +56,3 @@ def export_command(
     for note in exported.notes:
         show(f"  {note}")
     show(f"  cd {shlex.quote(str(exported.directory))} && {exported.command}")
-    if push_to_hub is not None:
-        from congrad.exports.hub import push
-
-        show(push(exported.directory, push_to_hub, public=public))

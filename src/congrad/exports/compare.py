@@ -48,25 +48,32 @@ def _of_sequences(wanted: Ids, found: Ids, tokenizer: "PreTrainedTokenizerBase",
         counts = [_leading(ids, bos) for ids in (wanted, found)]
         if counts[0] != counts[1] and wanted[counts[0] :] == found[counts[1] :]:
             return Difference(f"{counts[1]} BOS tokens at the start instead of {counts[0]}")
-    ends = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    tails = []
-    for ids in (wanted, found):
-        length = len(ids)
-        while length and (ids[length - 1] in ends or not tokenizer.decode([ids[length - 1]]).strip()):
-            length -= 1
-        tails.append((ids[:length], ids[length:]))
-    if tails[0][0] == tails[1][0]:
-        said, scored = (quote(tokenizer.decode(tail)) for _, tail in (tails[1], tails[0]))
-        return Difference(f"ends with {said} instead of {scored}")
+    shared = _shared(wanted, found)
+    rests = [ids[shared:] for ids in (wanted, found)]
+    if all(_is_end(rest, tokenizer) for rest in rests):
+        scored, said = (quote(tokenizer.decode(rest)) if rest else "" for rest in rests)
+        if said and scored:
+            return Difference(f"ends with {said} instead of {scored}")
+        return Difference(f"{said} is added at the end" if said else f"{scored} is missing at the end")
     if max(len(wanted), len(found)) >= max_length:
         return Difference("cut elsewhere at the length limit")
-    if tokenizer.decode(wanted) == tokenizer.decode(found):
-        return Difference("the same text in other tokens, where prompt and response meet")
-    texts = [tokenizer.decode(body).strip() for body, _ in tails]
+    texts = [tokenizer.decode(ids) for ids in (wanted, found)]
     if texts[0] == texts[1]:
-        said, scored = (quote(tokenizer.decode(tail)) for _, tail in (tails[1], tails[0]))
-        return Difference(f"ends with {said} instead of {scored}")
+        return Difference("the same text in other tokens, where prompt and response meet")
+    if "".join(texts[0].split()) == "".join(texts[1].split()):
+        return Difference("other white space than was scored")
     return Difference("another text than was scored", lost=True)
+
+
+def _shared(one: Ids, other: Ids) -> int:
+    length = min(len(one), len(other))
+    return next((place for place in range(length) if one[place] != other[place]), length)
+
+
+def _is_end(ids: Ids, tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether these are only special tokens and white space."""
+    ends = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    return all(each in ends or not tokenizer.decode([each]).strip() for each in ids)
 
 
 def _leading(ids: Ids, token: int) -> int:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Ids = list[int]
 Row = dict[str, Any]
+COUNTED = "{{idx}}"  # in a user's turn, LLaMA-Factory writes the number of the turn there
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ def _cut(seen: Seen, most: int) -> Seen:
 def llamafactory(row: Row, tokenizer: "PreTrainedTokenizerBase", setup: Setup) -> Seen | Dropped:
     """Each turn is tokenised by itself; prompt and response are cut by their shares of the limit."""
     if "messages" not in row:
-        prompt = row["instruction"].replace("{{idx}}", "0", 1)
+        prompt = row["instruction"]
+        if COUNTED in prompt:
+            return Dropped(f"it puts a number in the place of {COUNTED}")
         pieces = [*([prompt] if prompt else []), row["chosen"], row["rejected"]]
         ids = [_plain(piece, tokenizer) for piece in pieces]
         return _shared_cut(Seen([] if len(ids) == 2 else ids[0], ids[-2], ids[-1]), setup.max_length)
@@ -88,11 +91,10 @@ def llamafactory(row: Row, tokenizer: "PreTrainedTokenizerBase", setup: Setup) -
     answers = [row["chosen"]["content"], row["rejected"]["content"]]
     if template.images and any("<image>" in text for text in (*turns, *answers)):
         return Dropped("it takes the word <image> for an image")
-    prompt_ids: Ids = []
-    for number, pieces in enumerate(_pieces(template, system, turns, tokenizer)):
-        for piece in pieces:
-            text = piece if template.system_in_turn else piece.replace("{{idx}}", str(number // 2), 1)
-            prompt_ids += _plain(text, tokenizer)
+    if not template.system_in_turn and any(COUNTED in text for text in turns[::2]):
+        return Dropped(f"it puts a number in the place of {COUNTED}")
+    pieces = _pieces(template, system, turns, tokenizer)
+    prompt_ids = [token for parts in pieces for piece in parts for token in _plain(piece, tokenizer)]
     chosen, rejected = (_plain(answer + template.end, tokenizer) for answer in answers)
     return _shared_cut(Seen(prompt_ids, chosen, rejected), setup.max_length)
 

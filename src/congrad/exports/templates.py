@@ -1,7 +1,7 @@
 """The chat templates that trainers have of their own, by the text that they put around messages.
 
-LLaMA-Factory and ms-swift do not read a model's own template: they print one of theirs, by name, and tokenise each piece
-by itself. Which of them prints what was scored is found by comparing tokens (`congrad.exports.verify`).
+LLaMA-Factory and ms-swift do not read the template of a model: they print one of theirs, by name, and tokenise each
+piece by itself. Which of them prints what was scored is found by comparing tokens (`congrad.exports.verify`).
 
     LLaMA-Factory 0.9.5: src/llamafactory/data/template.py
     ms-swift 4.6.0: swift/template/templates/{gemma,llama,qwen,utils}.py

@@ -22,6 +22,7 @@ from congrad.exports.scored import printed, scored
 from congrad.exports.seen import READERS, Dropped, Seen
 from congrad.exports.setup import Setup
 from congrad.exports.templates import TEMPLATES
+from congrad.sources.read import quiet
 from congrad.words import one_line
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _reread(pair: KeptPair, row: Row) -> KeptPair:
 
 
 def _loaded(path: Path) -> Iterator[list[Row]]:
-    with TemporaryDirectory() as cache:
+    with TemporaryDirectory() as cache, quiet():
         rows = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=cache)
         for batch in rows.iter(batch_size=BATCH):
             yield [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
