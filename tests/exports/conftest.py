@@ -20,7 +20,13 @@ def make_run(tmp_path: Path) -> MakeRun:
     """A run directory that kept the rows given."""
 
     def make(
-        rows: list[dict[str, Any]], *, chat: bool = False, loss: dict[str, Any] | None = None, model: str = "org/model"
+        rows: list[dict[str, Any]],
+        *,
+        chat: bool = False,
+        loss: dict[str, Any] | None = None,
+        model: str = "org/model",
+        max_length: int = 256,
+        **models: Any,
     ) -> Path:
         run = tmp_path / "run"
         run.mkdir()
@@ -30,8 +36,8 @@ def make_run(tmp_path: Path) -> MakeRun:
         manifest = {
             "congrad": 1,
             "config": {
-                "input": {"source": "/home/someone/secret/pairs.jsonl", "chat": chat, "max_length": 256} | NESTED,
-                "model": {"name": model, "device": "auto"},
+                "input": {"source": "/home/someone/secret/pairs.jsonl", "chat": chat, "max_length": max_length} | NESTED,
+                "model": {"name": model, "device": "auto"} | models,
                 "loss": {"name": "dpo", "beta": 0.2} | (loss or {}),
             },
             "command": ["/home/someone/bin/congrad", "filter"],

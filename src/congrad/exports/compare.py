@@ -9,17 +9,24 @@ from congrad.words import quote
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+LOST = 3
+
 
 @dataclass(frozen=True)
 class Difference:
     """What is different.
 
     Attributes:
-        lost: the trainer leaves the row out, or sees another text.
+        weight: how much: 1 at the start or end, 2 within, 3 where the trainer leaves the row out or sees another text.
     """
 
     reason: str
-    lost: bool = False
+    weight: int = 1
+
+    @property
+    def lost(self) -> bool:
+        """Whether the trainer does not learn from this pair."""
+        return self.weight == LOST
 
 
 def difference(
@@ -27,7 +34,7 @@ def difference(
 ) -> Difference | None:
     """None where the tokens are the same."""
     if isinstance(found, Dropped):
-        return Difference(found.reason, lost=True)
+        return Difference(found.reason, weight=LOST)
     if wanted == found:
         return None
     for one, other in zip(_sequences(wanted), _sequences(found), strict=True):
@@ -61,8 +68,8 @@ def _of_sequences(wanted: Ids, found: Ids, tokenizer: "PreTrainedTokenizerBase",
     if texts[0] == texts[1]:
         return Difference("the same text in other tokens, where prompt and response meet")
     if "".join(texts[0].split()) == "".join(texts[1].split()):
-        return Difference("other white space than was scored")
-    return Difference("another text than was scored", lost=True)
+        return Difference("other white space than was scored", weight=2)
+    return Difference("another text than was scored", weight=LOST)
 
 
 def _shared(one: Ids, other: Ids) -> int:

@@ -107,8 +107,9 @@ def express(
     first = difference(wanted, read(row, tokenizer, setup), tokenizer, setup.max_length)
     if first is not None and setup.templated and format in TEMPLATES:  # most templates strip what a message says
         stripped = laid_out(_stripped(pair), format)
-        if difference(wanted, read(stripped, tokenizer, setup), tokenizer, setup.max_length) is None:
-            return stripped, None
+        second = difference(wanted, read(stripped, tokenizer, setup), tokenizer, setup.max_length)
+        if second is None or second.weight < first.weight:
+            row, first = stripped, second
     return Dropped(first.reason) if first is not None and first.lost else (row, first)
 
 
