@@ -34,9 +34,39 @@ WORDS_OF_LLAMA = (
 )
 TEXTS = [
     *("user", "model", "assistant", "system", "\n", "\n\n", " ", "a", "turn", "start_of_turn", "header_id", "of", "_"),
-    *("<eos>", "<end_of_turn>", "<bos>", "<|eot_id|>", "</s>", "<image>", "{{content}}", "{{idx}}", "[[dummy_message]]"),
-    *("  leading", "trailing \n", "\nline", "tab\t", "😀👩‍👩‍👧", "שלום עולם", "مرحبا\u200c", "汉字和假名", "e\u0301", "ﷺ"),
-    *("The model answers the user.", "user\nmodel", "{'a': 1}", "'\"\\", "\u2028", "한국어", "x" * 3000, "model\n" * 50),
+    *(
+        "<eos>",
+        "<end_of_turn>",
+        "<bos>",
+        "<|eot_id|>",
+        "</s>",
+        "<image>",
+        "{{content}}",
+        "{{idx}}",
+        "[[dummy_message]]",
+    ),
+    *(
+        "  leading",
+        "trailing \n",
+        "\nline",
+        "tab\t",
+        "😀👩‍👩‍👧",
+        "שלום עולם",
+        "مرحبا\u200c",
+        "汉字和假名",
+        "e\u0301",
+        "ﷺ",
+    ),
+    *(
+        "The model answers the user.",
+        "user\nmodel",
+        "{'a': 1}",
+        "'\"\\",
+        "\u2028",
+        "한국어",
+        "x" * 3000,
+        "model\n" * 50,
+    ),
 ]
 
 
@@ -52,7 +82,10 @@ def save_chat_model(directory: Path, layout: str) -> None:
     )
     inner.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=500, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=500,
+        special_tokens=special,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     inner.train_from_iterator([text * 3 for text in TEXTS], trainer)
     inner.post_processor = processors.Sequence(

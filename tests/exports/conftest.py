@@ -26,9 +26,10 @@ def make_run(tmp_path: Path) -> MakeRun:
         loss: dict[str, Any] | None = None,
         model: str = "org/model",
         max_length: int = 256,
+        directory: str = "run",
         **models: Any,
     ) -> Path:
-        run = tmp_path / "run"
+        run = tmp_path / directory
         run.mkdir()
         with (run / "kept.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json_line(row).decode() for row in rows)
@@ -36,7 +37,8 @@ def make_run(tmp_path: Path) -> MakeRun:
         manifest = {
             "congrad": 1,
             "config": {
-                "input": {"source": "/home/someone/secret/pairs.jsonl", "chat": chat, "max_length": max_length} | NESTED,
+                "input": {"source": "/home/someone/secret/pairs.jsonl", "chat": chat, "max_length": max_length}
+                | NESTED,
                 "model": {"name": model, "device": "auto"} | models,
                 "loss": {"name": "dpo", "beta": 0.2} | (loss or {}),
             },

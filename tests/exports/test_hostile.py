@@ -15,8 +15,8 @@ from tests.exports.test_hub import FakeApi
 from congrad.errors import UserError
 from congrad.exports import FORMATS, export_run
 from congrad.exports.configs import CONFIGS
-from congrad.exports.setup import Setup
 from congrad.exports.hub import push
+from congrad.exports.setup import Setup
 
 HOSTILE = [
     "x\ntouch here\n",

@@ -106,15 +106,16 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.param({"reference": "reference"}, False, "model.safetensors", id="reference"),
         pytest.param({"adapter": "./adapter"}, False, "adapter_model.safetensors", id="adapter"),
         pytest.param(
-            {"adapter": "adapter", "reference": "./reference"}, False, "adapter_model.safetensors", id="adapter, reference"
+            {"adapter": "adapter", "reference": "./reference"},
+            False,
+            "adapter_model.safetensors",
+            id="adapter, reference",
         ),
         pytest.param({"lora": {"r": 2, "alpha": 4.0}}, False, "adapter_model.safetensors", id="new adapter"),
         pytest.param({}, True, "adapter_model.safetensors", id="--lora"),
     ],
 )
-def test_it_trains_from_the_export_s_folder_on_relative_names(
-    make_run, models, monkeypatch, settings, lora, weights
-):
+def test_it_trains_from_the_export_s_folder_on_relative_names(make_run, models, monkeypatch, settings, lora, weights):
     exported = export_run(make_run(CONVERSATIONS, model="./model", **settings), "trl", lora=lora)
     monkeypatch.chdir(exported.directory)
     ran = runpy.run_path("train_dpo.py")

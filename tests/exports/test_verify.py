@@ -18,7 +18,10 @@ NATIVE = {
     "llama": {"llamafactory": "template: llama3", "ms-swift": "--template llama3"},
 }
 # Of these formats, what the trainer itself puts at the end of Gemma's conversations.
-ENDS = {"ms-swift": ("is missing at the end", "is added at the end"), "openrlhf": (r"ends with ' <eos>' instead of '\n'",)}
+ENDS = {
+    "ms-swift": ("is missing at the end", "is added at the end"),
+    "openrlhf": (r"ends with ' <eos>' instead of '\n'",),
+}
 
 
 @pytest.fixture(scope="module")

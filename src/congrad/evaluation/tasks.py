@@ -24,9 +24,9 @@ from congrad.engines.interface import cut
 from congrad.errors import Spot, UserError
 from congrad.evaluation.numbers import last_number
 from congrad.gradients.packing import Triple
-from congrad.sources.bounds import blocks, check_json
 from congrad.settings.evaluation import PLACEHOLDER, LocalTask
 from congrad.settings.input import Bounds
+from congrad.sources.bounds import blocks, check_json
 from congrad.stage import content_key
 from congrad.words import quote
 

@@ -1,7 +1,7 @@
 """A kept pair in the layout of each trainer: what its documentation asks for, and nothing that it would drop unsaid.
 
 Several trainers skip a row that they cannot read with no more than a line in their log. So every rule of theirs is
-checked here, and a row that breaks one is named.
+checked here, and a row that breaks one is named: the export leaves it out.
 
     trl           https://huggingface.co/docs/trl/dataset_formats (preference, standard or conversational)
     llamafactory  data/README.md of hiyouga/LLaMA-Factory: alpaca and sharegpt (OpenAI) preference datasets
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from congrad.errors import UserError
+from congrad.errors import Spot, UserError
 from congrad.filtering.finished import KEPT, Run
 from congrad.preferences.render import Message, as_chat, explicit, is_pair
 from congrad.stage import read_rows
@@ -30,7 +30,7 @@ TAKE_TEMPLATE_COLUMNS = ("trl", "axolotl")
 class KeptPair:
     """A kept row, named by file and line: prompt and responses, all text or all lists of messages without null keys."""
 
-    place: str
+    place: Spot
     prompt: str | list[Message]
     chosen: str | list[Message]
     rejected: str | list[Message]
@@ -46,7 +46,7 @@ def kept_pairs(run: Run) -> Iterator[KeptPair]:
     path = run.directory / KEPT
     chat = run.settings.get("input", {}).get("chat", False)
     for number, row in enumerate(read_rows(path), 1):
-        place = f"{path}:{number}"
+        place = Spot(str(path), number)
         if not is_pair(row):
             raise UserError("is no pair of texts or of conversations", "filter the data again", at=place)
         prompt, chosen, rejected = explicit(row)

@@ -40,20 +40,18 @@ def printed(pair: KeptPair, tokenizer: "PreTrainedTokenizerBase", *, ends: bool)
     """
     bos, eos = str(tokenizer.bos_token or ""), str(tokenizer.eos_token)
     adds_bos = bool(bos) and list(tokenizer("")["input_ids"][:1]) == [tokenizer.bos_token_id]
-    if isinstance(pair.prompt, str):
+    prompt, sides = pair.prompt, (pair.chosen, pair.rejected)
+    if isinstance(prompt, str):
         if not ends:
             return pair
-        sides = [text + ("" if text.endswith(eos) else eos) for text in (pair.chosen, pair.rejected)]
-        return replace(pair, prompt=(bos if adds_bos else "") + pair.prompt, chosen=sides[0], rejected=sides[1])
+        texts = [str(side) + ("" if str(side).endswith(eos) else eos) for side in sides]
+        return replace(pair, prompt=(bos if adds_bos else "") + prompt, chosen=texts[0], rejected=texts[1])
     options = template_arguments(pair.row, lambda: pair.place, reserved_names(tokenizer))
-    prompt = str(tokenizer.apply_chat_template(pair.prompt, tokenize=False, add_generation_prompt=True, **options))
-    texts = [
-        str(tokenizer.apply_chat_template([*pair.prompt, *side], tokenize=False, **options))
-        for side in (pair.chosen, pair.rejected)
-    ]
-    if not all(text.startswith(prompt) for text in texts):
+    asked = str(tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True, **options))
+    texts = [str(tokenizer.apply_chat_template([*prompt, *side], tokenize=False, **options)) for side in sides]
+    if not all(text.startswith(asked) for text in texts):
         return None
-    responses = [text[len(prompt) :] for text in texts]
+    responses = [text[len(asked) :] for text in texts]
     if not ends and adds_bos:
-        prompt = prompt.removeprefix(bos)
-    return replace(pair, prompt=prompt, chosen=responses[0], rejected=responses[1])
+        asked = asked.removeprefix(bos)
+    return replace(pair, prompt=asked, chosen=responses[0], rejected=responses[1])

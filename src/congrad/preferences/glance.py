@@ -13,11 +13,11 @@ from typing import Any
 
 import orjson
 
+from congrad.preferences.names import CHECKED_AT_ONCE, Fields, blank, null
+from congrad.settings.input import Bounds
 from congrad.sources.bounds import check_columns, check_languages, check_text
 from congrad.sources.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, first_mistake, locate, suffix
-from congrad.preferences.names import CHECKED_AT_ONCE, Fields, blank, null
 from congrad.sources.paths import check_hub_id, check_split_of_file, column_of_languages, data_files, is_saved, stem
-from congrad.settings.input import Bounds
 
 MOST_BYTES = 2**24  # of all files together: parsed in a tenth of a second
 # Where one of these is in a path, `datasets` may take the file for another split.

@@ -14,8 +14,8 @@ from operator import sub
 from pathlib import Path
 
 from congrad.errors import Spot, UserError
-from congrad.sources.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, suffix, unpacked
 from congrad.settings.input import Bounds
+from congrad.sources.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, suffix, unpacked
 from congrad.words import human_bytes, one_line, quote
 
 BLOCK_BYTES = 2**20

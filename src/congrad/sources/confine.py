@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from congrad.errors import UserError
-from congrad.sources.bounds import check_text
 from congrad.settings.input import Bounds
 from congrad.settings.yaml_file import parse_yaml
+from congrad.sources.bounds import check_text
 from congrad.words import one_line, quote
 
 NAME_ANOTHER = "remove it, or name the files themselves as the data"

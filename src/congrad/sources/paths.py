@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from congrad.errors import UserError
+from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN
 from congrad.sources.confine import check_inside
 from congrad.sources.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, PARQUET_SUFFIXES, suffix
-from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN
 from congrad.words import quote
 
 LOADERS = {

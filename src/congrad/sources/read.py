@@ -15,6 +15,7 @@ import pyarrow as pa
 from datasets.exceptions import DatasetsError
 
 from congrad.errors import UserError
+from congrad.settings.input import Bounds
 from congrad.sources.bounds import check_columns, check_languages, check_text
 from congrad.sources.confine import check_card, check_inside, check_saved, not_saved
 from congrad.sources.dates import with_dates_as_text
@@ -30,7 +31,6 @@ from congrad.sources.paths import (
 )
 from congrad.sources.source import BATCH, Source
 from congrad.sources.stored import check_packing, check_parquet, check_rows, check_stored, undecoded
-from congrad.settings.input import Bounds
 from congrad.words import one_line, quote
 
 # What `datasets` raises, wrapped or bare, when it cannot read a file (StopIteration: an empty JSON file).

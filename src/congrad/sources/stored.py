@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from datasets.utils.extract import Extractor
 
 from congrad.errors import UserError
+from congrad.settings.input import Bounds
 from congrad.sources.bounds import (
     UNREADABLE,
     Nesting,
@@ -23,7 +24,6 @@ from congrad.sources.bounds import (
 )
 from congrad.sources.confine import not_saved
 from congrad.sources.source import BATCH, Source
-from congrad.settings.input import Bounds
 
 PACKED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zst": "zstd"}  # as `datasets` calls them
 BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)

@@ -9,10 +9,10 @@ from datasets import Dataset
 
 from congrad.errors import Spot, UserError
 from congrad.preferences import Preferences, load_preferences
-from congrad.sources.concatenate import concatenate
 from congrad.preferences.rows import iterate
 from congrad.preferences.tokenise import reserved_names, template_arguments
 from congrad.settings.input import Bounds
+from congrad.sources.concatenate import concatenate
 from congrad.stage import file_fingerprint, require_file
 
 # The bounds of the filter were the user's.
