@@ -137,7 +137,7 @@ def test_what_a_layout_cannot_hold_is_left_out_and_named(make_run, tmp_path, nam
 
 
 def test_where_no_row_is_left_nothing_is_written(make_run, tmp_path):
-    with pytest.raises(UserError, match="no pair of .* can be expressed for llamafactory: 1 row is left out: column"):
+    with pytest.raises(UserError, match=r"no pair of .* can be expressed for llamafactory: 1 row is left out: column"):
         export_run(make_run([UNFIT["tool call"][0]]), "llamafactory", tmp_path / "out")
 
 

@@ -28,14 +28,18 @@ class Config:
     remarks: list[str]
 
 
-def _loss_options(setup: Setup, known: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], list[str]]:
-    """The trainer's options for the loss that was scored, and comments where it has no such loss."""
+def _options(setup: Setup, known: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+    """The trainer's options for the loss that was scored, and comments on what it does not get."""
+    remarks = []
+    if setup.quantise:
+        remarks.append(f"The model was scored with its weights quantised ({setup.quantise}), which is not set here.")
     if setup.loss in known:
-        return known[setup.loss], []
+        return known[setup.loss], remarks
     remark = (
         "train with `congrad train`" if setup.loss == "lp-dpo" else "filter with a loss that it has, or train elsewhere"
     )
-    return known["dpo"], [f"The pairs were scored with the loss {setup.loss}, which this trainer lacks: {remark}."]
+    remarks.append(f"The pairs were scored with the loss {setup.loss}, which this trainer lacks: {remark}.")
+    return known["dpo"], remarks
 
 
 def trl(setup: Setup) -> Config:
@@ -46,7 +50,7 @@ def trl(setup: Setup) -> Config:
         "ipo": {"loss_type": "ipo"},
         "robust": {"loss_type": "robust", "label_smoothing": setup.label_smoothing},
     }
-    options, remarks = _loss_options(setup, known)
+    options, remarks = _options(setup, known)
     values = {"output_dir": "model", **options, "beta": setup.beta, "max_length": setup.max_length}
     arguments = [
         *(f"{name}={value!r}" for name, value in values.items()),
@@ -125,7 +129,7 @@ def llamafactory(setup: Setup) -> Config:
         "ipo": {"pref_loss": "ipo"},
         "simpo": {"pref_loss": "simpo", "simpo_gamma": setup.target_margin},
     }
-    options, remarks = _loss_options(setup, known)
+    options, remarks = _options(setup, known)
     if setup.templated and setup.template is None:
         remarks.append(
             "Without `template` LLaMA-Factory parses the chat template of the tokenizer, which fails for some models: "
@@ -183,7 +187,7 @@ def ms_swift(setup: Setup) -> Config:
         "robust": {"rlhf_type": "dpo", "loss_type": "robust", "label_smoothing": setup.label_smoothing},
         "simpo": {"rlhf_type": "simpo", "simpo_gamma": setup.target_margin},
     }
-    options, remarks = _loss_options(setup, known)
+    options, remarks = _options(setup, known)
     arguments: dict[str, Any] = {**options, "beta": setup.beta, "model": setup.model, "use_hf": "true"}
     if Path(setup.model).is_dir() and (kind := swift_model_type(Path(setup.model))):
         arguments["model_type"] = kind
@@ -241,7 +245,7 @@ def axolotl(setup: Setup) -> Config:
     """
     dataset: dict[str, Any] = {"path": KEPT, "ds_type": "json", "split": "train", "type": "passthrough.default"}
     simpo = {"rl": "simpo", "simpo_gamma": setup.target_margin}
-    options, remarks = _loss_options(setup, {"dpo": {"rl": "dpo"}, "ipo": {"rl": "ipo"}, "simpo": simpo})
+    options, remarks = _options(setup, {"dpo": {"rl": "dpo"}, "ipo": {"rl": "ipo"}, "simpo": simpo})
     model: dict[str, Any] = {"base_model": setup.model}
     if setup.revision:
         model["revision_of_model"] = setup.revision
@@ -281,7 +285,7 @@ def axolotl(setup: Setup) -> Config:
 
 def openrlhf(setup: Setup) -> Config:
     """https://openrlhf.readthedocs.io/en/latest/common_options.html"""
-    options, remarks = _loss_options(setup, {"dpo": {}, "ipo": {"--model.ipo_enable": None}})
+    options, remarks = _options(setup, {"dpo": {}, "ipo": {"--model.ipo_enable": None}})
     remarks.append(
         "OpenRLHF before 0.10 has no dots: --pretrain, --beta, --dataset, --prompt_key, --chosen_key, --rejected_key, "
         "--apply_chat_template, --max_len, --save_path."

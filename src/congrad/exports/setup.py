@@ -41,6 +41,7 @@ class Setup:
         adapter: a LoRA adapter on the model, whose training goes on.
         reference: another model that the loss compares with; None for the policy as training begins.
         lora: train an adapter instead of all weights; None for all weights.
+        quantise: how its weights were quantised, if they were.
         template: the trainer's own name of the chat template that prints what was scored; None where it reads that of
             the tokenizer, or has none that does.
         as_printed: the pairs are conversations that were put through the chat template by the export.
@@ -57,6 +58,7 @@ class Setup:
     adapter: str | None = None
     reference: str | None = None
     lora: Lora | None = None
+    quantise: str | None = None
     template: str | None = None
     as_printed: bool = False
 
@@ -84,6 +86,7 @@ def setup_of(run: Run, *, conversational: bool, lora: bool = False) -> Setup:
         target_margin=loss.get("target_margin"),
         max_length=run.settings.get("input", {}).get("max_length", 1024),
         revision=_word(run, model, "revision"),
+        quantise=_word(run, model, "quantise"),
         adapter=adapter,
         reference=_name(run, model, "reference"),
         lora=_lora(made if isinstance(made, dict) else {}) if lora or adapter is not None or made is not None else None,
