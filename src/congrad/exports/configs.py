@@ -256,7 +256,11 @@ def axolotl(setup: Setup) -> Config:
         else:
             model["lora_target_modules"] = _modules(setup.lora, ALL_LINEAR)
     if setup.adapter:
-        model["lora_model_dir"] = setup.adapter
+        remarks.append(
+            f"The model was scored with the adapter {setup.adapter}, which axolotl does not load for DPO (it reads "
+            "`lora_model_dir` for other losses): merge it into the model first (axolotl merge-lora) and name the "
+            "result as base_model."
+        )
     if setup.reference:
         remarks.append(
             f"The pairs were scored with the reference {setup.reference}, which axolotl cannot load: its reference is "
