@@ -66,7 +66,7 @@ def test_plain_odd_text_has_the_tokens_that_were_scored(make_run, chat_models, n
     assert {row.reason for row in exported.left_out} <= {COUNTED}
     assert set(checked["differences"]) <= {
         "the same text in other tokens, where prompt and response meet",
-        "1 BOS tokens at the start instead of 2",
+        "BOS tokens at the start: 1 instead of 2",
     }
     assert checked["same"] >= 0.75 * exported.num_pairs
 
@@ -121,7 +121,7 @@ def test_differences_by_name(chat_models):
         return different and different.reason
 
     assert said(wanted) is None
-    assert said(Seen([a], wanted.chosen, wanted.rejected)) == "0 BOS tokens at the start instead of 1"
+    assert said(Seen([a], wanted.chosen, wanted.rejected)) == "BOS tokens at the start: 0 instead of 1"
     assert said(Seen([0, a], [b, 4], [a, 4])) == r"'\n' is missing at the end"
     assert said(Seen([0, a], [b, 4, line, 1], [a, 4, line, 1])) == "'<eos>' is added at the end"
     assert said(Seen([0], [a, b, 4, line], [a, a, 4, line])) == "the response begins at another token"

@@ -54,7 +54,7 @@ def _of_sequences(wanted: Ids, found: Ids, tokenizer: "PreTrainedTokenizerBase",
     if bos is not None:
         counts = [_leading(ids, bos) for ids in (wanted, found)]
         if counts[0] != counts[1] and wanted[counts[0] :] == found[counts[1] :]:
-            return Difference(f"{counts[1]} BOS tokens at the start instead of {counts[0]}")
+            return Difference(f"BOS tokens at the start: {counts[1]} instead of {counts[0]}")
     shared = _shared(wanted, found)
     rests = [ids[shared:] for ids in (wanted, found)]
     if all(_is_end(rest, tokenizer) for rest in rests):
