@@ -15,7 +15,7 @@ from congrad.preferences import load_preferences
 from congrad.preferences.tokenise import tokenise
 from congrad.settings.consensus import Consensus
 from congrad.settings.index import PassSettings
-from congrad.settings.input import Bounds
+from congrad.settings.input import Bounds, Columns
 from congrad.settings.model import Model
 
 ROWS = [{**row, "id": f"id-{number}"} for number, row in enumerate(preference_rows(3000))]
@@ -64,8 +64,8 @@ def test_files_are_languages_too(tmp_path):
 def test_the_bound_is_a_setting(tmp_path):
     path = write_jsonl(tmp_path / "pairs.jsonl", ROWS[:600])
     with pytest.raises(UserError, match="holds 600 languages"):
-        load_preferences(path, language_column="id")
-    assert len(load_preferences(path, language_column="id", bounds=Bounds(languages=600))) == 600
+        load_preferences(path, columns=Columns(language="id"))
+    assert len(load_preferences(path, columns=Columns(language="id"), bounds=Bounds(languages=600))) == 600
 
 
 # What many languages cost
@@ -74,7 +74,7 @@ def test_the_bound_is_a_setting(tmp_path):
 def test_the_estimate_says_what_many_languages_cost(tiny_directory, tmp_path):
     path = write_jsonl(tmp_path / "pairs.jsonl", ROWS[:200])
     tokenizer, model = tokenizer_of(Model(str(tiny_directory))), load_model(str(tiny_directory))
-    many = tokenise(load_preferences(path, language_column="id"), tokenizer)
+    many = tokenise(load_preferences(path, columns=Columns(language="id")), tokenizer)
     told = str(estimate(model, many, PassSettings(projection_size=16)))
     assert told.endswith(" of disk; comparing 200 languages takes about 29 s and about 962.0 MB of memory")
     few = tokenise(load_preferences(path), tokenizer)

@@ -11,6 +11,7 @@ import pytest
 
 from congrad.errors import UserError
 from congrad.preferences import load_preferences
+from congrad.settings.input import Columns
 
 ROW = {"prompt": "Hallo?", "chosen": "Guten Tag", "rejected": "Nein", "language": "de"}
 USER = {"role": "user", "content": "Hallo?"}
@@ -18,7 +19,7 @@ ANSWER = {"role": "assistant", "content": "Guten Tag"}
 TALK = {"prompt": [USER], "chosen": [ANSWER], "rejected": [ANSWER], "language": "de"}
 
 
-def complaint(source: Any, **options: str) -> str:
+def complaint(source: Any, **options: Any) -> str:
     with pytest.raises(UserError) as caught:
         load_preferences(source, **options)
     message = str(caught.value)
@@ -174,13 +175,13 @@ def test_a_bad_file_is_named_with_its_line(tmp_path, name, data, parts):
     assert all(part in message for part in parts), message
 
 
-COLUMN_TABLE: dict[str, tuple[dict, dict[str, str], list[str]]] = {
+COLUMN_TABLE: dict[str, tuple[dict, dict[str, Any], list[str]]] = {
     "misspelt": (renamed("chosen", "chosn"), {}, ["no column 'chosen'", "nearest is 'chosn'", "rename"]),
     "case": (renamed("rejected", "Rejected"), {}, ["no column 'rejected'", "nearest is 'Rejected'"]),
     "misspelt prompt": (renamed("prompt", "promt"), {}, ["no column 'prompt'", "'promt'", "rename"]),
     "language": (renamed("language", "lang"), {}, ["no column 'language'", "'lang'", "input.columns.language"]),
     "nothing near": (renamed("language", "x"), {}, ["no column 'language'", "'prompt', 'chosen'", "add it"]),
-    "other language column": (ROW, {"language_column": "langage"}, ["no column 'langage'", "'language'"]),
+    "other language column": (ROW, {"columns": Columns(language="langage")}, ["no column 'langage'", "'language'"]),
     "untrusted name": (renamed("chosen", "\x1b[31m\n"), {}, ["no column 'chosen'", r"'\x1b[31m\n'"]),
     "text and talk": ({**ROW, "chosen": [USER]}, {}, ["'chosen' holds conversation", "'rejected' holds text"]),
     "prompt twice": ({**TALK, "prompt": "Hallo?"}, {}, ["'prompt' holds text", "remove 'prompt'"]),

@@ -8,6 +8,7 @@ from tests.preferences.test_bad_input import COLUMN_TABLE, FILE_TABLE, FOLDER_TA
 
 from congrad.errors import UserError
 from congrad.preferences import glance, load, load_preferences
+from congrad.settings.input import Columns, Input
 
 GOOD = json.dumps(ROW).encode()
 UNNAMED = json.dumps({column: value for column, value in ROW.items() if column != "language"}).encode()
@@ -45,11 +46,11 @@ LAYOUTS = {
     ),
     "space that is not ASCII": GOOD + b"\n" + GOOD.replace(b"Hallo?", b"\xe3\x80\x80\x1c"),
 }
-FOLDERS: dict[str, tuple[dict[str, bytes], dict[str, str]]] = {
+FOLDERS: dict[str, tuple[dict[str, bytes], dict[str, Any]]] = {
     "languages": ({"de.jsonl": UNNAMED, "zh-Hant.jsonl": UNNAMED}, {}),
     "no languages": ({"de.jsonl": UNNAMED, "english.jsonl": UNNAMED}, {}),
     "a column in one": ({"de.jsonl": GOOD, "en.jsonl": UNNAMED}, {}),
-    "another column": ({"de.jsonl": UNNAMED}, {"language_column": "lang"}),
+    "another column": ({"de.jsonl": UNNAMED}, {"columns": Columns(language="lang")}),
     "splits": ({"train.jsonl": GOOD, "test.jsonl": b"{"}, {}),
     "another split": ({"de.jsonl": GOOD}, {"split": "test"}),
     "beside a README": ({"de.jsonl": GOOD, "README.md": b"x", "en.jsonl": b'{"a": 1}'}, {}),
@@ -57,7 +58,7 @@ FOLDERS: dict[str, tuple[dict[str, bytes], dict[str, str]]] = {
 }
 
 
-def cases() -> dict[str, tuple[dict[str, bytes], dict[str, str]]]:
+def cases() -> dict[str, tuple[dict[str, bytes], dict[str, Any]]]:
     """Files by name, and options."""
 
     def rows(*several: dict[str, Any]) -> dict[str, bytes]:
@@ -66,7 +67,7 @@ def cases() -> dict[str, tuple[dict[str, bytes], dict[str, str]]]:
     def content(file: object) -> bytes:
         return file.encode() if isinstance(file, str) else json.dumps(file).encode()
 
-    found: dict[str, tuple[dict[str, bytes], dict[str, str]]] = {}
+    found: dict[str, tuple[dict[str, bytes], dict[str, Any]]] = {}
     found |= {f"row: {name}": (rows(ROW, row), {}) for name, (row, _) in ROWS_TABLE.items()}
     found |= {f"talk: {name}": (rows(TALK, TALK | change), {}) for name, (change, _) in TALK_TABLE.items()}
     found |= {f"column: {name}": (rows(row), options) for name, (row, options, _) in COLUMN_TABLE.items()}
@@ -101,6 +102,6 @@ def test_the_glance_changes_no_message(tmp_path, monkeypatch, files, options):
 def test_a_great_file_is_left_to_the_reader(tmp_path, monkeypatch):
     (tmp_path / "x.jsonl").write_bytes(UNNAMED)
     with pytest.raises(UserError, match="no column 'language'"):
-        load.glance_at_pairs(tmp_path / "x.jsonl", "train", "language")
+        load.glance_at_pairs(tmp_path / "x.jsonl", Input("x"))
     monkeypatch.setattr(glance, "MOST_BYTES", len(UNNAMED) - 1)
-    load.glance_at_pairs(tmp_path / "x.jsonl", "train", "language")
+    load.glance_at_pairs(tmp_path / "x.jsonl", Input("x"))

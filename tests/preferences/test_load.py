@@ -166,7 +166,7 @@ def test_any_column_will_do_as_the_group(feature):
     data = datasets.Dataset.from_list(
         [{**without(row, "language"), "task": number % 2} for number, row in enumerate(ROWS)]
     )
-    preferences = load_preferences(data.cast_column("task", feature), language_column="task")
+    preferences = load_preferences(data.cast_column("task", feature), columns=Columns(language="task"))
     names = ["no", "de"] if isinstance(feature, datasets.ClassLabel) else ["0", "1"]
     assert preferences.languages == names * 2
 

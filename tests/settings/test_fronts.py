@@ -23,7 +23,7 @@ from congrad.settings.tree import Filter, Report
 URL = "http://localhost:1"
 # By key: the value as YAML writes it, the same in Python, and a part of what is said. `with` gives other keys.
 MISTAKES: list[tuple[str, str, Any, str, dict[str, Any]]] = [
-    ("input.split", "3", 3, "must be text; put it into quotes", {"source": "x"}),
+    ("input.split", "3", 3, "must be text or a list; put it into quotes", {"source": "x"}),
     ("input.chat", "'yes'", "yes", "must be true or false", {"source": "x"}),
     ("input.max_length", "1", 1, "must be 2 or more", {"source": "x"}),
     ("input.limit", "0", 0, "must be 1 or more", {"source": "x"}),

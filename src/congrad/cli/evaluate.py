@@ -42,7 +42,7 @@ def evaluate_command(
     with stage_screen("evaluate", output, given, quiet=quiet) as listener:
         settings.check()
         if settings.pairs is not None:
-            glance_at_pairs(settings.pairs, settings.split, settings.columns.language, settings.bounds)
+            glance_at_pairs(settings.pairs, settings.held_out)
         tell_of_keys(listener, settings.engines)
         listener.on_stage("starting PyTorch")
         from congrad.evaluation.run import run_evaluate

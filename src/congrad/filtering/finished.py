@@ -6,8 +6,11 @@ Shapes: N input rows, L languages.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import numpy as np
 import pyarrow as pa
@@ -60,9 +63,20 @@ def _as_stored(kind: Any) -> type[Record]:
     """A section as a run may have stored it: every key that is there has its type and bounds. Rules between keys are
     for those who set them: an earlier version had others."""
     hints = {name: type_of(kind, (name,)) for name in fields_of(kind)}
-    fields: Any = {name: (_as_stored(hint) if is_section(hint) else hint, None) for name, hint in hints.items()}
+    fields: Any = {
+        name: (_as_stored(hint) if is_section(hint) else _in_json(hint), None) for name, hint in hints.items()
+    }
     made: type[Record] = create_model(kind.__name__, __base__=Stored, **fields)
     return made
+
+
+def _in_json(hint: Any) -> Any:
+    """The type of a setting as JSON has it: a tuple is a list there."""
+    if get_origin(hint) is tuple:
+        return list[get_args(hint)[0]]  # type: ignore[misc]
+    if get_origin(hint) is UnionType:
+        return reduce(or_, map(_in_json, get_args(hint)))
+    return hint
 
 
 STORED = _as_stored(FilterConfig)

@@ -31,9 +31,9 @@ def glance_at_inputs(config: RunConfig) -> None:
     if prompts.source is not None:
         glance_at_prompts(prompts)
     if prompts.pairs is not None:
-        glance_at_pairs(prompts.pairs, prompts.split, prompts.columns.language, prompts.bounds)
+        glance_at_pairs(prompts.pairs, prompts.read_as(prompts.pairs))
     if evaluate.pairs is not None:
-        glance_at_pairs(evaluate.pairs, evaluate.split, evaluate.columns.language, evaluate.bounds)
+        glance_at_pairs(evaluate.pairs, evaluate.held_out)
 
 
 def resolved(config: RunConfig) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from congrad.selfreward.generate import run_generate
 from congrad.selfreward.judge import run_judge
 from congrad.selfreward.pair import run_pair
 from congrad.selfreward.prompts import load_prompts
-from congrad.settings.input import Columns, Input
+from congrad.settings.input import Input
 from congrad.settings.model import Model
 from congrad.settings.tree import METHODS, RunConfig
 from congrad.stage import alone, is_finished
@@ -157,16 +157,8 @@ def pair_step(config: RunConfig, place: Layout, step: Step, listener: Listener) 
 
 def given_pairs(config: RunConfig) -> Input:
     """The preference dataset that round 1 starts from."""
-    given = config.prompts
-    assert given.pairs is not None
-    return Input(
-        given.pairs,
-        given.split,
-        Columns(given.columns.language),
-        limit=given.limit,
-        seed=given.seed,
-        bounds=given.bounds,
-    )
+    assert config.prompts.pairs is not None
+    return config.prompts.read_as(config.prompts.pairs)
 
 
 def filter_step(config: RunConfig, place: Layout, step: Step, listener: Listener) -> None:

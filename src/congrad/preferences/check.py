@@ -13,45 +13,33 @@ from congrad.preferences.names import (
     EMPTY_LANGUAGE,
     EMPTY_PROMPT,
     blank,
-    check_names,
-    check_prompt_names,
     null,
     pair_fields,
 )
 from congrad.preferences.render import explicit, is_blank, wrong_key
-from congrad.preferences.rows import TEXT_COLUMNS, Source, iterate
+from congrad.preferences.rows import TEXT_COLUMNS, iterate
+from congrad.sources.part import Part
 from congrad.words import quote
 
 Where = Callable[[int], Spot]
 IMAGE_COLUMNS = ("image", "images")  # as trainers read them
 
 
-def check_pairs(dataset: datasets.Dataset, source: Source, language_column: str | None) -> list[str] | None:
-    """Check the columns and the rows, and read the languages. An empty response is not a mistake: the row gets a reason
-    later.
-
-    Args:
-        dataset: One source's rows.
-        source: Names them in a message.
-        language_column: The column that groups the rows; None where the languages come from the file names.
-
-    Returns:
-        The language of each row, or None without a language column.
+def check_pairs(part: Part) -> None:
+    """Check the columns and the rows. An empty response is not a mistake: the row gets a reason later.
 
     Raises:
         UserError: A column is missing or misspelt, or text and conversations are mixed; a field is null, of the wrong
-            type or not UTF-8; a prompt or a language is empty; a message lacks its role or its content; chosen and
-            rejected share no prompt in rows without one; a row holds an image.
+            type or not UTF-8; a prompt is empty; a message lacks its role or its content; chosen and rejected share no
+            prompt in rows without one; a row holds an image.
     """
-    check_names(dataset.column_names, source.name, language_column)
+    dataset, where = part.dataset, part.source.where
     kinds = {column: _kind(dataset, column) for column in TEXT_COLUMNS if column in dataset.column_names}
     if set(kinds.values()) == {"text", "conversation"}:
         shape = ", ".join(f"'{column}' holds {kind}" for column, kind in kinds.items())
         fix = "remove 'prompt'" if kinds["chosen"] == kinds["rejected"] == "conversation" else "use one for all"
-        raise UserError(f"{shape}, which TRL cannot train on", fix, at=source.name)
-    where = source.where
-    _check_encoding(dataset, dataset.column_names, where)
-    languages = None if language_column is None else _languages(dataset, language_column, where)
+        raise UserError(f"{shape}, which TRL cannot train on", fix, at=part.source.name)
+    check_encoding(dataset, dataset.column_names, where)
     for column, empty in pair_fields(dataset.column_names):
         if kinds[column] != "conversation":
             _check_text(dataset, column, where, empty)
@@ -69,21 +57,16 @@ def check_pairs(dataset: datasets.Dataset, source: Source, language_column: str 
                     problem, "put the prompt in a column 'prompt', or at the start of both", at=where(number)
                 )
     _check_images(dataset, where)
-    return languages
 
 
-def check_prompts(
-    dataset: datasets.Dataset, source: Source, language_column: str | None, prompt_column: str
-) -> list[str] | None:
+def check_prompts(part: Part, prompt_column: str) -> None:
     """As `check_pairs`, for a dataset of prompts: text, or a list of messages whose last one is not the assistant's."""
-    where = source.where
-    check_prompt_names(dataset.column_names, source.name, language_column, prompt_column)
-    _check_encoding(dataset, [column for column in (prompt_column, language_column) if column is not None], where)
-    languages = None if language_column is None else _languages(dataset, language_column, where)
+    dataset, where = part.dataset, part.source.where
+    check_encoding(dataset, [prompt_column], where)
     if _kind(dataset, prompt_column) != "conversation":
         _check_text(dataset, prompt_column, where, EMPTY_PROMPT)
         _check_images(dataset, where)
-        return languages
+        return
     for number, row in enumerate(iterate(dataset, [prompt_column])):
         messages = row[prompt_column]
         _check_conversation(messages, prompt_column, where, number)
@@ -93,7 +76,6 @@ def check_prompts(
             fix = "remove its last message"
             raise UserError("ends with an answer", fix, at=where(number), column=prompt_column)
     _check_images(dataset, where)
-    return languages
 
 
 def _check_images(dataset: datasets.Dataset, where: Where) -> None:
@@ -138,7 +120,7 @@ def _check_text(dataset: datasets.Dataset, column: str, where: Where, empty: str
             raise blank(where(start + found), column, empty)
 
 
-def _check_encoding(dataset: datasets.Dataset, columns: Sequence[str], where: Where) -> None:
+def check_encoding(dataset: datasets.Dataset, columns: Sequence[str], where: Where) -> None:
     """JSON and Parquet readers can let bytes through as text that no later step could decode.
 
     All columns of a batch at once: to select one takes `datasets` the longer, the more there are.
@@ -177,7 +159,9 @@ def _refuse_type(dataset: datasets.Dataset, column: str, where: Where) -> None:
     raise AssertionError(f"column {column} holds text, but its type is {dataset.features[column]}")
 
 
-def _languages(dataset: datasets.Dataset, column: str, where: Where) -> list[str]:
+def read_languages(dataset: datasets.Dataset, column: str, where: Where) -> list[str]:
+    """The language of each row. Integers and class labels will do."""
+    check_encoding(dataset, [column], where)
     feature = dataset.features[column]
     if not isinstance(feature, datasets.ClassLabel) and not (
         isinstance(feature, datasets.Value) and (feature.dtype == "bool" or "int" in feature.dtype)

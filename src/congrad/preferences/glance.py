@@ -13,50 +13,57 @@ from typing import Any
 
 import orjson
 
-from congrad.preferences.names import CHECKED_AT_ONCE, Fields, blank, null
-from congrad.settings.input import Bounds
+from congrad.preferences.languages import column_of_languages
+from congrad.preferences.names import CHECKED_AT_ONCE, EMPTY_LANGUAGE, Fields, blank, null
+from congrad.settings.input import Bounds, Input
 from congrad.sources.bounds import check_columns, check_languages, check_text
 from congrad.sources.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, first_mistake, locate, suffix
-from congrad.sources.paths import check_hub_id, check_split_of_file, column_of_languages, data_files, is_saved, stem
+from congrad.sources.paths import check_hub_id, check_split_of_file, data_files, is_saved, names_of
 
 MOST_BYTES = 2**24  # of all files together: parsed in a tenth of a second
 # Where one of these is in a path, `datasets` may take the file for another split.
 SPLIT_WORDS = ("train", "test", "val", "dev")
 SPACE = re.compile(r"[ \t\r\n]*")
 
-CheckNames = Callable[[Sequence[str], str, str | None], Fields]
+CheckNames = Callable[[Sequence[str], str], Fields]
 Row = dict[str, Any]
 
 
-def glance(source: object, split: str, language_column: str, check_names: CheckNames, bounds: Bounds) -> None:
+def glance(source: object, settings: Input, check_names: CheckNames) -> None:
     """Find what is wrong with a path, with the lines of its files and with their columns.
 
     Args:
         source: as for `load_preferences`; what is not a path is skipped.
-        check_names: given a file's columns, its name and the language column, or None where the file's name is the
-            language.
+        check_names: given a file's columns and its name, the columns that must be filled.
     """
     if not isinstance(source, str | Path):
         return
-    files = files_for_sure(source, split)
+    files = files_for_sure(source, settings)
     if sum(file.stat().st_size for file in files) > MOST_BYTES:
         return
-    found = {str(file): rows for file in files if (rows := rows_for_sure(file, bounds)) is not None}
+    found = {str(file): rows for file in files if (rows := rows_for_sure(file, settings.bounds)) is not None}
     if len(found) < len(files):
         return
     columns = {name: list(dict.fromkeys(column for row in rows for column in row)) for name, rows in found.items()}
     for name, own in columns.items():
-        check_columns(own, name, bounds)
-    column = column_of_languages(source, columns, language_column)
-    for name, rows in found.items():
-        fields = check_names(columns[name], name, column)
-        if all(isinstance(row.get(column, ""), str | None) for row in rows for column, _ in fields):
-            check_filled(name, rows, fields)
+        check_columns(own, name, settings.bounds)
+    fields = {name: check_names(own, name) for name, own in columns.items()}
+    folder = Path(source) if Path(source).is_dir() else Path(source).parent
+    names = [names_of(file, folder) for file in files]
+    column = column_of_languages(columns, names, settings.columns)
     if column is None:
-        languages = [stem(name) for name in found]
+        languages = [own[0] for own in names]
     else:
+        for name, rows in found.items():
+            if any(not isinstance(row.get(column, ""), str | None) for row in rows):
+                return
+            check_filled(name, rows, [(column, EMPTY_LANGUAGE)])
         languages = [str(row.get(column)) for rows in found.values() for row in rows]
-    check_languages(languages, column, source, bounds)
+    check_languages(languages, column, source, settings.bounds)
+    for name, rows in found.items():
+        if any(not isinstance(row.get(column, ""), str | None) for row in rows for column, _ in fields[name]):
+            return
+        check_filled(name, rows, fields[name])
 
 
 def check_filled(name: str, rows: Sequence[Row], fields: Fields) -> None:
@@ -70,11 +77,11 @@ def check_filled(name: str, rows: Sequence[Row], fields: Fields) -> None:
                 raise blank(locate(name, found), column, empty)
 
 
-def files_for_sure(source: str | Path, split: str) -> list[Path]:
+def files_for_sure(source: str | Path, settings: Input) -> list[Path]:
     """The files that will be read, in their order; none where only `datasets` knows."""
     path = Path(source)
     if path.is_file():
-        check_split_of_file(path, split)
+        check_split_of_file(path, settings.split)
         return [path]
     if not path.is_dir():
         check_hub_id(source)
@@ -85,7 +92,8 @@ def files_for_sure(source: str | Path, split: str) -> list[Path]:
     inside = [each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file()]
     others = len(inside) > len(files)  # a README can say which file belongs to which split
     splits = any(word in name.lower() for name in inside for word in SPLIT_WORDS)
-    return [] if others or splits or split != "train" else files
+    plain = settings.split is None and settings.configuration is None and settings.files is None
+    return files if plain and not others and not splits else []
 
 
 def rows_for_sure(file: Path, bounds: Bounds) -> list[Row] | None:

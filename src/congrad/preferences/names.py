@@ -7,7 +7,8 @@ import difflib
 from collections.abc import Sequence
 
 from congrad.errors import Spot, UserError
-from congrad.preferences.rows import BATCH, TEXT_COLUMNS
+from congrad.preferences.rows import TEXT_COLUMNS
+from congrad.sources.source import BATCH
 from congrad.words import quote
 
 Fields = list[tuple[str, str | None]]
@@ -17,42 +18,31 @@ CHECKED_AT_ONCE = 10 * BATCH  # rows whose null fields are reported before their
 EMPTY_PROMPT, EMPTY_LANGUAGE = "empty prompt", "empty language"
 
 
-def check_names(columns: Sequence[str], name: str, language_column: str | None) -> Fields:
+def check_names(columns: Sequence[str], name: str) -> Fields:
     """Check that the columns of preference pairs are there in a source of a name.
-
-    Args:
-        language_column: The column that groups the rows; None where the languages come from the file names.
 
     Returns:
         The columns that must be filled, where they hold text.
     """
     for column in ("chosen", "rejected"):
         require(columns, name, column)
-    if language_column is not None:
-        require(columns, name, language_column, "input.columns.language")
     if "prompt" not in columns:
         lower = {column.lower(): column for column in columns}
         near = difflib.get_close_matches("prompt", lower, n=1, cutoff=0.85)
         if near:  # TRL would look for a prompt that the responses share
             raise UserError(f"no column 'prompt', but {quote(lower[near[0]])}", "rename it", at=name)
-    return [*_language_field(language_column), *pair_fields(columns)]
+    return pair_fields(columns)
 
 
-def check_prompt_names(columns: Sequence[str], name: str, language_column: str | None, prompt_column: str) -> Fields:
-    """Check that the columns of prompts are there, as `check_names` does for pairs."""
+def check_prompt_names(columns: Sequence[str], name: str, prompt_column: str) -> Fields:
+    """Check that the column of prompts is there, as `check_names` does for pairs."""
     require(columns, name, prompt_column, "prompts.columns.prompt")
-    if language_column is not None:
-        require(columns, name, language_column, "prompts.columns.language")
-    return [*_language_field(language_column), (prompt_column, EMPTY_PROMPT)]
+    return [(prompt_column, EMPTY_PROMPT)]
 
 
 def pair_fields(columns: Sequence[str]) -> Fields:
     """Those of preference pairs. An empty response is not a mistake: the row gets a reason later."""
     return [(column, EMPTY_PROMPT if column == "prompt" else None) for column in TEXT_COLUMNS if column in columns]
-
-
-def _language_field(language_column: str | None) -> Fields:
-    return [] if language_column is None else [(language_column, EMPTY_LANGUAGE)]
 
 
 def null(place: Spot, column: str) -> UserError:

@@ -3,13 +3,14 @@
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from congrad.errors import Spot, UserError
+from congrad.sources.part import LeftOut
 from congrad.sources.source import BATCH, Source
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class Preferences:
         languages: The group of each row of `dataset`; groups that are not strings are turned into strings.
         rows: The row number (0-based) of each row of `dataset` in the whole input, all sources one after the other.
         sources: What the whole input was read from, in order.
+        left_out: Rows of the input that make no pair, and why.
+        notes: What was chosen for the user, in sentences that are said once.
+        tags: What a language's name in the data was taken for, where that is another.
     """
 
     dataset: "datasets.Dataset"
@@ -37,6 +41,9 @@ class Preferences:
     languages: list[str]
     rows: list[int]
     sources: tuple[Source, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)

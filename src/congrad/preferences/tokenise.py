@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from congrad.errors import Spot, UserError
 from congrad.preferences.render import as_chat, explicit, is_empty
-from congrad.preferences.rows import BATCH, TEXT_COLUMNS, Preferences, iterate
+from congrad.preferences.rows import TEXT_COLUMNS, Preferences, iterate
+from congrad.sources.source import BATCH
 from congrad.words import one_line, quote
 
 if TYPE_CHECKING:  # re-filtering needs no tokenizer, and spares the seconds that transformers takes

@@ -13,7 +13,7 @@ import numpy as np
 from congrad.filtering.comparison import Array
 from congrad.filtering.finished import ScoredRun, rows_at, stored_section
 from congrad.preferences.render import explicit
-from congrad.settings.input import Input
+from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN, Input
 
 MAX_ALL = 3000  # pairs: up to here a page shows all
 SAMPLE = 1500  # about this many pairs are shown, where there are more
@@ -84,7 +84,8 @@ def draw(score_N: Array, language_N: Array, each: int, seed: int) -> tuple[Array
 
 
 def _texts(run: ScoredRun, positions: Array) -> list[dict[str, Any]]:
-    hidden = {*NO_TEXT, "congrad_score", stored_section(Input, run).columns.language}
+    language = stored_section(Input, run).columns.language or DEFAULT_LANGUAGE_COLUMN
+    hidden = {*NO_TEXT, "congrad_score", language}
     return [_text(row, hidden) for row in rows_at(run, positions.tolist())]
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from congrad.errors import UserError
 from congrad.preferences.glance import glance
 from congrad.preferences.names import check_prompt_names
-from congrad.preferences.rows import BATCH, largest_remainder
+from congrad.preferences.rows import largest_remainder
 from congrad.settings.selfreward import Prompts
+from congrad.sources.source import BATCH
 from congrad.stage import content_key
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def glance_at_prompts(prompts: Prompts) -> None:
     if prompts.source is None:
         raise UserError("is missing", "name a file or folder of prompts", key="prompts.source")
     check = partial(check_prompt_names, prompt_column=prompts.columns.prompt)
-    glance(prompts.source, prompts.split, prompts.columns.language, check, prompts.bounds)
+    glance(prompts.source, prompts.read_as(prompts.source), check)
 
 
 def load_prompts(prompts: Prompts) -> list[Prompt]:
@@ -47,16 +48,20 @@ def load_prompts(prompts: Prompts) -> list[Prompt]:
     """
     glance_at_prompts(prompts)
     from congrad.preferences.check import check_prompts
-    from congrad.sources.read import read_checked
+    from congrad.preferences.languages import languages_of
+    from congrad.sources.read import read_parts
 
     assert prompts.source is not None
-    columns = prompts.columns.prompt, prompts.columns.language
-    check = partial(check_prompts, prompt_column=prompts.columns.prompt)
-    parts, languages = read_checked(
-        prompts.source, prompts.split, prompts.columns.language, check, prompts.bounds, columns
-    )
+    wanted, column = prompts.read_as(prompts.source), prompts.columns.prompt
+    parts = read_parts(prompts.source, wanted)
+    for part in parts:
+        check_prompt_names(part.dataset.column_names, part.source.name, column)
+    named = languages_of(parts, wanted, prompts.source)
+    for part in parts:
+        check_prompts(part, column)
+    languages = [language for own in named.languages for language in own if language is not None]
     found: dict[str, Prompt] = {}
-    values = (value for _, dataset in parts for value in _values(dataset, prompts.columns.prompt))
+    values = (value for part in parts for value in _values(part.dataset, column))
     for row, (language, value) in enumerate(zip(languages, values, strict=True)):
         key = content_key(language, value)
         first = found.get(key)

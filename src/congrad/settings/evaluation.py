@@ -8,7 +8,7 @@ from annotated_types import Ge, Lt
 
 from congrad.errors import UserError
 from congrad.settings.engine import Engine
-from congrad.settings.input import Bounds, Columns, Input
+from congrad.settings.input import Bounds, Columns, Input, Names
 from congrad.settings.section import Count, PathText, Seed, differs, refused, section
 from congrad.settings.selfreward import Chat, Prompts, Temperature, TopP
 
@@ -155,7 +155,7 @@ class Evaluate:
     """Languages that were not trained on: another mean."""
     pairs: PathText | None = None
     """Held-out preference pairs, for preference accuracy; anything that `congrad filter` reads."""
-    split: str = "train"
+    split: Names | None = None
     """Split of evaluate.pairs, as input.split."""
     columns: Columns = field(default_factory=Columns)
     """Columns of evaluate.pairs, as input.columns."""
@@ -196,7 +196,14 @@ class Evaluate:
         """`pairs`, as the filter would read them."""
         assert self.pairs is not None
         return Input(
-            self.pairs, self.split, self.columns, self.chat, self.max_length, self.limit, self.seed, self.bounds
+            self.pairs,
+            split=self.split,
+            columns=self.columns,
+            chat=self.chat,
+            max_length=self.max_length,
+            limit=self.limit,
+            seed=self.seed,
+            bounds=self.bounds,
         )
 
     @property

@@ -161,7 +161,7 @@ def as_user_error(kind: Any, error: ValidationError, prefix: tuple[str, ...]) ->
     finite = "finite " if first["type"] == "finite_number" else ""
     wanted = described(hint).replace("a number", f"a {finite}number")
     fix = did_you_mean(value, [choice for choice in _choices(hint) if isinstance(choice, str)])
-    if wanted == NAMES[str] and isinstance(value, int | float):
+    if wanted in (NAMES[str], f"{NAMES[str]} or {LIST}") and isinstance(value, int | float):
         text = shown(value)
         fix = f'put it into quotes: "{text}"; in a shell into two: \'"{text}"\''
     if wanted == LIST and isinstance(value, LEAVES):

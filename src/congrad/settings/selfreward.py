@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le
 
 from congrad.settings.engine import Engine
-from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN, Bounds
+from congrad.settings.input import Bounds, Columns, Input, Names
 from congrad.settings.section import Count, PathText, Seed, differs, fields_of, refused, section
 
 Temperature = Annotated[float, Ge(0)]
@@ -18,7 +18,7 @@ Chat = bool | Literal["auto"]
 class PromptColumns:
     """The names of the columns of prompts."""
 
-    language: str = DEFAULT_LANGUAGE_COLUMN
+    language: str | None = None
     """Column of a prompt's language, as input.columns.language."""
     prompt: str = "prompt"
     """Column of the prompts: text, or conversations that the model is to answer."""
@@ -30,8 +30,8 @@ class Prompts:
 
     source: PathText | None = None
     """A file or folder of JSONL, Parquet or CSV, a saved dataset, or a hub id."""
-    split: str = "train"
-    """Split to read, where there are several."""
+    split: Names | None = None
+    """Split to read, as input.split."""
     columns: PromptColumns = field(default_factory=PromptColumns)
     """The names of its columns."""
     limit: Count | None = None
@@ -46,6 +46,17 @@ class Prompts:
     def __post_init__(self) -> None:
         if self.source is None and self.pairs is None:
             raise refused("source", "is missing", "name a file or folder of prompts, or prompts.pairs")
+
+    def read_as(self, source: str) -> Input:
+        """How prompts or pairs are read."""
+        return Input(
+            source,
+            split=self.split,
+            columns=Columns(language=self.columns.language),
+            limit=self.limit,
+            seed=self.seed,
+            bounds=self.bounds,
+        )
 
 
 @section("generate")

@@ -1,27 +1,30 @@
 """Join per-language files into one dataset although their columns differ a little."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import datasets
 import numpy as np
 
 from congrad.errors import UserError
+from congrad.sources.part import Part
 from congrad.sources.source import Source
 from congrad.words import quote
 
 
-def concatenate(parts: list[tuple[Source, datasets.Dataset]]) -> datasets.Dataset:
+def concatenate(parts: Sequence[Part]) -> datasets.Dataset:
     """Join the parts in order. A column that a part lacks is null there; integers and floats meet in the wider type.
 
     Raises:
         UserError: A column holds, say, numbers in one part and text in another.
     """
     if len(parts) == 1:
-        return parts[0][1]
+        return parts[0].dataset
     features: dict[str, Any] = {}
     first: dict[str, Source] = {}
-    for source, dataset in parts:
-        for column, feature in dataset.features.items():
+    for part in parts:
+        source = part.source
+        for column, feature in part.dataset.features.items():
             known = features.setdefault(column, feature)
             first.setdefault(column, source)
             common = _common(known, feature)
@@ -34,7 +37,7 @@ def concatenate(parts: list[tuple[Source, datasets.Dataset]]) -> datasets.Datase
         dataset.cast(datasets.Features({column: features[column] for column in dataset.column_names}))
         if any(dataset.features[column] != features[column] for column in dataset.column_names)
         else dataset
-        for _, dataset in parts
+        for dataset in (part.dataset for part in parts)
     ]
     return datasets.concatenate_datasets(whole)
 

@@ -1,11 +1,10 @@
 """Which files a path stands for, and what is wrong with it. `datasets` is not needed to say so."""
 
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from congrad.errors import UserError
-from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN
+from congrad.settings.input import Names
 from congrad.sources.confine import check_inside
 from congrad.sources.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, PARQUET_SUFFIXES, suffix
 from congrad.words import quote
@@ -19,6 +18,7 @@ LOADERS = {
 METADATA_FILES = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 UNFINDABLE = re.compile(r"[\x00-\x1f\x7f]")  # in a name: `datasets` would leave the file out
+SHARD = re.compile(r"[-_.](?:\d{4,}(?:-of-\d+)?|(?:part|shard)[-_]?\d+)\Z")  # at the end of a name
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 
 
@@ -27,9 +27,9 @@ def is_saved(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
-def check_split_of_file(path: Path, split: str) -> None:
+def check_split_of_file(path: Path, split: Names | None) -> None:
     """Refuses a split, which a file does not have."""
-    if split != "train":
+    if split not in (None, "train"):
         raise UserError(f"a file has no split {quote(split)}", "leave the split out", at=path)
 
 
@@ -68,19 +68,7 @@ def stem(name: str) -> str:
     return Path(path.stem).stem if path.suffix.lower() in COMPRESSIONS else path.stem
 
 
-def column_of_languages(source: object, columns: Mapping[str, Sequence[str]], language_column: str) -> str | None:
-    """The column that groups the rows; None where there is none, and the files' names group them.
-
-    That is so in a folder of files named like `de` or `zh-Hant`, none of which has a language column.
-
-    Args:
-        columns: by the name of every file; the rest as for `load_preferences`.
-    """
-    named_by_language = (
-        language_column == DEFAULT_LANGUAGE_COLUMN
-        and isinstance(source, str | Path)
-        and Path(source).is_dir()
-        and all(DEFAULT_LANGUAGE_COLUMN not in own for own in columns.values())
-        and all(suffix(name) and LANGUAGE_TAG.fullmatch(stem(name)) for name in columns)
-    )
-    return None if named_by_language else language_column
+def names_of(path: Path, folder: Path) -> tuple[str, ...]:
+    """What may be the name of a file's language: its own, and those of its folders within the data."""
+    inside = path.relative_to(folder)
+    return (SHARD.sub("", stem(inside.name)), *reversed(inside.parent.parts))

@@ -5,29 +5,29 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import datasets
 import pyarrow as pa
 from datasets.exceptions import DatasetsError
 
 from congrad.errors import UserError
-from congrad.settings.input import Bounds
-from congrad.sources.bounds import check_columns, check_languages, check_text
+from congrad.settings.input import Bounds, Columns, Input
+from congrad.sources.bounds import check_columns, check_text
 from congrad.sources.confine import check_card, check_inside, check_saved, not_saved
 from congrad.sources.dates import with_dates_as_text
 from congrad.sources.locate import CSV_SUFFIXES, explain, suffix
+from congrad.sources.part import Part
 from congrad.sources.paths import (
     LOADERS,
     check_hub_id,
     check_split_of_file,
-    column_of_languages,
     data_files,
     is_saved,
-    stem,
+    names_of,
 )
 from congrad.sources.source import BATCH, Source
 from congrad.sources.stored import check_packing, check_parquet, check_rows, check_stored, undecoded
@@ -39,59 +39,41 @@ READ_ERRORS = (
     *(StopIteration, RecursionError),
 )
 HUB = "hf://datasets/"
+PAIR_COLUMNS = ("prompt", "chosen", "rejected", "language")
 
-Parts = list[tuple[Source, datasets.Dataset]]
+Data: TypeAlias = str | Path | datasets.Dataset | datasets.DatasetDict
 
 
-def read_checked(
-    source: str | Path | datasets.Dataset | datasets.DatasetDict,
-    split: str,
-    language_column: str,
-    check: Callable[[datasets.Dataset, Source, str | None], list[str] | None],
-    bounds: Bounds,
-    text_columns: Sequence[str],
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
-) -> tuple[Parts, list[str]]:
-    """Read all that `source` holds, file by file, and the language of every row; arguments as of `load_preferences`.
+def read_parts(source: Data, settings: Input) -> list[Part]:
+    """Reads all that a source holds, file by file: its rows as they were published.
 
     Args:
-        check: Checks a file's rows and reads their languages from the named column; None and None where the
-            languages are the files' names.
-        text_columns: What a CSV file holds as text, whatever it looks like.
+        source: as for `load_preferences`; that of `settings` is not looked at.
+
+    Raises:
+        UserError: what is wrong with the files, in one line: what, where, and the fix.
     """
     with quiet():
-        parts = _read(source, split, text_columns, bounds)
-    for part, dataset in parts:
-        check_columns(dataset.column_names, part.name, bounds)
-    columns = {part.name: dataset.column_names for part, dataset in parts}
-    column = column_of_languages(source, columns, language_column)
-    languages: list[str] = []
-    total = sum(len(dataset) for _, dataset in parts)
-    for part, dataset in parts:
-        if not len(dataset):
-            raise UserError("no rows", "fill it or leave it out", at=part.name)
-        check_rows(dataset, part, bounds)
-        found = check(dataset, part, column)
-        languages += [stem(part.name)] * len(dataset) if found is None else found
-        on_progress(len(languages), total)
-    check_languages(languages, column, source if isinstance(source, str | Path) else "dataset", bounds)
-    return parts, languages
+        parts = _read(source, settings)
+    for part in parts:
+        check_columns(part.dataset.column_names, part.source.name, settings.bounds)
+    for part in parts:
+        if not len(part.dataset):
+            raise UserError("no rows", "fill it or leave it out", at=part.source.name)
+        check_rows(part.dataset, part.source, settings.bounds)
+    return parts
 
 
-def _read(
-    source: str | Path | datasets.Dataset | datasets.DatasetDict,
-    split: str,
-    text_columns: Sequence[str],
-    bounds: Bounds,
-) -> Parts:
+def _read(source: Data, settings: Input) -> list[Part]:
+    split = settings.split if isinstance(settings.split, str) else "train"
     if isinstance(source, datasets.Dataset | datasets.DatasetDict):
         return [_part("dataset", _pick(source, split, "dataset"))]
     path = Path(source)
     if path.is_file():
         check_split_of_file(path, split)
-        return [_load_file(path, text_columns, bounds)]
+        return [_load_file(path, path.parent, settings)]
     if is_saved(path):
-        check_saved(path, bounds)
+        check_saved(path, settings.bounds)
         try:
             saved = datasets.load_from_disk(str(path))
         except READ_ERRORS as error:
@@ -100,16 +82,16 @@ def _read(
         check_stored(picked, path)
         return [_part(str(path), picked)]
     if path.is_dir():
-        return [_load_file(file, text_columns, bounds) for file in _list_folder(path, split, bounds)]
+        return [_load_file(file, path, settings) for file in _list_folder(path, split, settings.bounds)]
     check_hub_id(source)
     return [_load_from_hub(str(source), split)]
 
 
-def _part(name: str, dataset: datasets.Dataset) -> tuple[Source, datasets.Dataset]:
+def _part(name: str, dataset: datasets.Dataset, names: tuple[str, ...] = ()) -> Part:
     for column, feature in dataset.features.items():
         if (stored := undecoded(feature)) != feature:
             dataset = dataset.cast_column(column, stored)
-    return Source(name, len(dataset)), dataset.with_format(None)
+    return Part(Source(name, len(dataset)), dataset.with_format(None), range(len(dataset)), names)
 
 
 def _pick(found: datasets.Dataset | datasets.DatasetDict, split: str, name: str) -> datasets.Dataset:
@@ -143,7 +125,8 @@ def _check_split(split: str, splits: Collection[object], place: object) -> str:
     return split
 
 
-def _load_file(path: Path, text_columns: Sequence[str], bounds: Bounds) -> tuple[Source, datasets.Dataset]:
+def _load_file(path: Path, folder: Path, settings: Input) -> Part:
+    bounds = settings.bounds
     kind = LOADERS.get(suffix(path.name))
     if kind is None:
         raise UserError("unknown file type", f"name it by what it is: {', '.join(LOADERS)}", at=path)
@@ -154,7 +137,7 @@ def _load_file(path: Path, text_columns: Sequence[str], bounds: Bounds) -> tuple
         options = {"batch_size": BATCH}  # a row group may unpack to a thousand times its size
     if kind == "csv":
         # An answer may be "NA", "null", "7" or nothing: pandas is to leave text as it is.
-        converters = dict.fromkeys(text_columns, str)
+        converters = dict.fromkeys((*PAIR_COLUMNS, *named(settings.columns)), str)
         options = {"sep": CSV_SUFFIXES[suffix(path.name)], "keep_default_na": False, "converters": converters}
     try:
         if kind == "parquet":
@@ -169,10 +152,15 @@ def _load_file(path: Path, text_columns: Sequence[str], bounds: Bounds) -> tuple
             found = with_dates_as_text(path, found)
     except READ_ERRORS as error:
         raise explain(str(path), error) from error
-    return _part(str(path), found)
+    return _part(str(path), found, names_of(path, folder))
 
 
-def _load_from_hub(name: str, split: str) -> tuple[Source, datasets.Dataset]:
+def named(columns: Columns) -> list[str]:
+    """The columns that are named."""
+    return [name for name in vars(columns).values() if name is not None]
+
+
+def _load_from_hub(name: str, split: str) -> Part:
     try:
         builder = datasets.load_dataset_builder(name)
         files = builder.config.data_files or {}

@@ -11,8 +11,9 @@ from congrad.errors import Spot, UserError
 from congrad.preferences import Preferences, load_preferences
 from congrad.preferences.rows import iterate
 from congrad.preferences.tokenise import reserved_names, template_arguments
-from congrad.settings.input import Bounds
+from congrad.settings.input import Bounds, Columns
 from congrad.sources.concatenate import concatenate
+from congrad.sources.part import Part
 from congrad.stage import file_fingerprint, require_file
 
 # The bounds of the filter were the user's.
@@ -31,8 +32,8 @@ def read_pairs(paths: Sequence[Path], language_column: str) -> tuple[Dataset, li
     if not filled:
         problem = f"{', '.join(map(str, paths)) or 'train'}: no pairs to train on"
         raise UserError(problem, "raise selection.keep, lower pair.min_margin or give more prompts")
-    parts = [load(path, language_column=language_column) for path in filled]
-    dataset = concatenate([(part.sources[0], in_trl_columns(part.dataset)) for part in parts])
+    parts = [load(path, columns=Columns(language=language_column)) for path in filled]
+    dataset = concatenate([Part(part.sources[0], in_trl_columns(part.dataset), tuple(part.rows)) for part in parts])
     return dataset, [language for part in parts for language in part.languages]
 
 

@@ -29,6 +29,7 @@ from congrad.models.identity import as_loaded
 from congrad.models.memory import enough_memory, ran_out
 from congrad.models.ranks import Rank
 from congrad.progress import SILENT, Listener
+from congrad.settings.input import Columns
 from congrad.settings.model import Model
 from congrad.settings.train import check_dpo_config
 from congrad.settings.training import Rounds
@@ -137,7 +138,7 @@ def run(
     from congrad.training.weights import lora_config, save_next, trainable
 
     pairs, languages = read_pairs(pairs_paths, language_column)
-    held_out = None if eval_path is None else by_language(load(eval_path, language_column=language_column))
+    held_out = None if eval_path is None else by_language(load(eval_path, columns=Columns(language=language_column)))
     tokenizer = tokenizer_of(model)
     for dataset in (pairs, *(held_out or {}).values()):
         check_template(dataset, tokenizer, model.name)
