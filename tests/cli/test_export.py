@@ -15,6 +15,9 @@ def test_an_export_names_the_command_that_trains(congrad, run):
     assert done.code == 0, done.err
     assert done.out.splitlines() == [
         f"15 pairs for llamafactory in {run / 'llamafactory'}",
+        "  The template `empty` adds no BOS and no EOS token: where the pairs were scored with them, they are written "
+        "in the text. Use the tokenizer of this model alone.",
+        "  checked 15 pairs: all have the tokens that were scored",
         f"  cd {run / 'llamafactory'} && llamafactory-cli train train_dpo.yaml",
     ]
     assert (run / "llamafactory" / "kept.jsonl").is_file()

@@ -12,6 +12,7 @@ import pytest
 from congrad.files import json_line
 
 MakeRun = Callable[..., Path]
+SOURCE = "/home/someone/secret/pairs.jsonl"
 NESTED = {"columns": {"language": "lang"}, "bounds": {"depth": 100}}
 
 
@@ -20,9 +21,16 @@ def make_run(tmp_path: Path) -> MakeRun:
     """A run directory that kept the rows given."""
 
     def make(
-        rows: list[dict[str, Any]], *, chat: bool = False, loss: dict[str, Any] | None = None, model: str = "org/model"
+        rows: list[dict[str, Any]],
+        *,
+        chat: bool = False,
+        loss: dict[str, Any] | None = None,
+        model: str = "org/model",
+        max_length: int = 256,
+        directory: str = "run",
+        **models: Any,
     ) -> Path:
-        run = tmp_path / "run"
+        run = tmp_path / directory
         run.mkdir()
         with (run / "kept.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json_line(row).decode() for row in rows)
@@ -30,8 +38,9 @@ def make_run(tmp_path: Path) -> MakeRun:
         manifest = {
             "congrad": 1,
             "config": {
-                "input": {"source": "/home/someone/secret/pairs.jsonl", "chat": chat, "max_length": 256} | NESTED,
-                "model": {"name": model, "device": "auto"},
+                "input": {"source": "/home/someone/secret/pairs.jsonl", "chat": chat, "max_length": max_length}
+                | NESTED,
+                "model": {"name": model, "device": "auto"} | models,
                 "loss": {"name": "dpo", "beta": 0.2} | (loss or {}),
             },
             "command": ["/home/someone/bin/congrad", "filter"],

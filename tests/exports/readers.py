@@ -85,42 +85,13 @@ def ms_swift(path: Path) -> list[dict[str, Any] | None]:
     return read
 
 
-def axolotl(directory: Path, render: Template) -> list[dict[str, str]]:
-    """docs/rlhf.qmd: what `chat_template.default` and `user_defined.default` give to TRL's DPO trainer, as text."""
+def axolotl(directory: Path) -> list[dict[str, Any]]:
+    """prompt_strategies/dpo/passthrough.py: the rows as they are, for TRL's trainer."""
     config = yaml.safe_load((directory / "train_dpo.yaml").read_text(encoding="utf-8"))
     (dataset,) = config["datasets"]
-    assert dataset["ds_type"] == "json"
-    rows = load(directory / dataset["path"])
-    kind = dataset["type"]
-    if isinstance(kind, dict):
-        return [
-            {
-                "prompt": kind["prompt_format"].format(prompt=row[kind["field_prompt"]]),
-                "chosen": kind["chosen_format"].format(chosen=row[kind["field_chosen"]]),
-                "rejected": kind["rejected_format"].format(rejected=row[kind["field_rejected"]]),
-            }
-            for row in rows
-        ]
-    assert kind == "chat_template.default"
-    assert config["chat_template"] == "tokenizer_default"
-    names = dataset["message_property_mappings"]
-    role_of = {source: target for target, sources in dataset["roles"].items() for source in sources}
-
-    def message(one: dict[str, str]) -> dict[str, str]:
-        return {"role": role_of[one[names["role"]]], "content": one[names["content"]]}
-
-    def cut(one: dict[str, str]) -> str:
-        rendered = render([{"role": "user", "content": "[[dummy_message]]"}, message(one)], False)
-        return rendered[rendered.find(one[names["content"]]) :].rstrip()
-
-    return [
-        {
-            "prompt": render([message(one) for one in row[dataset["field_messages"]]], True),
-            "chosen": cut(row[dataset["field_chosen"]]),
-            "rejected": cut(row[dataset["field_rejected"]]),
-        }
-        for row in rows
-    ]
+    assert (dataset["ds_type"], dataset["type"]) == ("json", "passthrough.default")
+    assert config["skip_prepare_dataset"] is True  # else rows are measured as text
+    return load(directory / dataset["path"])
 
 
 def openrlhf(directory: Path, render: Template) -> list[dict[str, str]]:

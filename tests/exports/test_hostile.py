@@ -14,8 +14,9 @@ from tests.exports.test_hub import FakeApi
 
 from congrad.errors import UserError
 from congrad.exports import FORMATS, export_run
-from congrad.exports.configs import CONFIGS, Setup
+from congrad.exports.configs import CONFIGS
 from congrad.exports.hub import push
+from congrad.exports.setup import Setup
 
 HOSTILE = [
     "x\ntouch here\n",
@@ -69,7 +70,7 @@ def test_every_writer_is_safe_by_itself(tmp_path, name, text):
     setup = Setup(text, True, text, 0.1, None, None, 256)
     directory = tmp_path / "export"
     directory.mkdir()
-    for file, content in CONFIGS[name](setup).items():
+    for file, content in CONFIGS[name](setup).files.items():
         (directory / file).write_bytes(content.encode())
     run_scripts(directory)
     assert not list(tmp_path.rglob("here"))

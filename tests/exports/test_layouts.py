@@ -51,9 +51,7 @@ class TestConversations:
 
     def test_axolotl(self, make_run, tmp_path, rows):
         export_run(make_run(rows), "axolotl", tmp_path / "out")
-        wanted = [{key: text.rstrip() if key != "prompt" else text for key, text in rendered(row).items()}
-                  for row in CONVERSATIONS]  # fmt: skip
-        assert readers.axolotl(tmp_path / "out", render) == wanted
+        assert readers.axolotl(tmp_path / "out") == CONVERSATIONS
 
     def test_openrlhf(self, make_run, tmp_path, rows):
         export_run(make_run(rows), "openrlhf", tmp_path / "out")
@@ -72,12 +70,12 @@ class TestText:
         assert readers.ms_swift(tmp_path / "out" / "kept.jsonl") == wanted
         assert "--use_chat_template false" in (tmp_path / "out" / "train_dpo.sh").read_text(encoding="utf-8")
 
-    @pytest.mark.parametrize("name", ["axolotl", "openrlhf"])
-    def test_as_it_is(self, make_run, tmp_path, name):
+    @pytest.mark.parametrize("read", [readers.axolotl, lambda path: readers.openrlhf(path, render)])
+    def test_as_it_is(self, make_run, tmp_path, read):
         """Braces in the text are text, whatever the trainer's formatting makes of its own."""
-        export_run(make_run(PLAIN), name, tmp_path / "out")
+        export_run(make_run(PLAIN), "axolotl" if read is readers.axolotl else "openrlhf", tmp_path / "out")
         wanted = [{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in PLAIN]
-        assert getattr(readers, name)(tmp_path / "out", render) == wanted
+        assert read(tmp_path / "out") == wanted
 
     def test_prompt_that_the_responses_share(self, make_run, tmp_path):
         """TRL's rule: the space before the first difference belongs to the responses."""
@@ -124,17 +122,23 @@ UNFIT = {
 }
 
 
-@pytest.mark.parametrize("name", ["llamafactory", "ms-swift", "axolotl"])
+@pytest.mark.parametrize("name", ["llamafactory", "ms-swift"])
 @pytest.mark.parametrize(("row", "complaint"), UNFIT.values(), ids=UNFIT)
-def test_what_a_layout_cannot_hold_is_named(make_run, tmp_path, name, row, complaint):
+def test_what_a_layout_cannot_hold_is_left_out_and_named(make_run, tmp_path, name, row, complaint):
     run = make_run([ONE, row])
-    with pytest.raises(UserError) as refused:
-        export_run(run, name, tmp_path / "out")
-    message = str(refused.value)
-    assert f"{run / 'kept.jsonl'}:2: " in message
-    assert complaint in message
-    assert "--format trl" in message
-    export_run(run, "trl", tmp_path / "trl")
+    exported = export_run(run, name, tmp_path / "out")
+    ((line, reason),) = [(each.line, each.reason) for each in exported.left_out]
+    assert (line, exported.num_pairs) == (2, 1)
+    assert complaint in reason
+    (left_out,) = (tmp_path / "out" / "left_out.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(left_out) == {"line": 2, "reason": reason, "row": row}
+    assert export_run(run, "trl", tmp_path / "trl").left_out == ()
+    assert export_run(run, "axolotl", tmp_path / "axolotl").left_out == ()
+
+
+def test_where_no_row_is_left_nothing_is_written(make_run, tmp_path):
+    with pytest.raises(UserError, match=r"no pair of .* can be expressed for llamafactory: 1 row is left out: column"):
+        export_run(make_run([UNFIT["tool call"][0]]), "llamafactory", tmp_path / "out")
 
 
 @pytest.mark.parametrize("name", ["llamafactory", "ms-swift"])
@@ -144,15 +148,9 @@ def test_what_a_layout_cannot_hold_is_named(make_run, tmp_path, name, row, compl
     ids=["twice the user", "the assistant last", "system in the middle", "system alone"],
 )
 def test_turns_that_a_trainer_would_skip_are_named(make_run, tmp_path, name, prompt):
-    with pytest.raises(UserError, match=r"kept\.jsonl:1: column 'prompt': the turns are"):
-        export_run(make_run([ONE | {"prompt": prompt}]), name, tmp_path / "out")
-
-
-@pytest.mark.parametrize("text", [" Köln", "Köln\n", "dummy", ""], ids=repr)
-def test_a_response_that_axolotl_would_cut_wrongly_is_named(make_run, tmp_path, text):
-    row = CONVERSATIONS[0] | {"chosen": [assistant(text)]}
-    with pytest.raises(UserError, match=r"kept\.jsonl:1: column 'chosen'"):
-        export_run(make_run([row]), "axolotl", tmp_path / "out")
+    (row,) = export_run(make_run([ONE, ONE | {"prompt": prompt}]), name, tmp_path / "out").left_out
+    assert row.line == 2
+    assert row.reason.startswith("column 'prompt': the turns are")
 
 
 def test_openrlhf_renders_tool_calls_but_not_the_tools(make_run, tmp_path):

@@ -6,6 +6,8 @@ from typing import Any
 
 import datasets
 import pytest
+import torch
+from tests.exports.chat_models import save_chat_model
 from tests.exports.rows import CONVERSATIONS, IMPLICIT, IMPLICIT_PLAIN, PLAIN
 from transformers import AutoTokenizer
 
@@ -75,3 +77,54 @@ def test_without_chat_the_pairs_are_the_run_s_own(make_run):
     exported = export_run(run, "trl")
     assert exported.directory == run / "trl"
     assert (run / "trl" / "kept.jsonl").read_bytes() == (run / "kept.jsonl").read_bytes()
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model, another one as the reference, and an adapter, which is where the user stands."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    for name in ("model", "reference"):
+        save_chat_model(tmp_path / name, "gemma")
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    adapted = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj", "v_proj"], task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.1)
+    adapted.save_pretrained(tmp_path / "adapter")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.filterwarnings("ignore")  # TRL's own
+@pytest.mark.parametrize(
+    ("settings", "lora", "weights"),
+    [
+        pytest.param({}, False, "model.safetensors", id="all weights"),
+        pytest.param({"reference": "reference"}, False, "model.safetensors", id="reference"),
+        pytest.param({"adapter": "./adapter"}, False, "adapter_model.safetensors", id="adapter"),
+        pytest.param(
+            {"adapter": "adapter", "reference": "./reference"},
+            False,
+            "adapter_model.safetensors",
+            id="adapter, reference",
+        ),
+        pytest.param({"lora": {"r": 2, "alpha": 4.0}}, False, "adapter_model.safetensors", id="new adapter"),
+        pytest.param({}, True, "adapter_model.safetensors", id="--lora"),
+    ],
+)
+def test_it_trains_from_the_export_s_folder_on_relative_names(make_run, models, monkeypatch, settings, lora, weights):
+    exported = export_run(make_run(CONVERSATIONS, model="./model", **settings), "trl", lora=lora)
+    monkeypatch.chdir(exported.directory)
+    ran = runpy.run_path("train_dpo.py")
+    trainer = ran["trainer"]
+    assert trainer.state.global_step >= 1
+    assert (exported.directory / "model" / weights).is_file()
+    if "reference" in settings:
+        assert trainer.ref_model.config._name_or_path == str(models / "reference")
+    if "adapter" in settings:
+        assert (trainer.model.peft_config["default"].r, "ref" in trainer.model.peft_config) == (
+            2, "reference" not in settings,
+        )  # fmt: skip

@@ -2,9 +2,12 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from congrad.cli.options import argument, option
+
+if TYPE_CHECKING:
+    from congrad.exports import Exported
 
 
 def export_command(
@@ -15,6 +18,7 @@ def export_command(
         str | None, option("Upload to this dataset repository, private.", metavar="USER/NAME")
     ] = None,
     public: Annotated[bool, option("Make it public.", "--public")] = False,
+    lora: Annotated[bool, option("Have the trainer train a LoRA adapter instead of all weights.", "--lora")] = False,
     licence: Annotated[
         str | None, option("Licence of your data, for the card, such as cc-by-4.0. [not stated]", "--license")
     ] = None,
@@ -29,10 +33,26 @@ def export_command(
 
     if public and push_to_hub is None:
         raise UserError("--public would be ignored without --push-to-hub", "add --push-to-hub, or leave --public out")
-    exported = export_run(run, format, output, licence=licence)
-    show(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")
-    show(f"  cd {shlex.quote(str(exported.directory))} && {exported.command}")
+    exported = export_run(run, format, output, licence=licence, lora=lora)
+    show_exported(exported, run)
     if push_to_hub is not None:
         from congrad.exports.hub import push
 
         show(push(exported.directory, push_to_hub, public=public))
+
+
+def show_exported(exported: "Exported", run: Path) -> None:
+    """What was written, what is left out of it, what was compared, and how to train on it."""
+    from congrad.exports.export import LEFT_OUT, NAMED, left_out_in_words
+    from congrad.report.display import show
+
+    show(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")
+    for line in left_out_in_words(exported.left_out):
+        show(f"  {line}")
+    for row in exported.left_out[:NAMED]:
+        show(f"    line {row.line} of {run / 'kept.jsonl'}: {row.reason}")
+    if exported.left_out:
+        show(f"    all of them are in {exported.directory / LEFT_OUT}")
+    for note in exported.notes:
+        show(f"  {note}")
+    show(f"  cd {shlex.quote(str(exported.directory))} && {exported.command}")

@@ -207,16 +207,16 @@ def filter_config(given: "Given") -> "FilterConfig":
 
 def show_filtered(result: "FilterResult", format: str | None, *, quiet: bool, report: bool) -> None:
     """The result on the screen, the page, the export, and what an earlier selection left."""
+    from congrad.cli.export import show_exported
     from congrad.exports.export import export_run, stale_exports
-    from congrad.report.display import say, show
+    from congrad.report.display import say
     from congrad.report.screen import show_report, show_result
 
     show_result(result, quiet=quiet)
     if report:
         show_report(result.output, quiet=quiet)
     if format is not None:
-        exported = export_run(result.output, format)
-        show(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")
+        show_exported(export_run(result.output, format), result.output)
     for directory in stale_exports(result.output):
         say(
             f"congrad: {directory} holds the pairs of an earlier selection; "

@@ -5,6 +5,7 @@ escaped.
 """
 
 import re
+from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import PurePath
 from typing import Any
@@ -24,14 +25,19 @@ CONFLICT_TITLES = ("language", "most opposed", "cosine", "95% interval", "verdic
 PAPER = "https://arxiv.org/abs/2503.23777"
 
 
-def card(run: Run, format: str, *, licence: str | None = None) -> str:
-    """The card's Markdown, a YAML header before it (https://huggingface.co/docs/hub/datasets-cards)."""
+def card(run: Run, format: str, *, licence: str | None = None, checked: Sequence[str] = ()) -> str:
+    """The card's Markdown, a YAML header before it (https://huggingface.co/docs/hub/datasets-cards).
+
+    Args:
+        checked: what was compared with what was scored, and what is left out.
+    """
     counts = _counts(run)
     parts = [
         f"---\n{yaml.safe_dump(_header(counts, licence), sort_keys=False, allow_unicode=True)}---\n",
         "# Preference pairs, filtered with ConGrad\n",
         _summary(run, licence),
         f"## Train\n\n    {COMMANDS[format]}\n\nin this directory, with {format} installed.\n",
+        _checked(checked),
         _language_table(counts),
         _conflicts(run),
         _settings(run),
@@ -73,6 +79,11 @@ def _summary(run: Run, licence: str | None) -> str:
         else "The licence of the pairs is not stated here: it is that of the data they were taken from."
     )
     return "\n\n".join(lines) + "\n"
+
+
+def _checked(lines: Sequence[str]) -> str:
+    said = "".join(f"- {escape(line, LONGEST)}\n" for line in lines)
+    return f"## Checked\n\n{said}" if said else ""
 
 
 def _counts(run: Run) -> dict[str, tuple[int, int]]:

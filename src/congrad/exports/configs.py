@@ -8,70 +8,41 @@ import json
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from congrad.errors import UserError
-from congrad.filtering.directory import RUN
-from congrad.filtering.finished import KEPT, Run
-from congrad.words import printable, quote
+from congrad.exports.setup import ALL_LINEAR, Lora, Setup
+from congrad.filtering.finished import KEPT
+from congrad.words import printable
 
-# What the trainers know the packaged models by; the packages hold quantised copies of them.
-HUB_IDS = {"gemma3-270m": "google/gemma-3-270m", "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 DATASET = "congrad"
-LONGEST_NAME = 4096  # a path's greatest length on Linux
 
 
 @dataclass(frozen=True)
-class Setup:
-    """What of a run decides how to train on its pairs.
+class Config:
+    """Files by name, and what of the run the trainer cannot express, which stands in their comments."""
 
-    Attributes:
-        model: hub id or directory.
-        conversational: the pairs are conversations, which the trainer is to put through the chat template.
-        loss, beta, label_smoothing, target_margin: as scored, see `congrad.consensus.Loss`.
-        max_length: tokens of prompt and response together.
-    """
-
-    model: str
-    conversational: bool
-    loss: str
-    beta: float
-    label_smoothing: float | None
-    target_margin: float | None
-    max_length: int
+    files: dict[str, str]
+    remarks: list[str]
 
 
-def setup_of(run: Run, *, conversational: bool) -> Setup:
-    """What of the run goes into scripts; a `UserError` where its model has a name that none can have."""
-    loss = run.settings.get("loss", {})
-    model = str(run.settings.get("model", {}).get("name", "MODEL"))
-    if not model.isprintable() or len(model) > LONGEST_NAME:
-        problem = f"the name of its model, {quote(model)}, cannot be one"
-        raise UserError(problem, "filter the data again", at=run.directory / RUN.last)
-    return Setup(
-        model=HUB_IDS.get(model, model),
-        conversational=conversational,
-        loss=loss.get("name", "dpo"),
-        beta=loss.get("beta", 0.1),
-        label_smoothing=loss.get("label_smoothing"),
-        target_margin=loss.get("target_margin"),
-        max_length=run.settings.get("input", {}).get("max_length", 1024),
-    )
-
-
-def _loss_options(setup: Setup, known: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], list[str]]:
-    """The trainer's options for the loss that was scored, and comments where it has no such loss."""
+def _options(setup: Setup, known: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+    """The trainer's options for the loss that was scored, and comments on what it does not get."""
+    remarks = []
+    if setup.quantise:
+        remarks.append(f"The model was scored with its weights quantised ({setup.quantise}), which is not set here.")
     if setup.loss in known:
-        return known[setup.loss], []
+        return known[setup.loss], remarks
     remark = (
         "train with `congrad train`" if setup.loss == "lp-dpo" else "filter with a loss that it has, or train elsewhere"
     )
-    return known["dpo"], [f"The pairs were scored with the loss {setup.loss}, which this trainer lacks: {remark}."]
+    remarks.append(f"The pairs were scored with the loss {setup.loss}, which this trainer lacks: {remark}.")
+    return known["dpo"], remarks
 
 
-def trl(setup: Setup) -> dict[str, str]:
+def trl(setup: Setup) -> Config:
     """https://huggingface.co/docs/trl/dpo_trainer"""
     known: dict[str, dict[str, Any]] = {
         "dpo": {"loss_type": "sigmoid"},
@@ -79,35 +50,74 @@ def trl(setup: Setup) -> dict[str, str]:
         "ipo": {"loss_type": "ipo"},
         "robust": {"loss_type": "robust", "label_smoothing": setup.label_smoothing},
     }
-    options, remarks = _loss_options(setup, known)
+    options, remarks = _options(setup, known)
     values = {"output_dir": "model", **options, "beta": setup.beta, "max_length": setup.max_length}
     arguments = [
         *(f"{name}={value!r}" for name, value in values.items()),
         "use_cpu=not torch.accelerator.is_available()",
     ]
+    if setup.revision and not setup.adapter:
+        arguments.append(f"model_init_kwargs={{'revision': {setup.revision!r}}}")
+    loading, model, more = _trl_models(setup)
     lines = [
         '"""Train on the kept pairs: pip install trl, then python train_dpo.py in this directory."""',
         "",
         "import torch",
         "from datasets import load_dataset",
+        *(["from peft import PeftModel"] if setup.adapter else []),
+        *(["from peft import LoraConfig"] if setup.lora and not setup.adapter else []),
+        *(["from transformers import AutoModelForCausalLM, AutoTokenizer"] if loading else []),
         "from trl import DPOConfig, DPOTrainer",
         "",
         *map(_comment, remarks),
+        *loading,
         "trainer = DPOTrainer(",
-        f"    model={setup.model!r},",
+        f"    model={model},",
+        *more,
         f"    args=DPOConfig({', '.join(arguments)}),",
         f'    train_dataset=load_dataset("json", data_files="{KEPT}", split="train"),',
         ")",
         "trainer.train()",
         "trainer.save_model()",
     ]
-    return {"train_dpo.py": "\n".join(lines) + "\n"}
+    return Config({"train_dpo.py": "\n".join(lines) + "\n"}, remarks)
 
 
-def llamafactory(setup: Setup) -> dict[str, str]:
+def _trl_models(setup: Setup) -> tuple[list[str], str, list[str]]:
+    """Lines before the trainer that load models, the expression of its model, and its further arguments."""
+    loading, more, model = [], [], repr(setup.model)
+    if setup.adapter:
+        revision = f", revision={setup.revision!r}" if setup.revision else ""
+        loading += [
+            f"base = AutoModelForCausalLM.from_pretrained({setup.model!r}{revision})",
+            f"model = PeftModel.from_pretrained(base, {setup.adapter!r}, is_trainable=True)",
+        ]
+        model = "model"
+        more.append(f"    processing_class=AutoTokenizer.from_pretrained({setup.model!r}{revision}),")
+    elif setup.lora:
+        more.append(f"    peft_config=LoraConfig({_lora_words(setup.lora)}),")
+    if setup.reference:
+        loading.append(f"reference = AutoModelForCausalLM.from_pretrained({setup.reference!r})")
+        more.append("    ref_model=reference,")
+    return loading, model, more
+
+
+def _lora_words(lora: Lora) -> str:
+    modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    return f"r={lora.r}, lora_alpha={lora.alpha}, target_modules={modules!r}, task_type='CAUSAL_LM'"
+
+
+def _modules(lora: Lora, everything: str) -> list[str]:
+    """Names of layers, with the trainer's own word for all linear ones."""
+    if isinstance(lora.target_modules, str):
+        return [everything if lora.target_modules == ALL_LINEAR else lora.target_modules]
+    return list(lora.target_modules)
+
+
+def llamafactory(setup: Setup) -> Config:
     """data/README.md and examples/train_lora/qwen3_lora_dpo.yaml of hiyouga/LLaMA-Factory."""
     info: dict[str, Any] = {"file_name": KEPT, "ranking": True}
-    if setup.conversational:
+    if setup.templated:
         info["formatting"] = "sharegpt"
         info["columns"] = {name: name for name in ("messages", "chosen", "rejected")}
         info["tags"] = {f"{name}_tag": name for name in ("role", "content", "user", "assistant", "system")}
@@ -119,21 +129,42 @@ def llamafactory(setup: Setup) -> dict[str, str]:
         "ipo": {"pref_loss": "ipo"},
         "simpo": {"pref_loss": "simpo", "simpo_gamma": setup.target_margin},
     }
-    options, remarks = _loss_options(setup, known)
-    if setup.conversational:
-        remarks.append("Without `template` LLaMA-Factory reads the chat template of the tokenizer.")
+    options, remarks = _options(setup, known)
+    if setup.templated and setup.template is None:
+        remarks.append(
+            "Without `template` LLaMA-Factory parses the chat template of the tokenizer, which fails for some models: "
+            "Gemma 3 needs `template: gemma3`, Llama 3 `template: llama3`."
+        )
+    elif not setup.templated:
+        remarks.append(
+            "The template `empty` adds no BOS and no EOS token: where the pairs were scored with them, they are "
+            "written in the text. Use the tokenizer of this model alone."
+        )
+    model: dict[str, Any] = {"model_name_or_path": setup.model}
+    if setup.revision:
+        model["model_revision"] = setup.revision
+    if setup.lora is None:
+        model["finetuning_type"] = "full"
     else:
-        remarks.append("Plain text was scored with an EOS token after each response, which `empty` does not add.")
+        lora = {"lora_rank": setup.lora.r, "lora_alpha": int(setup.lora.alpha)}
+        model |= {"finetuning_type": "lora", **lora, "lora_target": ",".join(_modules(setup.lora, "all"))}
+    if setup.adapter:
+        model["adapter_name_or_path"] = setup.adapter
+        if not setup.reference:  # else the adapter is turned off for the reference
+            model |= {"ref_model": setup.model, "ref_model_adapters": setup.adapter}
+    if setup.reference:
+        model["ref_model"] = setup.reference
+        if setup.revision:
+            remarks.append("LLaMA-Factory loads the reference with the revision of the model; it has no other setting.")
     settings = {
-        "model_name_or_path": setup.model,
+        **model,
         "stage": "dpo",
         "do_train": True,
-        "finetuning_type": "full",
         **options,
         "pref_beta": setup.beta,
         "dataset_dir": ".",
         "dataset": DATASET,
-        **({} if setup.conversational else {"template": "empty"}),
+        **({"template": setup.template} if setup.template else {} if setup.templated else {"template": "empty"}),
         "cutoff_len": setup.max_length,
         "output_dir": "model",
         "per_device_train_batch_size": 1,
@@ -143,10 +174,11 @@ def llamafactory(setup: Setup) -> dict[str, str]:
         "bf16": True,
     }
     content = json.dumps({DATASET: info}, indent=2, ensure_ascii=False) + "\n"
-    return {"dataset_info.json": content, "train_dpo.yaml": _yaml(settings, [COMMANDS["llamafactory"], *remarks])}
+    text = _yaml(settings, [COMMANDS["llamafactory"], *remarks])
+    return Config({"dataset_info.json": content, "train_dpo.yaml": text}, remarks)
 
 
-def ms_swift(setup: Setup) -> dict[str, str]:
+def ms_swift(setup: Setup) -> Config:
     """https://swift.readthedocs.io/en/latest/Instruction/Command-line-parameters.html (RLHF arguments)"""
     known: dict[str, dict[str, Any]] = {
         "dpo": {"rlhf_type": "dpo", "loss_type": "sigmoid"},
@@ -155,44 +187,93 @@ def ms_swift(setup: Setup) -> dict[str, str]:
         "robust": {"rlhf_type": "dpo", "loss_type": "robust", "label_smoothing": setup.label_smoothing},
         "simpo": {"rlhf_type": "simpo", "simpo_gamma": setup.target_margin},
     }
-    options, remarks = _loss_options(setup, known)
-    arguments = {
-        **options,
-        "beta": setup.beta,
-        "model": setup.model,
-        "use_hf": "true",
+    options, remarks = _options(setup, known)
+    arguments: dict[str, Any] = {**options, "beta": setup.beta, "model": setup.model, "use_hf": "true"}
+    if Path(setup.model).is_dir() and (kind := swift_model_type(Path(setup.model))):
+        arguments["model_type"] = kind
+    if setup.template:
+        arguments["template"] = setup.template
+    elif Path(setup.model).is_dir():
+        arguments["template"] = "dummy"
+    if setup.revision:
+        arguments["model_revision"] = setup.revision
+    arguments["tuner_type"] = "full" if setup.lora is None else "lora"
+    if setup.lora is not None:
+        arguments |= {"lora_rank": setup.lora.r, "lora_alpha": int(setup.lora.alpha)}
+        arguments["target_modules"] = _modules(setup.lora, "all-linear")
+    if setup.adapter:
+        arguments["adapters"] = setup.adapter
+        if not setup.reference:
+            arguments["ref_adapters"] = setup.adapter
+    if setup.reference:
+        arguments["ref_model"] = setup.reference
+    arguments |= {
         "dataset": KEPT,
-        **({} if setup.conversational else {"use_chat_template": "false"}),
+        **({} if setup.templated else {"use_chat_template": "false"}),
         "max_length": setup.max_length,
+        "truncation_strategy": "right",
         "output_dir": "model",
     }
-    return {"train_dpo.sh": _script("swift rlhf", {f"--{name}": value for name, value in arguments.items()}, remarks)}
+    words = {f"--{name}": value for name, value in arguments.items()}
+    return Config({"train_dpo.sh": _script("swift rlhf", words, remarks)}, remarks)
 
 
-def axolotl(setup: Setup) -> dict[str, str]:
-    """https://docs.axolotl.ai/docs/rlhf.html"""
-    dataset: dict[str, Any] = {"path": KEPT, "ds_type": "json", "split": "train"}
-    if setup.conversational:
-        dataset |= {
-            "type": "chat_template.default",
-            "field_messages": "messages",
-            "field_chosen": "chosen",
-            "field_rejected": "rejected",
-            "message_property_mappings": {"role": "role", "content": "content"},
-            "roles": {role: [role] for role in ("user", "assistant", "system")},
-        }
-    else:
-        sides = ("prompt", "chosen", "rejected")
-        dataset["type"] = {f"field_{side}": side for side in sides}
-        dataset["type"] |= {f"{side}_format": f"{{{side}}}" for side in sides}
+# Where several of ms-swift's model types have the architecture, it asks for one by name (models/*.py of 4.6.0).
+SWIFT_MODEL_TYPES = {
+    "LlamaForCausalLM": "llama",
+    "MistralForCausalLM": "mistral",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+}
+
+
+def swift_model_type(directory: Path) -> str | None:
+    """The model type to name for a local directory; None where ms-swift finds it by itself."""
+    try:
+        architectures = json.loads((directory / "config.json").read_text(encoding="utf-8"))["architectures"]
+        return SWIFT_MODEL_TYPES.get(architectures[0])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def axolotl(setup: Setup) -> Config:
+    """https://docs.axolotl.ai/docs/rlhf.html
+
+    `passthrough.default` gives the rows to TRL's trainer as they are, which puts conversations through the chat
+    template itself. `chat_template.default` searches the response in the rendered text, where the template's own words
+    can hold it, and cuts white space. Preparing means to measure rows as text, which a conversation is not.
+    """
+    dataset: dict[str, Any] = {"path": KEPT, "ds_type": "json", "split": "train", "type": "passthrough.default"}
     simpo = {"rl": "simpo", "simpo_gamma": setup.target_margin}
-    options, remarks = _loss_options(setup, {"dpo": {"rl": "dpo"}, "ipo": {"rl": "ipo"}, "simpo": simpo})
+    options, remarks = _options(setup, {"dpo": {"rl": "dpo"}, "ipo": {"rl": "ipo"}, "simpo": simpo})
+    model: dict[str, Any] = {"base_model": setup.model}
+    if setup.revision:
+        model["revision_of_model"] = setup.revision
+    if setup.lora is not None:
+        model |= {"adapter": "lora", "lora_r": setup.lora.r, "lora_alpha": int(setup.lora.alpha), "lora_dropout": 0.0}
+        if setup.lora.target_modules == ALL_LINEAR:
+            model["lora_target_linear"] = True
+        else:
+            model["lora_target_modules"] = _modules(setup.lora, ALL_LINEAR)
+    if setup.adapter:
+        remarks.append(
+            f"The model was scored with the adapter {setup.adapter}, which axolotl does not load for DPO (it reads "
+            "`lora_model_dir` for other losses): merge it into the model first (axolotl merge-lora) and name the "
+            "result as base_model."
+        )
+    if setup.reference:
+        remarks.append(
+            f"The pairs were scored with the reference {setup.reference}, which axolotl cannot load: its reference is "
+            "the model as training begins."
+        )
     settings = {
-        "base_model": setup.model,
+        **model,
         **options,
         "rl_beta": setup.beta,
         **({"chat_template": "tokenizer_default"} if setup.conversational else {}),
         "datasets": [dataset],
+        "skip_prepare_dataset": True,
+        "remove_unused_columns": False,
         "sequence_len": setup.max_length,
         "output_dir": "model",
         "micro_batch_size": 1,
@@ -203,32 +284,49 @@ def axolotl(setup: Setup) -> dict[str, str]:
         "lr_scheduler": "cosine",
         "bf16": "auto",
     }
-    return {"train_dpo.yaml": _yaml(settings, [COMMANDS["axolotl"], *remarks])}
+    return Config({"train_dpo.yaml": _yaml(settings, [COMMANDS["axolotl"], *remarks])}, remarks)
 
 
-def openrlhf(setup: Setup) -> dict[str, str]:
+def openrlhf(setup: Setup) -> Config:
     """https://openrlhf.readthedocs.io/en/latest/common_options.html"""
-    options, remarks = _loss_options(setup, {"dpo": {}, "ipo": {"--model.ipo_enable": None}})
+    options, remarks = _options(setup, {"dpo": {}, "ipo": {"--model.ipo_enable": None}})
     remarks.append(
         "OpenRLHF before 0.10 has no dots: --pretrain, --beta, --dataset, --prompt_key, --chosen_key, --rejected_key, "
         "--apply_chat_template, --max_len, --save_path."
     )
     if not setup.conversational:
-        remarks.append("It adds no BOS token to plain text, and a space before the EOS token.")
+        remarks.append(
+            "OpenRLHF adds no BOS token to plain text: where the pairs were scored with BOS and EOS tokens, they are "
+            "written in the text. Use the tokenizer of this model alone."
+        )
+    if setup.revision:
+        remarks.append(f"The model was scored at its revision {setup.revision}, which OpenRLHF cannot name.")
+    if setup.adapter:
+        remarks.append(
+            f"The model was scored with the adapter {setup.adapter}, which OpenRLHF cannot load: merge it into the "
+            "model first (python -m openrlhf.cli.lora_combiner) and name the result as the model."
+        )
+    lora: dict[str, Any] = {}
+    if setup.lora is not None:
+        lora = {"--ds.lora.rank": setup.lora.r, "--ds.lora.alpha": int(setup.lora.alpha)}
+        lora["--ds.lora.target_modules"] = _modules(setup.lora, ALL_LINEAR)
     arguments = {
         "--model.model_name_or_path": setup.model,
+        **({"--ref.model_name_or_path": setup.reference} if setup.reference else {}),
+        **lora,
         **options,
         "--model.beta": setup.beta,
         "--data.dataset": f"./{KEPT}",
         **{f"--data.{side}_key": side for side in ("prompt", "chosen", "rejected")},
-        **({"--data.apply_chat_template": None} if setup.conversational else {}),
+        **({"--data.apply_chat_template": None} if setup.templated else {}),
         "--data.max_len": setup.max_length,
         "--ckpt.output_dir": "model",
     }
-    return {"train_dpo.sh": _script("deepspeed --module openrlhf.cli.train_dpo", arguments, remarks)}
+    text = _script("deepspeed --module openrlhf.cli.train_dpo", arguments, remarks)
+    return Config({"train_dpo.sh": text}, remarks)
 
 
-CONFIGS: dict[str, Callable[[Setup], dict[str, str]]] = {
+CONFIGS: dict[str, Callable[[Setup], Config]] = {
     "trl": trl,
     "llamafactory": llamafactory,
     "ms-swift": ms_swift,
@@ -250,9 +348,12 @@ def _comment(remark: str) -> str:
     return f"# {printable(remark)}"
 
 
-def _argument(name: str, value: str) -> str:
-    """An option with its value, which is no option even where it begins like one."""
-    return shlex.quote(f"{name}={value}") if value.startswith("-") else f"{name} {shlex.quote(value)}"
+def _argument(name: str, value: object) -> str:
+    """An option with its value, which is no option even where it begins like one; a list is several values."""
+    values = list(map(str, value)) if isinstance(value, list) else [str(value)]
+    if any(each.startswith("-") for each in values):
+        return shlex.quote(f"{name}={' '.join(values)}")
+    return " ".join([name, *map(shlex.quote, values)])
 
 
 def _yaml(settings: dict[str, Any], remarks: list[str]) -> str:
@@ -262,6 +363,6 @@ def _yaml(settings: dict[str, Any], remarks: list[str]) -> str:
 
 def _script(command: str, arguments: dict[str, Any], remarks: list[str]) -> str:
     """A shell script; an argument without a value is a switch."""
-    words = [name if value is None else _argument(name, str(value)) for name, value in arguments.items()]
+    words = [name if value is None else _argument(name, value) for name, value in arguments.items()]
     comments = "".join(f"{_comment(remark)}\n" for remark in remarks)
     return f"#!/bin/sh\n{comments}{command} \\\n    " + " \\\n    ".join(words) + "\n"

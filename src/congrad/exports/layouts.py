@@ -1,12 +1,12 @@
 """A kept pair in the layout of each trainer: what its documentation asks for, and nothing that it would drop unsaid.
 
 Several trainers skip a row that they cannot read with no more than a line in their log. So every rule of theirs is
-checked here, and a row that breaks one is named.
+checked here, and a row that breaks one is named: the export leaves it out.
 
     trl           https://huggingface.co/docs/trl/dataset_formats (preference, standard or conversational)
     llamafactory  data/README.md of hiyouga/LLaMA-Factory: alpaca and sharegpt (OpenAI) preference datasets
     ms-swift      https://swift.readthedocs.io/en/latest/Customization/Custom-dataset.html (DPO/ORPO/CPO/SimPO/RM)
-    axolotl       https://docs.axolotl.ai/docs/rlhf.html (chat_template.default, user_defined.default)
+    axolotl       https://docs.axolotl.ai/docs/rlhf.html (passthrough.default)
     openrlhf      https://openrlhf.readthedocs.io (DPO: prompt, chosen and rejected keys)
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from congrad.errors import UserError
+from congrad.errors import Spot, UserError
 from congrad.filtering.finished import KEPT, Run
 from congrad.preferences.render import Message, as_chat, explicit, is_pair
 from congrad.stage import read_rows
@@ -23,14 +23,14 @@ from congrad.words import quote
 Row = dict[str, Any]
 ANOTHER = "or use --format trl, which holds everything that was scored"
 TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
-AXOLOTL_DUMMY = "[[dummy_message]]"
+TAKE_TEMPLATE_COLUMNS = ("trl", "axolotl")
 
 
 @dataclass(frozen=True)
 class KeptPair:
     """A kept row, named by file and line: prompt and responses, all text or all lists of messages without null keys."""
 
-    place: str
+    place: Spot
     prompt: str | list[Message]
     chosen: str | list[Message]
     rejected: str | list[Message]
@@ -46,7 +46,7 @@ def kept_pairs(run: Run) -> Iterator[KeptPair]:
     path = run.directory / KEPT
     chat = run.settings.get("input", {}).get("chat", False)
     for number, row in enumerate(read_rows(path), 1):
-        place = f"{path}:{number}"
+        place = Spot(str(path), number)
         if not is_pair(row):
             raise UserError("is no pair of texts or of conversations", "filter the data again", at=place)
         prompt, chosen, rejected = explicit(row)
@@ -89,21 +89,9 @@ def ms_swift(pair: KeptPair) -> Row:
 
 
 def axolotl(pair: KeptPair) -> Row:
-    """`user_defined.default` for text; `chat_template.default` for conversations."""
-    if not pair.conversational:
-        return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
-    prompt, chosen, rejected = _single_responses(pair, "axolotl")
-    for side, message in (("chosen", chosen), ("rejected", rejected)):
-        text = message["content"]
-        # It renders a response after a dummy turn and cuts where the text is first found; most templates strip it.
-        if text != text.strip() or text in AXOLOTL_DUMMY:
-            reason = "begins or ends with white space" if text != text.strip() else "is part of its dummy turn"
-            raise UserError(
-                f"column {side!r}: {quote(text)} {reason}, so axolotl cannot find it in the rendered text",
-                f"change the text, {ANOTHER}",
-                at=pair.place,
-            )
-    return {"messages": prompt, "chosen": chosen, "rejected": rejected}
+    """`passthrough.default`: TRL's layout, with what its template reads and no other column."""
+    row: Row = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+    return row | {name: pair.row[name] for name in TEMPLATE_COLUMNS if pair.conversational and pair.row.get(name)}
 
 
 def openrlhf(pair: KeptPair) -> Row:
@@ -123,7 +111,7 @@ FORMATS = tuple(LAYOUTS)
 
 def laid_out(pair: KeptPair, format: str) -> Row:
     """The pair as the format has it; a `UserError` where it would be read as something else."""
-    if format != "trl" and pair.conversational:  # only TRL hands a row's tools and template arguments to the template
+    if pair.conversational and format not in TAKE_TEMPLATE_COLUMNS:  # TRL hands them to the template
         for column in filter(pair.row.get, TEMPLATE_COLUMNS):
             raise UserError(
                 f"column {column!r} was part of the scored text, but {format} does not use it",
