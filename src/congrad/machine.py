@@ -64,8 +64,8 @@ def refused(
         if (number := number_of(cause)) is None:
             continue
         reason, fix = getattr(cause, "strerror", None) or os.strerror(number), FIXES.get(number, CHECK)
-        if at is None and (name := getattr(cause, "filename", None)) is not None:
-            at, variable = quote(os.fsdecode(name), 200), cache_of(name)
+        if at is None and (name := name_of(cause)) is not None:
+            at, variable = quote(name, 200), cache_of(name)
             another = another if variable is None else f"set {variable} to another directory"
         if number == errno.ENOENT and "temporary directory" in reason:  # of `tempfile`
             fix = "set TMPDIR to a directory that can be written"
@@ -109,27 +109,31 @@ def number_of(error: BaseException) -> int | None:
     return None if number in OF_OURS or number not in errno.errorcode else number
 
 
-def cache_of(name: object) -> str | None:
+def name_of(error: BaseException) -> str | None:
+    """The file that an error names."""
+    name = getattr(error, "filename", None)
+    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else None
+
+
+def cache_of(path: str) -> str | None:
     """The variable that moves the directory of a file that no option names; None where an option does."""
-    if not isinstance(name, str | bytes | os.PathLike):
-        return None
-    path = Path(os.path.abspath(os.fsdecode(name)))
     for variable, directory in caches().items():
-        if path.is_relative_to(os.environ.get(variable) or directory):
+        if Path(path).is_relative_to(directory):
             return variable
     temporary = Path(tempfile.tempdir or "/")
-    of_tempfile = path.is_relative_to(temporary) and path.relative_to(temporary).parts[:1] or ("",)
-    return "TMPDIR" if of_tempfile[0].startswith(tempfile.gettempprefix()) else None
+    first = Path(path).relative_to(temporary).parts[:1] if Path(path).is_relative_to(temporary) else ()
+    return "TMPDIR" if first and first[0].startswith(tempfile.gettempprefix()) else None
 
 
 def caches() -> dict[str, Path]:
-    """By the variable that moves it, where each of them is by default; the narrower ones first."""
-    general = Path(os.path.abspath(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")))
-    of_hub = Path(os.path.abspath(os.environ.get("HF_HOME") or general / "huggingface"))
-    return {
+    """Where they are, by the variable that moves each; the narrower ones first."""
+    general = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    of_hub = Path(os.environ.get("HF_HOME") or general / "huggingface")
+    defaults = {
         "HF_DATASETS_CACHE": of_hub / "datasets",
         "HF_HUB_CACHE": of_hub / "hub",
         "HF_HOME": of_hub,
         "CONGRAD_CACHE": general / "congrad",
         "XDG_CACHE_HOME": general,
     }
+    return {variable: Path(os.environ.get(variable) or default) for variable, default in defaults.items()}
