@@ -70,7 +70,7 @@ def test_what_was_only_being_handled_is_no_cause():
         except FileNotFoundError:
             raise KeyError("a bug")  # noqa: B904
     except KeyError as error:
-        assert refused(error) is None
+        assert refused(error) is None  # noqa: PT017
 
 
 @pytest.mark.parametrize("variable", ["HF_DATASETS_CACHE", "HF_HUB_CACHE", "HF_HOME", "CONGRAD_CACHE"])
