@@ -349,7 +349,7 @@ def machine(case: Case, work: Path) -> Command:
     random = case.random("fault")
     words, texts = random.choice(WORK)
     kind = random.choice(("open", "open", "open", "size", "files"))
-    most = random.choice((0, 100, 1000, 5000, 20_000, 100_000)) if kind == "size" else random.choice((12, 20, 30, 40))
+    most = random.choice((10_000, 20_000, 50_000, 100_000)) if kind == "size" else random.choice((12, 20, 30, 40))
     fault = Fault(kind, random.choice(REFUSALS), random.choice((0, 1, 2, 3, 5, 8, 13, 21, 34)), most)
     return Command(words, [f"{' '.join(words[:2])}: {fault}"], seeds.answering(texts), ("out", "run"), fault)
 
