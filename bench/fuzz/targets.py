@@ -328,7 +328,7 @@ def replies(case: Case, work: Path) -> Command:
 # The machine
 
 
-REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EMFILE, errno.EIO, errno.ENOENT)
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EMFILE, errno.EIO)
 WORK: tuple[tuple[tuple[str, ...], Sequence[str]], ...] = (
     (("filter", "pairs.jsonl", *seeds.MODEL, *OUT, *seeds.SMALL), ()),
     (("filter", "pairs.jsonl", *seeds.MODEL, *OUT, *seeds.SMALL, "-f", "trl"), ()),
