@@ -20,7 +20,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from datetime import date
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -52,7 +54,13 @@ class Bench:
         (self.scratch / "elsewhere" / "kept").write_text("of somebody else\n")
         command = TARGETS[case.target](case, self.scratch / "work")
         words = [word.replace("{model}", str(self.model)) for word in command.words]
-        return command, sandbox.run(words, self.scratch, replies=command.replies, may_change=command.may_change)
+        run = partial(sandbox.run, words, self.scratch, replies=command.replies, may_change=command.may_change)
+        done = run(fault=command.fault)
+        if command.fault is not None and not sandbox.problems(done):
+            again = run()
+            if again.code != 0 or sandbox.problems(again):
+                return command, replace(again, ended=f"does not go on afterwards {again.ended}")
+        return command, done
 
     def result(self, case: Case) -> Result:
         """What a case did; of one that failed, the smallest that fails in the same way."""

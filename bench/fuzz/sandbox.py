@@ -5,6 +5,7 @@ opens for writing, connects to and starts; all but the case's own folder and its
 kernel holds memory and processor time.
 """
 
+import errno
 import os
 import re
 import resource
@@ -66,6 +67,44 @@ class Reply:
     status: int = 200
     zipped: bool = False
     again: float | None = None
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What a machine refuses from some moment on.
+
+    Attributes:
+        kind: "open": every opening for writing, and what else changes a folder, with the error `number`. "size": files
+            of more than `most` bytes. "files": more than `most` open files.
+        after: "open": this many go well before.
+    """
+
+    kind: str
+    number: int = 0
+    after: int = 0
+    most: int = 0
+
+    def __str__(self) -> str:
+        if self.kind == "open":
+            return f"{errno.errorcode[self.number]} after {self.after} files"
+        return f"{self.kind} limited to {self.most}"
+
+
+def inject(fault: Fault) -> None:
+    """Makes it so for the rest of this process."""
+    if fault.kind != "open":
+        which = resource.RLIMIT_FSIZE if fault.kind == "size" else resource.RLIMIT_NOFILE
+        resource.setrlimit(which, (fault.most, fault.most))
+        return
+    left = iter(range(fault.after))
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        writes = event == "open" and isinstance(arguments[2], int) and bool(arguments[2] & WRITES)
+        makes = event in ("os.mkdir", "os.rename", "os.link", "os.symlink")
+        if (writes or makes) and arguments[0] != os.devnull and next(left, None) is None:
+            raise OSError(fault.number, os.strerror(fault.number), arguments[0])
+
+    sys.addaudithook(hook)
 
 
 @contextmanager
@@ -190,12 +229,19 @@ def in_child(work: Callable[[], int], scratch: Path) -> tuple[int, float, str]:
     return status, used.ru_utime + used.ru_stime, ended
 
 
-def run(words: Sequence[str], scratch: Path, *, replies: Sequence[Reply], may_change: Sequence[str]) -> Done:
+def run(
+    words: Sequence[str],
+    scratch: Path,
+    *,
+    replies: Sequence[Reply],
+    may_change: Sequence[str],
+    fault: Fault | None = None,
+) -> Done:
     """A command in `scratch/work`; what it changes there but `may_change` is told. `{url}` is the endpoint's."""
     before = snapshot(scratch, may_change)
     home, tmp, notes, used_most = (scratch / name for name in OWN[:4])
-    home.mkdir()
-    tmp.mkdir()
+    for folder in (home, tmp):
+        folder.mkdir(exist_ok=True)
 
     def work(url: str) -> int:
         os.environ |= {"HOME": str(home), "HF_HOME": str(home), "HF_DATASETS_CACHE": str(home / "datasets")}
@@ -206,8 +252,11 @@ def run(words: Sequence[str], scratch: Path, *, replies: Sequence[Reply], may_ch
         watch(scratch, url, lambda text: os.write(descriptor, text.encode() + b"\n"))
         limit()
         start = memory("RssAnon")
+        used = os.open(used_most, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # before anything is refused
+        if fault is not None:
+            inject(fault)
         code = call(*(word.replace("{url}", url) for word in words))
-        used_most.write_text(str(memory("VmHWM") - memory("RssFile") - start))
+        os.write(used, str(memory("VmHWM") - memory("RssFile") - start).encode())
         return code
 
     with endpoint(replies) as url:
@@ -221,7 +270,7 @@ def run(words: Sequence[str], scratch: Path, *, replies: Sequence[Reply], may_ch
         out=out,
         err=err,
         seconds=seconds,
-        bytes_more=max(0, int(used_most.read_text())) if used_most.exists() else 0,
+        bytes_more=max(0, int(used_most.read_text() or 0)) if used_most.exists() else 0,
         noted=sorted({*notes.read_text().splitlines()}) if notes.exists() else [],
         changed=sorted({ascii(name) for name, _ in before ^ snapshot(scratch, may_change)}),
     )

@@ -1,6 +1,7 @@
 """What is attacked: for each target, how a case of it is made. Every case begins with a fresh copy of the seeds."""
 
 import csv
+import errno
 import gzip
 import json
 import os
@@ -25,7 +26,7 @@ from bench.fuzz.mutations import (
     mutate_value,
     shown,
 )
-from bench.fuzz.sandbox import Reply
+from bench.fuzz.sandbox import Fault, Reply
 
 OUT = ("-o", "out")
 FORMATS = ("trl", "llamafactory", "ms-swift", "axolotl", "openrlhf")
@@ -68,12 +69,14 @@ class Case:
 
 @dataclass(frozen=True)
 class Command:
-    """What is run, what the endpoint answers, what may change in the working directory, and what the mutations did."""
+    """What is run, what the endpoint answers, what may change in the working directory, what the mutations did, and
+    what the machine refuses: the same command must then finish without that."""
 
     words: Sequence[str]
     told: list[str]
     replies: Sequence[Reply] = ()
     may_change: tuple[str, ...] = ("out",)
+    fault: Fault | None = None
 
 
 # Rows
@@ -322,6 +325,35 @@ def replies(case: Case, work: Path) -> Command:
     return Command((*words, *OUT), case.each(mutate), answers)
 
 
+# The machine
+
+
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EMFILE, errno.EIO)
+WORK: tuple[tuple[tuple[str, ...], Sequence[str]], ...] = (
+    (("filter", "pairs.jsonl", *seeds.MODEL, *OUT, *seeds.SMALL), ()),
+    (("filter", "pairs.jsonl", *seeds.MODEL, *OUT, *seeds.SMALL, "-f", "trl"), ()),
+    (("filter", "run", *OUT, "--keep", "0.3"), ()),
+    (("advise", "run"), ()),
+    (("report", "run"), ()),
+    (("export", "run", "-f", "llamafactory", *OUT), ()),
+    (("generate", "prompts.jsonl", *seeds.MODEL, *OUT, "generate.samples=2", *seeds.ASKING), seeds.ANSWERS),
+    (("judge", "generate", *seeds.MODEL, *OUT, "judge.samples=2", *seeds.ASKING), seeds.JUDGEMENTS),
+    (("pair", "judge", *OUT, "pair.language=penalise"), ()),
+    (("run", "settings.yaml", *OUT, "--until", "filter", *seeds.ASKING), seeds.BOTH),
+    (("evaluate", "m={model}", *OUT, "-c", "settings.yaml", "evaluate.draws=100"), ()),
+)
+
+
+def machine(case: Case, work: Path) -> Command:
+    """A machine that refuses something while a command works, and then does not."""
+    random = case.random("fault")
+    words, texts = random.choice(WORK)
+    kind = random.choice(("open", "open", "open", "size", "files"))
+    most = random.choice((10_000, 20_000, 50_000, 100_000)) if kind == "size" else random.choice((12, 20, 30, 40))
+    fault = Fault(kind, random.choice(REFUSALS), random.choice((0, 1, 2, 3, 5, 8, 13, 21, 34)), most)
+    return Command(words, [f"{' '.join(words[:2])}: {fault}"], seeds.answering(texts), ("out", "run"), fault)
+
+
 TARGETS: dict[str, Callable[[Case, Path], Command]] = {
     "filter-rows": filter_rows,
     "generate-rows": generate_rows,
@@ -334,4 +366,5 @@ TARGETS: dict[str, Callable[[Case, Path], Command]] = {
     "stages": stages,
     "loop": loop,
     "replies": replies,
+    "machine": machine,
 }

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from congrad.errors import UserError
+from congrad.machine import CHECK, refused
 
 # Windows has neither, asks for a right to make links, and has no pipes in folders.
 NO_FOLLOW, NO_WAIT = getattr(os, "O_NOFOLLOW", 0), getattr(os, "O_NONBLOCK", 0)
@@ -49,8 +50,16 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    reason = error.strerror or error
-    return UserError(f"cannot write ({reason})", "free some space or choose another output directory", at=path)
+    """What is said of a file or directory that was to be written, by what the system refused.
+
+    Where the error names a file elsewhere, that one is at fault: a block that writes may read as well.
+    """
+    if error.filename is not None and not Path(os.fsdecode(error.filename)).is_relative_to(path.parent):
+        elsewhere = refused(error)
+    else:
+        elsewhere = None
+    own = refused(error, at=path, doing="cannot write", another="choose another output directory")
+    return elsewhere or own or UserError(f"cannot write ({error.strerror or error})", CHECK, at=path)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

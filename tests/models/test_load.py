@@ -315,3 +315,21 @@ def test_smollm2_answers(packaged_name: str) -> None:
     prompt = tokenizer.apply_chat_template(question, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     answer = model.generate(**prompt, max_new_tokens=12, do_sample=False)[0, prompt["input_ids"].shape[1] :]
     assert tokenizer.decode(answer) == "The capital of France is Paris.<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), torch.OutOfMemoryError("CUDA out of")],
+)
+@pytest.mark.parametrize("where", ["from_pretrained", "to"])
+def test_too_little_memory_for_a_model_says_what_to_do(tiny_directory, monkeypatch, error, where):
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    target = "transformers.LlamaForCausalLM.to" if where == "to" else "congrad.models.load.AutoModelForCausalLM"
+    if where == "to" and isinstance(error, MemoryError):
+        return
+    monkeypatch.setattr(target if where == "to" else f"{target}.from_pretrained", fail)
+    with pytest.raises(UserError) as refused:
+        load_model(str(tiny_directory), device="cpu", dtype="float32")
+    assert str(refused.value).startswith(f"out of memory while model {tiny_directory} is loaded; set model.dtype")

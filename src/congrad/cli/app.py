@@ -1,9 +1,10 @@
-"""The commands, and how each of them ends: a user's mistake is one line and exit code 2, an interruption 130."""
+"""The commands, and how each of them ends: a mistake of the user's or a refusal of their machine is one line and exit
+code 2, an interruption 130."""
 
-import errno
 import functools
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -21,10 +22,11 @@ from congrad.cli.pair import pair_command
 from congrad.cli.report import report_command
 from congrad.cli.run import run_command
 from congrad.cli.settings import settings_command
+from congrad.cli.streams import flush, leave, make_usable
 from congrad.cli.train import train_command
 from congrad.errors import UserError
+from congrad.machine import refused
 from congrad.settings.model import switch
-from congrad.words import quote
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,9 +35,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Filter multilingual preference pairs by the update direction that the languages agree on.",
 )
-
-NO_PLACE = (errno.ENAMETOOLONG, errno.EACCES)
-"""What already asking whether a path is there can raise, wherever it is asked first."""
 
 
 def version(show: bool) -> None:
@@ -56,7 +55,7 @@ def root(
 
 
 def interruptible(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, but an interruption is said; Typer would leave without a word."""
+    """The command, but an interruption is said; Typer would leave without a word, and take some bugs for one."""
 
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> None:
@@ -65,6 +64,8 @@ def interruptible(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt:
             print("congrad: interrupted; run the same command again to continue where it stopped", file=sys.stderr)
             raise typer.Exit(130) from None
+        except EOFError as error:
+            raise RuntimeError("a file ends too early") from error
 
     return run
 
@@ -82,27 +83,47 @@ app.command("judge")(interruptible(judge_command))
 app.command("pair")(interruptible(pair_command))
 app.command("train")(interruptible(train_command))
 app.command("evaluate")(interruptible(evaluate_command))
-app.command("settings")(settings_command)
-app.command("env")(env_command)
+app.command("settings")(interruptible(settings_command))
+app.command("env")(interruptible(env_command))
 
 
 def main() -> None:
     """Entry point."""
+    make_usable()
+    try:
+        code = exit_code()
+        flush()
+    except BrokenPipeError:  # whoever read the output has all that they wanted
+        leave(sys.stdout)
+        leave(sys.stderr)
+        code = 1
+    except UserError as error:
+        code = told(error)
+    sys.exit(code)
+
+
+def exit_code() -> int:
+    """Runs the command of the process; what is wrong is said."""
     try:
         app()
-    except UserError as error:
-        print("congrad:", error, file=sys.stderr)
-        sys.exit(2)
-    except BrokenPipeError:
-        sys.exit(1)
+    except SystemExit as end:  # Typer's last word, whatever happened
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except (UserError, BrokenPipeError):
+        raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in NO_PLACE:
-            problem = f"{quote(error.filename, 200)} cannot be used ({error.strerror})"
-            print("congrad:", UserError(problem, "check the path"), file=sys.stderr)
-            sys.exit(2)
+        flush()  # that the output cannot be written may be all that is wrong
+        if (found := refused(error)) is not None:
+            return told(found)
         from congrad.report.display import show_traceback
 
         show_traceback()
         advice = "please report it with the lines above and what `congrad env` prints"
         print(f"congrad: this is a bug; {advice}", file=sys.stderr)
-        sys.exit(1)
+    return 1
+
+
+def told(error: UserError) -> int:
+    """Says what is wrong, where there is anybody to hear it; the exit code."""
+    with suppress(OSError):
+        print("congrad:", error, file=sys.stderr)
+    return 2

@@ -22,6 +22,7 @@ from congrad.models.device import pick_device
 from congrad.models.identity import identities
 from congrad.models.load import load, load_skeleton, tokenizer_of
 from congrad.models.packaged import PACKAGES, converted, resolve
+from congrad.models.positions import check_positions
 from congrad.models.ranks import Rank, ranks, wait_for_all
 from congrad.preferences.load import of_the_watched
 from congrad.preferences.rows import Preferences
@@ -104,6 +105,7 @@ def _make_indexes(
     with identities(*([model] if reference is None else [model, reference])) as which:
         policy = load(model, device=device)
         model_fingerprint, *reference_fingerprint = [found() for found in which]
+    check_positions(policy, sequence_lengths(together(tokenised)), config.input.max_length, listener.on_warning)
     num_usable = sum(not reason for reason in tokenised[0].reasons)
     settings = as_begun(config.index, directory).resolved(num_usable, policy.device)
     on_note = listener.on_note if rank.number == 0 else nobody
@@ -170,6 +172,12 @@ def tokenise_all(
         problem = f"none of the {len(pairs)} pairs can be scored ({reasons})"
         raise UserError(problem, "check input.max_length and the data")
     return pairs
+
+
+def sequence_lengths(pairs: TokenisedPairs) -> list[int]:
+    """Tokens of each usable pair's prompt and its longer response, which is what a model's positions count."""
+    usable = [position for position, reason in enumerate(pairs.reasons) if not reason]
+    return [len(prompt) + max(map(len, responses)) for prompt, *responses in triples(pairs, usable)]
 
 
 def together(sets: Sequence[TokenisedPairs]) -> TokenisedPairs:

@@ -44,8 +44,9 @@ from congrad.gradients.outside import few, measure_outside, memory_needed
 from congrad.gradients.packing import IntArray, Triple, num_packed_tokens
 from congrad.gradients.passes import Compute, pass_scorer, pass_sketcher
 from congrad.gradients.space import Space
+from congrad.machine import ran_out
 from congrad.models.load import give_memory_back, quiet
-from congrad.models.memory import enough_memory, free_memory, ran_out
+from congrad.models.memory import enough_memory, free_memory
 from congrad.models.ranks import Rank
 from congrad.preferences.tokenise import TokenisedPairs
 from congrad.progress import Progress

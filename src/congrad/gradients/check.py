@@ -30,9 +30,9 @@ from congrad.gradients.packing import IntArray, Triple, num_packed_tokens, pack
 from congrad.gradients.passes import pass_sketcher
 from congrad.gradients.sketch import packed, packed_logps, sketcher
 from congrad.gradients.space import Space
+from congrad.machine import ran_out
 from congrad.models.device import CHOSEN, PROMPT, REJECTED, Computed
 from congrad.models.load import quiet
-from congrad.models.memory import ran_out
 from congrad.models.quantised import token_by_token
 from congrad.settings.index import PassSettings
 from congrad.words import one_line

@@ -32,6 +32,7 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils import logging
 
 from congrad.errors import UserError
+from congrad.machine import ran_out
 from congrad.models.device import pick_device
 from congrad.models.lora import with_new_lora
 from congrad.models.packaged import PACKAGES, resolve
@@ -44,7 +45,7 @@ from congrad.words import one_line, quote
 log = python_logging.getLogger(__name__)
 
 LOADING_ERRORS = (
-    *(OSError, ValueError, ImportError, RuntimeError, SafetensorError),
+    *(OSError, ValueError, ImportError, RuntimeError, SafetensorError, MemoryError),
     *(StrictDataclassError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),  # odd values
 )
 MOST_LAYERS = 1000  # each is built, even where nothing is loaded
@@ -122,7 +123,12 @@ def load_model(
     settle(model)
     model.config.get_text_config().use_cache = False
     loaded: PreTrainedModel = model.requires_grad_(False).eval()
-    return loaded if "device_map" in options else loaded.to(device)
+    try:
+        return loaded if "device_map" in options else loaded.to(device)
+    except RuntimeError as error:  # as a GPU without room for it raises
+        if ran_out(error):
+            raise explained("model", name, error) from error
+        raise
 
 
 def load(
@@ -315,6 +321,9 @@ def with_adapter(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
 
 def explained(kind: str, name: str, error: Exception) -> UserError:
     """The one line a user needs instead of what transformers raised."""
+    if ran_out(error):
+        fix = "set model.dtype to bfloat16, quantise it with model.quantise, or take a smaller model"
+        return UserError(f"out of memory while {kind} {name} is loaded", fix)
     message = str(error)
     if "with `safetensors`" in message:  # of a model of the hub
         return pickled(kind, name, "other files")

@@ -9,14 +9,10 @@ import psutil
 import torch
 
 from congrad.errors import UserError
+from congrad.machine import ran_out
 
 CGROUP = Path("/sys/fs/cgroup")  # of a container, as its own processes see it
 STATUS = Path("/proc/self/status")  # of Linux
-
-
-def ran_out(error: BaseException) -> bool:
-    """Whether an error says that there is too little memory: of a GPU, or of this machine."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 @contextmanager
@@ -24,7 +20,7 @@ def enough_memory(problem: str, fix: str) -> Iterator[None]:
     """Says in one line what to do when memory runs out."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except Exception as error:
         if ran_out(error):
             raise UserError(problem, fix) from error
         raise

@@ -24,9 +24,10 @@ import torch
 import torch.distributed as dist
 
 from congrad.errors import UserError
+from congrad.machine import ran_out
 from congrad.models.compute import in_dtype_of, settle_stage
 from congrad.models.identity import as_loaded
-from congrad.models.memory import enough_memory, ran_out
+from congrad.models.memory import enough_memory
 from congrad.models.ranks import Rank
 from congrad.progress import SILENT, Listener
 from congrad.settings.input import Columns
