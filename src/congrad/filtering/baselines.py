@@ -22,6 +22,8 @@ import pyarrow as pa
 import torch
 
 from congrad.errors import UserError
+from congrad.filtering.directory import OPTIONAL
+from congrad.filtering.left_out import input_record
 from congrad.filtering.outputs import scores_table, write_run
 from congrad.filtering.rankings import (
     Baseline,
@@ -106,7 +108,7 @@ def _filter(
         "model": as_loaded(model) if needs_logps else None,
         "reference": as_loaded(reference) if needs_logps and reference is not None else None,
     }
-    forget_if_empty(output, "filter", "logps.jsonl", "kept.jsonl", "dropped.jsonl", "scores.parquet")
+    forget_if_empty(output, "filter", "logps.jsonl", "kept.jsonl", "dropped.jsonl", "scores.parquet", *OPTIONAL)
     if begin(output, "filter", settings):
         return warnings
     reason_N = list(pairs.reasons) if index is None else index.pairs["reason"].to_pylist()
@@ -127,6 +129,7 @@ def _filter(
     manifest = {
         **read_json(output / STAGE.first, Begun),
         "congrad": 1,
+        "input": input_record(preferences),
         "rows": len(preferences),
         "kept": int(keep_N.sum()),
         "reasons": dict(sorted(Counter(reason_N).items())),

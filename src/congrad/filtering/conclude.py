@@ -13,6 +13,7 @@ import torch
 
 from congrad.filtering.advise import advise_index
 from congrad.filtering.fidelity import estimate_fidelity
+from congrad.filtering.left_out import input_record
 from congrad.filtering.outputs import languages_content, scores_table, write_run
 from congrad.filtering.prompts import find_prompts
 from congrad.filtering.score import ScoredRows, score
@@ -90,6 +91,7 @@ def conclude(
         **({} if watch is None else {"watch": place_within(watch.index.directory, output)}),
         "plan": index.plan,
         "data_fingerprint": preferences.fingerprint,
+        "input": input_record(preferences),
         "rows": len(preferences),
         "kept": int(keep_N.sum()),
         **auto,

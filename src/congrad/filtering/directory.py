@@ -6,6 +6,9 @@ from congrad.stage import Kind, is_ours
 
 RUN = Kind("run", first="index/plan.json", mark="congrad")
 SCORE_COLUMN = "congrad_score"
+KEPT_EXACT, DROPPED_EXACT, BAD_ROWS = "kept.parquet", "dropped.parquet", "bad_rows.jsonl"
+OPTIONAL = (KEPT_EXACT, DROPPED_EXACT, BAD_ROWS)
+"""Files that a run has where its data need them."""
 
 
 def is_run(directory: Path) -> bool:

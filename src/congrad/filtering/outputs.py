@@ -1,4 +1,5 @@
-"""The files of a run: scores.parquet, kept.jsonl, dropped.jsonl, languages.json, advice.json and, last, manifest.json.
+"""The files of a run: scores.parquet, kept.jsonl, dropped.jsonl, languages.json, advice.json and, last, manifest.json;
+where the data need them, bad_rows.jsonl, kept.parquet and dropped.parquet.
 
 They take their places together (`congrad.stage.staging`), so that a full disk leaves an earlier result as it was.
 """
@@ -15,7 +16,8 @@ from congrad.consensus import conflict
 from congrad.consensus.findings import MIN_PAIRS
 from congrad.files import json_line, versions, whole_file, without_nan, write_json
 from congrad.filtering.advised import FILE as ADVICE
-from congrad.filtering.directory import RUN, SCORE_COLUMN
+from congrad.filtering.directory import BAD_ROWS, OPTIONAL, RUN, SCORE_COLUMN
+from congrad.filtering.left_out import listed
 from congrad.filtering.score import ScoredRows
 from congrad.preferences import Preferences
 from congrad.stage import staging
@@ -80,7 +82,7 @@ def write_run(
     languages: Mapping[str, Any] | None = None,
     advice: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes the run's files; the manifest gains the versions, and a report on what was there goes.
+    """Writes the run's files; the manifest gains the versions, and what spoke of an earlier result goes.
 
     Args:
         table: of scores.parquet.
@@ -88,8 +90,11 @@ def write_run(
         languages: of languages.json, where the filter compares languages.
         advice: of advice.json, from the same filter.
     """
-    with staging(directory, RUN, "report.html") as new:
+    with staging(directory, RUN, "report.html", *OPTIONAL) as new:
         write_selection(new, preferences, score_N, table["keep"].to_numpy(), column)
+        if rows := listed(preferences.left_out):
+            with (new / BAD_ROWS).open("xb") as file:
+                file.writelines(map(json_line, rows))
         with whole_file(new / "scores.parquet") as file:
             pq.write_table(table, file)
         if languages is not None:

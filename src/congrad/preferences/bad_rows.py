@@ -17,7 +17,7 @@ def left_out(part: Part, mistakes: Mapping[int, Mistake]) -> tuple[LeftOut, ...]
     rows = [part.rows[position] for position in mistakes]
     spots = locate_rows(part.source.name, rows)
     return tuple(
-        LeftOut(spot, row, mistake.reason, mistake.is_bad, mistake.detail)
+        LeftOut(spot, row, mistake.reason, mistake.is_bad, mistake.detail, mistake.is_listed)
         for spot, row, mistake in zip(spots, rows, mistakes.values(), strict=True)
     )
 

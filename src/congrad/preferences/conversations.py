@@ -36,6 +36,7 @@ class Mistake:
         reason: in words that other rows share.
         problem: about the column of just this row, or about the row where `column` is "".
         is_bad: whether it is a mistake in the data; a tie is none.
+        is_listed: as of the `LeftOut` that it becomes.
     """
 
     reason: str
@@ -43,6 +44,7 @@ class Mistake:
     fix: str = ""
     column: str = ""
     is_bad: bool = True
+    is_listed: bool = True
 
     @property
     def detail(self) -> str:

@@ -18,7 +18,7 @@ COLUMNS = ("message_id", "parent_id", "role", "rank")
 FLAGS = ("deleted", "is_deleted", "spam", "is_spam")
 """Columns that take a message, and all that follows it, out."""
 MOST_TURNS = 200
-NO_ANSWER = NoPair("a message that is no response", is_bad=False)
+NO_ANSWER = NoPair("a message that is no response", is_bad=False, is_listed=False)
 
 
 @dataclass(frozen=True)

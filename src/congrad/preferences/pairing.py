@@ -50,6 +50,7 @@ class NoPair:
     reason: str
     is_bad: bool = True
     detail: str = ""
+    is_listed: bool = True
 
 
 IN_WORDS = {

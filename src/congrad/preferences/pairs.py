@@ -201,7 +201,7 @@ def look_at(part: Part, layout: Layout, settings: Input) -> Look:
     """Reads all rows once."""
     look = Look()
     for number, row in raw_rows(part, layout, settings):
-        raw = Mistake(row.reason, row.detail, is_bad=row.is_bad) if isinstance(row, NoPair) else read_row(row, layout)
+        raw = no_pair(row) if isinstance(row, NoPair) else read_row(row, layout)
         if isinstance(raw, Mistake):
             look.mistakes[number] = raw
             continue
@@ -228,6 +228,11 @@ def look_at(part: Part, layout: Layout, settings: Input) -> Look:
             for message in cell.messages:
                 look.keys |= extra_keys(message)
     return look
+
+
+def no_pair(row: NoPair) -> Mistake:
+    """Why a row makes no pair, as a mistake."""
+    return Mistake(row.reason, row.detail, is_bad=row.is_bad, is_listed=row.is_listed)
 
 
 def extra_keys(message: Message) -> set[str]:

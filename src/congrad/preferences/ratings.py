@@ -17,8 +17,8 @@ MISSING = frozenset(("", "-", "n/a", "na", "nan", "none", "null", "<na>"))
 """How a score that is not there is written."""
 PRINTED = frozenset("+-.0123456789aen")
 """What a number is printed with, `nan` too."""
-IN_A_PAIR = NoPair("the other response of a pair", is_bad=False)
-BETWEEN = NoPair("neither the best nor the worst response of its prompt", is_bad=False)
+IN_A_PAIR = NoPair("the other response of a pair", is_bad=False, is_listed=False)
+BETWEEN = NoPair("neither the best nor the worst response of its prompt", is_bad=False, is_listed=False)
 
 
 def rate(row: Mapping[str, Any], layout: Layout) -> tuple[Any, Any] | NoPair:

@@ -17,6 +17,7 @@ from congrad.filtering.comparison import (
     verdicts_in_words,
 )
 from congrad.filtering.conclude import FilterResult
+from congrad.filtering.left_out import left_out_in_words
 from congrad.filtering.outputs import languages_content
 from congrad.filtering.stability import stability_in_words
 from congrad.report.advice import option_table, verdict_lines
@@ -61,6 +62,8 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
     unscored = sum(1 for reason in result.scored.reason_N if reason)
     left_out = f"; {unscored} could not be scored (see scores.parquet)" if unscored else ""
     show(f"kept {int(result.keep_N.sum())} of {len(result.keep_N)} pairs{left_out}")
+    if unused := left_out_in_words(result.manifest["input"], Path(result.output)):
+        show(unused)
     fidelity = result.manifest["fidelity"]["estimated_spearman"]
     if fidelity is not None:
         text = f"fidelity: Spearman of about {fidelity:.3f} with the scores of uncompressed gradients"

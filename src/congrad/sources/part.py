@@ -20,6 +20,8 @@ class LeftOut:
         reason: in words that other rows of the same kind share: "empty prompt", "a tie".
         is_bad: whether it is a mistake in the data, at which `input.on_bad_row=stop` stops; a tie is none.
         detail: what is wrong with just this row, as a sentence for the list of mistakes.
+        is_listed: whether `bad_rows.jsonl` names it. A row that had its part beside a pair, as the other response or as
+            the question of a tree, is only counted.
     """
 
     spot: Spot
@@ -27,6 +29,7 @@ class LeftOut:
     reason: str
     is_bad: bool = True
     detail: str = ""
+    is_listed: bool = True
 
 
 @dataclass(frozen=True)
