@@ -1,5 +1,6 @@
 """Files that are whole or absent, and values that every JSON reader takes."""
 
+import base64
 import importlib.metadata
 import json
 import math
@@ -84,11 +85,16 @@ def without_nan(value: Any) -> Any:
 
 
 def json_line(row: dict[str, Any]) -> bytes:
-    """A row of a JSONL file; NaN is null, and what JSON has no type for is its text."""
+    """A row of a JSONL file; NaN is null, and what JSON has no type for is text: bytes in base64, all else as it is
+    printed."""
     try:
-        return orjson.dumps(row, default=str, option=JSON_LINE)
+        return orjson.dumps(row, default=_as_text, option=JSON_LINE)
     except TypeError:  # half a surrogate pair, or a number beyond 64 bits
-        return (json.dumps(without_nan(row), ensure_ascii=False, default=str) + "\n").encode("utf-8", "surrogatepass")
+        return (json.dumps(without_nan(row), ensure_ascii=False, default=_as_text) + "\n").encode("utf-8", "surrogatepass")
+
+
+def _as_text(value: Any) -> str:
+    return base64.b64encode(value).decode("ascii") if isinstance(value, bytes) else str(value)
 
 
 def versions() -> dict[str, str]:

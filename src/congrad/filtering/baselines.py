@@ -23,6 +23,7 @@ import torch
 
 from congrad.errors import UserError
 from congrad.filtering.directory import OPTIONAL
+from congrad.filtering.exact import inexact_in_words
 from congrad.filtering.left_out import input_record
 from congrad.filtering.outputs import scores_table, write_run
 from congrad.filtering.rankings import (
@@ -126,10 +127,13 @@ def _filter(
         language_N = torch.from_numpy(np.unique(pairs.languages, return_inverse=True)[1])
         keep_N = select(torch.from_numpy(score_N), language_N, **asdict(baseline.selection))
         reason_N = reasons(keep_N, reason_N)
+    described = input_record(preferences)
+    if described["inexact"]:
+        listener.on_note(inexact_in_words(described["inexact"]))
     manifest = {
         **read_json(output / STAGE.first, Begun),
         "congrad": 1,
-        "input": input_record(preferences),
+        "input": described,
         "rows": len(preferences),
         "kept": int(keep_N.sum()),
         "reasons": dict(sorted(Counter(reason_N).items())),

@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 
 from congrad.filtering.advise import advise_index
+from congrad.filtering.exact import inexact_in_words
 from congrad.filtering.fidelity import estimate_fidelity
 from congrad.filtering.left_out import input_record
 from congrad.filtering.outputs import languages_content, scores_table, write_run
@@ -80,6 +81,9 @@ def conclude(
     fidelity = estimate_fidelity(index, config.loss, config.consensus, prompt_N)
     seconds["score"] = round(time.monotonic() - started, 3)
     listener.on_stage("writing the pairs")
+    described = input_record(preferences)
+    if described["inexact"]:
+        listener.on_note(inexact_in_words(described["inexact"]))
     source = Path(config.input.source)
     if source.exists():  # the run can then be re-filtered from any directory
         config = replace(config, input=replace(config.input, source=str(source.resolve())))
@@ -91,7 +95,7 @@ def conclude(
         **({} if watch is None else {"watch": place_within(watch.index.directory, output)}),
         "plan": index.plan,
         "data_fingerprint": preferences.fingerprint,
-        "input": input_record(preferences),
+        "input": described,
         "rows": len(preferences),
         "kept": int(keep_N.sum()),
         **auto,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from congrad.filtering.directory import BAD_ROWS, RUN
+from congrad.filtering.exact import inexact_columns
 from congrad.preferences.rows import Preferences
 from congrad.sources.part import LeftOut
 
@@ -38,6 +39,7 @@ def input_record(preferences: Preferences) -> dict[str, Any]:
         "not_sampled": rows - len(left_out) - len(preferences),
         "left_out": dict(Counter(each.reason for each in left_out).most_common()),
         "listed": sum(each.is_listed for each in left_out),
+        "inexact": inexact_columns(preferences.dataset),
         "tags": dict(preferences.tags),
         "notes": list(preferences.notes),
     }

@@ -17,6 +17,7 @@ from congrad.consensus.findings import MIN_PAIRS
 from congrad.files import json_line, versions, whole_file, without_nan, write_json
 from congrad.filtering.advised import FILE as ADVICE
 from congrad.filtering.directory import BAD_ROWS, OPTIONAL, RUN, SCORE_COLUMN
+from congrad.filtering.exact import columns_for_json, inexact_columns, write_exact
 from congrad.filtering.left_out import listed
 from congrad.filtering.score import ScoredRows
 from congrad.preferences import Preferences
@@ -26,17 +27,20 @@ BATCH = 1000
 
 
 def write_selection(directory: Path, preferences: Preferences, score_N: Any, keep_N: Any, column: str) -> None:
-    """kept.jsonl and dropped.jsonl: the input's own columns and the score in `column`, in input order."""
+    """kept.jsonl and dropped.jsonl: the input's own columns and the score in `column`, in input order; where JSON does
+    not give a column back as it is, kept.parquet and dropped.parquet too."""
     dataset = preferences.dataset
     if column in dataset.column_names:
         dataset = dataset.remove_columns(column)
     with (directory / "kept.jsonl").open("xb") as kept, (directory / "dropped.jsonl").open("xb") as dropped:
         for start in range(0, len(dataset), BATCH):
-            columns = dataset[start : start + BATCH]
+            columns = columns_for_json(dataset, start, start + BATCH)
             scores, keep = score_N[start : start + BATCH].tolist(), keep_N[start : start + BATCH].tolist()
             for i, (value, stays) in enumerate(zip(scores, keep, strict=True)):
                 row = {name: values[i] for name, values in columns.items()} | {column: without_nan(value)}
                 (kept if stays else dropped).write(json_line(row))
+    if inexact_columns(dataset):
+        write_exact(directory, dataset, score_N, keep_N, column)
 
 
 def scores_table(rows: pa.Table, keep_N: Any, reason_N: list[str], languages: Sequence[str] = ()) -> pa.Table:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import datasets
 import pyarrow as pa
 import pyarrow.compute as pc
+from datasets import Value
 
 from congrad.errors import UserError
 from congrad.preferences.bad_rows import left_out
@@ -26,6 +27,7 @@ from congrad.preferences.sides import Form, Pair, Raw, are_turns, pair_of, read_
 from congrad.settings.input import Input
 from congrad.sources.part import Part
 from congrad.sources.source import BATCH
+from congrad.sources.stored import holds_bytes
 
 NEARLY_ALL = 0.95  # of the rows: the others are an exception
 ENOUGH_ROWS = 20  # from which an exception may be one
@@ -70,6 +72,7 @@ def find_pairs(
     layouts = [with_sides(find_layout(kinds_of(part.dataset), part.source.name, settings)) for part in parts]
     known = [decoded(part) for part in parts]
     for part, layout in zip(known, layouts, strict=True):
+        refuse_bytes(part, layout)
         refuse_unread(part, layout, settings)
     layouts = with_verdicts(known, layouts, settings)
     looks = [look_at(part, layout, settings) for part, layout in zip(known, layouts, strict=True)]
@@ -178,6 +181,23 @@ def refuse_unread(part: Part, layout: Layout, settings: Input) -> None:
             problem = f"holds {what}, and text alone is read"
             fix = f"remove the row, or leave the column unread with input.ignore=[{column}]"
             raise UserError(problem, fix, at=part.source.where(part.rows[row]), column=column)
+
+
+def refuse_bytes(part: Part, layout: Layout) -> None:
+    """Refuses bytes within messages, tools and arguments of templates, none of which are read otherwise than as text."""
+    features = part.dataset.features
+    read = [*columns_read(layout), layout.first, layout.second, layout.responses, "tools", "chat_template_kwargs"]
+    there = [name for name in dict.fromkeys(read) if name is not None and name in features]
+    nested = [name for name in there if not isinstance(features[name], Value)]
+    if not nested:
+        return
+    tables = part.dataset.select_columns(nested).with_format("arrow").iter(batch_size=BATCH)
+    for number, table in enumerate(tables):
+        for column in nested:
+            if any(map(holds_bytes, table[column].chunks)):
+                rows = (row for row in range(len(table)) if holds_bytes(table[column].slice(row, 1).combine_chunks()))
+                place = part.source.where(part.rows[number * BATCH + next(rows)])
+                raise UserError("holds bytes, and text alone is read", "write it as text", at=place, column=column)
 
 
 def first_filled(dataset: datasets.Dataset, column: str) -> int | None:

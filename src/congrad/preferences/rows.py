@@ -143,4 +143,4 @@ def _canonical(value: Any) -> str:
             {key: item for key, item in message.items() if item is not None} if isinstance(message, dict) else message
             for message in value
         ]
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)  # a date in a template's arguments

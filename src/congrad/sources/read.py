@@ -39,7 +39,6 @@ READ_ERRORS = (
     *(StopIteration, RecursionError),
 )
 HUB = "hf://datasets/"
-PAIR_COLUMNS = ("prompt", "chosen", "rejected", "language")
 
 Data: TypeAlias = str | Path | datasets.Dataset | datasets.DatasetDict
 
@@ -136,8 +135,8 @@ def _load_file(path: Path, folder: Path, settings: Input) -> Part:
     if kind == "parquet":
         options = {"batch_size": BATCH}  # a row group may unpack to a thousand times its size
     if kind == "csv":
-        # An answer may be "NA", "null", "7" or nothing: pandas is to leave text as it is.
-        converters = dict.fromkeys((*PAIR_COLUMNS, *named(settings.columns)), str)
+        # A value may be "NA", "007", "1e5" or nothing: pandas is to leave every column as the text that it is.
+        converters = dict.fromkeys(range(bounds.columns + 1), str)
         options = {"sep": CSV_SUFFIXES[suffix(path.name)], "keep_default_na": False, "converters": converters}
     try:
         if kind == "parquet":

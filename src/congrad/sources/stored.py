@@ -70,16 +70,11 @@ def check_stored(dataset: datasets.Dataset, path: Path) -> None:
 
 
 def check_rows(dataset: datasets.Dataset, source: Source, bounds: Bounds) -> None:
-    """Refuses a row that is too long, and bytes, which no JSON line of the results could hold."""
+    """Refuses a row that is too long."""
     for number, table in enumerate(dataset.with_format("arrow").iter(batch_size=BATCH)):
         start = number * BATCH
         if (row := first_long(table, bounds.row_bytes)) is not None:
             raise too_long(source.where(start + row), bounds)
-        for column, values in zip(table.column_names, table.columns, strict=True):
-            if any(holds_bytes(chunk) for chunk in values.chunks):
-                row = next(row for row in range(len(table)) if holds_bytes(values.slice(row, 1).combine_chunks()))
-                fix = "remove the column, or write it as text"
-                raise UserError("holds bytes, which JSON cannot", fix, at=source.where(start + row), column=column)
 
 
 def first_long(table: pa.Table, most: int) -> int | None:
