@@ -157,8 +157,7 @@ def test_what_a_row_names_is_not_opened(tmp_path, monkeypatch, kind, place):
     assert found.dataset[1]["x"] == value
     assert list(found.dataset)[1]["x"] == value
     feature, arrow, value = place({"_type": kind}, STORED, {"bytes": b"x", "path": None})
-    with pytest.raises(UserError, match=r"bytes\.parquet, row 1 .*: column 'x' holds bytes, which JSON cannot; remove"):
-        load_preferences(declared(tmp_path / "bytes.parquet", arrow, value, feature))
+    assert load_preferences(declared(tmp_path / "bytes.parquet", arrow, value, feature)).dataset[1]["x"] == value
 
 
 def test_a_saved_dataset_declares_images_that_are_not_opened(tmp_path):
@@ -172,16 +171,43 @@ def test_a_saved_dataset_declares_images_that_are_not_opened(tmp_path):
 
 @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.binary(1)], ids=str)
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
-def test_bytes_are_refused_before_the_pass(tmp_path, congrad, kind, place):
+def test_bytes_that_are_not_read_go_through(tmp_path, kind, place):
     _, arrow, value = place({}, kind, b"x")
     columns = {**{key: [text] * 2 for key, text in PAIR.items()}, "x": pa.array([None, value], arrow)}
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    assert load_preferences(tmp_path / "x.parquet").dataset["x"][:] == [None, value]
+
+
+def with_bytes(column: str) -> pa.Table:
+    """Two conversations, of which the second has bytes in a column."""
+    talk = pa.struct([("role", pa.string()), ("content", pa.string()), ("name", pa.binary())])
+    columns = {
+        key: pa.array([[{**turn, "name": None} for turn in TALK[key]]] * 2, pa.list_(talk))
+        for key in ("prompt", "chosen", "rejected")
+    }
+    if column in columns:
+        filled = [{**turn, "name": b"x"} for turn in TALK[column]]
+        columns[column] = pa.array([columns[column][0].as_py(), filled], pa.list_(talk))
+    else:
+        columns[column] = pa.array([None, {"style": b"x"}], pa.struct([("style", pa.binary())]))
+    return pa.table({**columns, "language": ["de"] * 2})
+
+
+@pytest.mark.parametrize("column", ["prompt", "chosen", "rejected", "chat_template_kwargs"])
+def test_bytes_that_would_be_read_are_refused_before_the_pass(tmp_path, congrad, column):
+    pq.write_table(with_bytes(column), tmp_path / "x.parquet")
     called = congrad("filter", tmp_path / "x.parquet", "--model", "none", "--output", tmp_path / "out")
     assert called.refused
-    assert "x.parquet, row 1 (counted from 0): column 'x' holds bytes, which JSON cannot; remove" in called.err
-    columns["x"] = pa.nulls(2, arrow)
+    message = f"x.parquet, row 1 (counted from 0): column '{column}' holds bytes, and text alone is read; write it as"
+    assert message in called.err
+
+
+@pytest.mark.parametrize("column", PAIR)
+def test_text_stored_as_bytes_is_refused(tmp_path, column):
+    columns = {key: pa.array([text.encode()] if key == column else [text]) for key, text in PAIR.items()}
     pq.write_table(pa.table(columns), tmp_path / "x.parquet")
-    assert len(load_preferences(tmp_path / "x.parquet")) == 2
+    with pytest.raises(UserError, match=rf"x.parquet, row 0 .*: column '{column}' holds b'.*', not text"):
+        load_preferences(tmp_path / "x.parquet")
 
 
 # What is much larger, or deeper, than ordinary data

@@ -79,7 +79,7 @@ def test_a_stored_image_is_named(tmp_path):
     rows = datasets.Dataset.from_list([{**ROW, "image": None}, {**ROW, "image": {"bytes": b"png", "path": None}}])
     rows.to_parquet(tmp_path / "x.parquet")
     for source in (tmp_path / "x.parquet", rows):
-        assert re.search("row 1.*: column 'image' holds bytes", complaint(source))
+        assert re.search("row 1.*: column 'image' holds an image, and text alone is read", complaint(source))
 
 
 TALK_TABLE = {

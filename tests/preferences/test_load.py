@@ -78,7 +78,8 @@ KINDS = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_input_gives_the_same_rows_and_fingerprint(tmp_path, kind):
     preferences = load_preferences(save(kind, tmp_path))
-    assert preferences.dataset.to_list() == ROWS
+    in_text = kind in ("csv", "tsv")  # which have no other type
+    assert preferences.dataset.to_list() == [{**row, "id": str(row["id"])} if in_text else row for row in ROWS]
     assert preferences.languages == ["de", "de", "no", "ja"]
     assert preferences.rows == [0, 1, 2, 3]
     assert preferences.fingerprint == load_preferences(datasets.Dataset.from_list(ROWS)).fingerprint

@@ -11,6 +11,7 @@ the margin of summed log-probabilities of `bench/flipped.py`. With another refer
 Shapes: N input rows, P pairs that can be scored.
 """
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -21,6 +22,8 @@ import torch
 from congrad.errors import UserError
 from congrad.filtering.score import margins_by_side
 from congrad.gradients.index import GradientIndex
+from congrad.preferences.pairing import NoPair
+from congrad.preferences.ratings import number_of
 from congrad.preferences.rows import Preferences
 from congrad.settings.consensus import PER_TOKEN, Loss
 from congrad.settings.selection import Selection
@@ -112,12 +115,14 @@ def judge_margins(preferences: Preferences) -> Floats:
     chosen, rejected = (preferences.dataset[column] for column in JUDGED)
     margins_N = np.full(len(preferences), np.nan)
     for position, pair in enumerate(zip(chosen, rejected, strict=True)):
-        for column, value in zip(JUDGED, pair, strict=True):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        margin = 0.0
+        for column, value, sign in zip(JUDGED, pair, (1, -1), strict=True):
+            number = number_of(value, sign, column)  # a CSV file has numbers as text
+            if isinstance(value, bool) or isinstance(number, NoPair):
                 problem = f"holds {value!r:.60}, not a number"
                 raise UserError(problem, "write a number, or null", at=preferences.where(position), column=column)
-        if None not in pair:
-            margins_N[position] = pair[0] - pair[1]
+            margin += math.nan if number is None else number
+        margins_N[position] = margin
     return margins_N
 
 

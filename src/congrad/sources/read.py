@@ -5,7 +5,7 @@ import hashlib
 import logging
 import os
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,7 +19,7 @@ from congrad.settings.input import Bounds, Columns, Input
 from congrad.sources.bounds import check_columns, check_text
 from congrad.sources.confine import check_card, check_inside, check_saved, not_saved
 from congrad.sources.dates import with_dates_as_text
-from congrad.sources.locate import CSV_SUFFIXES, explain, suffix
+from congrad.sources.locate import CSV_SUFFIXES, explain, suffix, unpacked
 from congrad.sources.part import Part
 from congrad.sources.paths import (
     LOADERS,
@@ -39,6 +39,7 @@ READ_ERRORS = (
     *(StopIteration, RecursionError),
 )
 HUB = "hf://datasets/"
+INDEX = "__index_level_0__"  # as pandas and Arrow call fields without a name
 
 Data: TypeAlias = str | Path | datasets.Dataset | datasets.DatasetDict
 
@@ -151,7 +152,19 @@ def _load_file(path: Path, folder: Path, settings: Input) -> Part:
             found = with_dates_as_text(path, found)
     except READ_ERRORS as error:
         raise explain(str(path), error) from error
+    if kind == "csv":
+        check_fields(path, found.column_names)
     return _part(str(path), found, names_of(path, folder))
+
+
+def check_fields(path: Path, columns: Sequence[str]) -> None:
+    """Refuses a table whose rows have more fields than its header: pandas takes the first ones for an index, and every
+    other field for that of a column further left."""
+    if INDEX in columns:
+        with unpacked(path) as file:
+            if INDEX.encode() not in file.readline():
+                fix = "quote the fields that hold the separator, or give each field a name in the header"
+                raise UserError("the rows have more fields than the header has names", fix, at=path)
 
 
 def named(columns: Columns) -> list[str]:
