@@ -90,7 +90,9 @@ def json_line(row: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(row, default=_as_text, option=JSON_LINE)
     except TypeError:  # half a surrogate pair, or a number beyond 64 bits
-        return (json.dumps(without_nan(row), ensure_ascii=False, default=_as_text) + "\n").encode("utf-8", "surrogatepass")
+        return (json.dumps(without_nan(row), ensure_ascii=False, default=_as_text) + "\n").encode(
+            "utf-8", "surrogatepass"
+        )
 
 
 def _as_text(value: Any) -> str:

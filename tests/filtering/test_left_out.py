@@ -123,5 +123,3 @@ def test_the_terminal_says_where_they_are(congrad, bad, tmp_path, tiny_directory
         f"left out 3 of 9 rows (a message that is no response: 3): see {Path('run', 'manifest.json')}"
     )
     assert left_out_in_words({**record, "left_out": {}}, Path("run")) == ""
-
-

@@ -1,6 +1,6 @@
 """Rows of the input that are not among the pairs: where they are named, and how they are counted.
 
-    rows of the input = pairs (kept or dropped, scored or not) + rows left out + rows that a sample does not hold
+rows of the input = pairs (kept or dropped, scored or not) + rows left out + rows that a sample does not hold
 """
 
 from collections import Counter
