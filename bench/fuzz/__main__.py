@@ -4,6 +4,8 @@
     python -m bench.fuzz --only refilter --seed 7   one target, other draws
     python -m bench.fuzz --case refilter/7/31       one case again, with all that it prints
     python -m bench.fuzz --case refilter/7/31/0     with the first of its mutations alone
+    python -m bench.fuzz --readers 200              the readers alone: files of 50 rows in many layouts
+    python -m bench.fuzz --readers 200 --file 31    one of these files again
 
 Every result is a line of JSON in OUTPUT/COMMIT.jsonl. At the end a table of all of them is printed, and the failures by
 what they have in common. The exit code is 1 where there is any.
@@ -27,12 +29,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from bench.fuzz import sandbox
+from bench.fuzz import readers, sandbox
 from bench.fuzz.seeds import make_seeds
 from bench.fuzz.targets import TARGETS, Case, Command
 from bench.where import commit, processor
 
 Result = dict[str, Any]
+ROWS = 50  # of a file for the readers
 
 
 class Bench:
@@ -130,6 +133,17 @@ def show_case(bench: Bench, case: Case) -> int:
     return int(bool(found))
 
 
+def show_readers(files: int, seed: int, only: int | None) -> int:
+    began = time.monotonic()
+    told, wrong = readers.run(files, ROWS, seed, only)
+    print(
+        f"Commit {commit()}, {processor()}, {date.today()}, {time.monotonic() - began:.0f} s:\n\n{told}\n",
+        *wrong,
+        sep="\n",
+    )
+    return int(bool(wrong))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600, help="begin no case after these")
@@ -138,7 +152,11 @@ def main() -> int:
     parser.add_argument("--only", choices=TARGETS, action="append", help="may be given again")
     parser.add_argument("--case", type=Case.named, help="run this one and show what it prints")
     parser.add_argument("--output", type=Path, default=Path("runs/fuzz"))
+    parser.add_argument("--readers", type=int, metavar="FILES", help="fuzz the readers of pairs alone, with these many")
+    parser.add_argument("--file", type=int, help="of --readers: run this one")
     options = parser.parse_args()
+    if options.readers is not None:
+        return show_readers(options.readers, options.seed, options.file)
     began = time.monotonic()
     bench = Bench(options.output.absolute())
     if options.case is not None:

@@ -28,7 +28,7 @@ prompts, model, output = sys.argv[1:]
 settings = Generate(samples=3, max_tokens=8, engine=Engine(batch_size=4))
 run_generate(
     load_prompts(Prompts(prompts)),
-    Model(model),
+    Model(model, dtype="float32"),
     settings,
     Path(output),
     listener=Listener(on_progress=rest),

@@ -98,10 +98,10 @@ def test_rewards_are_those_of_plain_forwards(chat: bool, chat_directory: Path, t
     told: list[tuple[str, int, int]] = []
     run_judge(
         generated,
-        Model(str(trained)),
+        Model(str(trained), dtype="float32"),
         IMPLICIT,
         out,
-        reference=Model(str(chat_directory)),
+        reference=Model(str(chat_directory), dtype="float32"),
         listener=counting(lambda *progress: told.append(progress)),
     )
     policy, reference = plain_logps(trained, chat=chat), plain_logps(chat_directory, chat=chat)
@@ -120,8 +120,16 @@ def test_rewards_are_those_of_plain_forwards(chat: bool, chat_directory: Path, t
 
 def test_the_reference_may_be_named_by_the_model(chat_directory: Path, trained: Path, tmp_path: Path) -> None:
     generated = write_generated(tmp_path / "generate", chat=True)
-    run_judge(generated, Model(str(trained), reference=str(chat_directory)), IMPLICIT, tmp_path / "named")
-    run_judge(generated, Model(str(trained)), IMPLICIT, tmp_path / "given", reference=Model(str(chat_directory)))
+    run_judge(
+        generated, Model(str(trained), dtype="float32", reference=str(chat_directory)), IMPLICIT, tmp_path / "named"
+    )
+    run_judge(
+        generated,
+        Model(str(trained), dtype="float32"),
+        IMPLICIT,
+        tmp_path / "given",
+        reference=Model(str(chat_directory), dtype="float32"),
+    )
     assert (tmp_path / "named" / "scores.jsonl").read_bytes() == (tmp_path / "given" / "scores.jsonl").read_bytes()
 
 
@@ -129,9 +137,15 @@ def test_a_policy_that_is_its_reference_has_no_reward(chat_directory: Path, tmp_
     generated = write_generated(tmp_path / "generate", chat=True)
     copy = shutil.copytree(chat_directory, tmp_path / "copy")
     with pytest.raises(UserError, match="gives every answer a reward of 0, as the model is its own reference"):
-        run_judge(generated, Model(str(chat_directory)), IMPLICIT, tmp_path / "judge", reference=Model(str(copy)))
+        run_judge(
+            generated,
+            Model(str(chat_directory), dtype="float32"),
+            IMPLICIT,
+            tmp_path / "judge",
+            reference=Model(str(copy), dtype="float32"),
+        )
     with pytest.raises(UserError, match=r"there is none; set model\.reference"):
-        run_judge(generated, Model(str(chat_directory)), IMPLICIT, tmp_path / "judge")
+        run_judge(generated, Model(str(chat_directory), dtype="float32"), IMPLICIT, tmp_path / "judge")
     assert not (tmp_path / "judge").exists()
 
 
@@ -153,8 +167,10 @@ def test_interrupted_between_batches_it_goes_on_and_ends_in_the_same_bytes(
             if done == stop_at:
                 raise RuntimeError("pulled the plug")
 
-        reference = Model(str(chat_directory))
-        run_judge(generated, Model(str(trained)), IMPLICIT, out, reference=reference, listener=counting(stop))
+        reference = Model(str(chat_directory), dtype="float32")
+        run_judge(
+            generated, Model(str(trained), dtype="float32"), IMPLICIT, out, reference=reference, listener=counting(stop)
+        )
 
     judge(tmp_path / "whole")
     assert len(passes) == 2 * 4  # pairs of 2 + 1, 2 and 1 responses
@@ -176,4 +192,10 @@ def test_without_a_finite_log_probability_there_is_no_score(
     monkeypatch.setattr("congrad.gradients.logps.batch_logps", broken)
     generated, out = write_generated(tmp_path / "generate", chat=True), tmp_path / "judge"
     with pytest.raises(UserError, match=r"no log-probability of a response is finite; set model\.dtype to float32"):
-        run_judge(generated, Model(str(trained)), IMPLICIT, out, reference=Model(str(chat_directory)))
+        run_judge(
+            generated,
+            Model(str(trained), dtype="float32"),
+            IMPLICIT,
+            out,
+            reference=Model(str(chat_directory), dtype="float32"),
+        )

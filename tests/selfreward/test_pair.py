@@ -241,7 +241,8 @@ def test_congrad_and_trl_take_the_pairs_and_see_the_same_tokens(
         assert [turn["role"] for turn in rows(path)[2]["prompt"]] == ["system", "user", "assistant", "user"]
 
     preferences = load_preferences(path)
-    assert preferences.languages == [row["language"] for row in rows(path)]
+    tags = {"Klingon": "tlh"}
+    assert preferences.languages == [tags.get(row["language"], row["language"]) for row in rows(path)]
     tokenizer = AutoTokenizer.from_pretrained(chat_directory)
     ours = tokenise(preferences, tokenizer)
     assert ours.reasons == [""] * len(rows(path))

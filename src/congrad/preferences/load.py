@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from congrad.errors import UserError
+from congrad.preferences.as_is import is_written_here, take_as_is
 from congrad.preferences.bad_rows import in_words, refusal, settle
 from congrad.preferences.glance import glance
 from congrad.preferences.known_names import LANGUAGE, found_names
@@ -46,6 +47,7 @@ def load_preferences(
     source: "str | Path | datasets.Dataset | datasets.DatasetDict",
     *,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    as_is: bool = False,
     **settings: Any,
 ) -> Preferences:
     """Load and check preference pairs in any of TRL's layouts: standard, conversational, with or without `prompt`.
@@ -55,6 +57,8 @@ def load_preferences(
             names; a folder that `save_to_disk` wrote; the id of a hub dataset; or a dataset in memory. In a folder of
             `de.jsonl`, `en.jsonl` whose rows have no language column, the language is the file's name.
         on_progress: Called with how many rows have been checked, and of how many, after every file.
+        as_is: Take `prompt`, `chosen` and `rejected` to the letter: no other layout is looked for, no text is read as
+            messages and no prompt is cut. So are the files of a run or a stage read anyway.
         settings: Of the section `input` but for its source: `split="test"`, `columns=Columns(language="lang")`.
 
     Raises:
@@ -62,7 +66,9 @@ def load_preferences(
     """
     place = str(source) if isinstance(source, str | Path) else "dataset"
     config = Input(source=place, **settings)
-    glance_at_pairs(source, config)
+    as_is = as_is or is_written_here(source, config)
+    if not as_is:
+        glance_at_pairs(source, config)
     from congrad.preferences.check import without_language
     from congrad.preferences.languages import in_doubt, languages_of
     from congrad.preferences.pairs import find_pairs, without
@@ -77,7 +83,7 @@ def load_preferences(
     parts = read_parts(source, config)
     total = sum(len(part.rows) for part in parts)
     with quiet():
-        parts = find_pairs(parts, config, tell)
+        parts = take_as_is(parts, tell) if as_is else find_pairs(parts, config, tell)
     named = languages_of(parts, config, place)
     column = named_column(parts, config)
     parts = [

@@ -96,7 +96,7 @@ def response_pairs(responses: Responses, tokenizer: PreTrainedTokenizerBase) -> 
         if responses.chat:
             chosen, rejected = ([{"role": "assistant", "content": text}] for text in (chosen, rejected))
         rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected, "language": "any"})
-    tokens = tokenise(load_preferences(datasets.Dataset.from_list(rows)), tokenizer, max_length=NO_LIMIT)
+    tokens = tokenise(load_preferences(datasets.Dataset.from_list(rows), as_is=True), tokenizer, max_length=NO_LIMIT)
     prompt_keys = [responses.rows[first]["prompt_key"] for first, _ in numbers]
     shared: dict[str, int] = {}
     for key, prompt_ids in zip(prompt_keys, tokens.prompt_ids, strict=True):

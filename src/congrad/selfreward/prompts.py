@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from congrad.errors import UserError
+from congrad.errors import UNSET, UserError
 from congrad.preferences.bad_rows import left_out, refusal
 from congrad.preferences.glance import glance
 from congrad.preferences.names import check_prompt_names
@@ -36,7 +37,22 @@ def glance_at_prompts(prompts: Prompts) -> None:
     if prompts.source is None:
         raise UserError("is missing", "name a file or folder of prompts", key="prompts.source")
     check = partial(check_prompt_names, prompt_column=prompts.columns.prompt)
-    glance(prompts.source, prompts.read_as(prompts.source), check)
+    with of_the_prompts():
+        glance(prompts.source, prompts.read_as(prompts.source), check)
+
+
+@contextmanager
+def of_the_prompts() -> Iterator[None]:
+    """Errors that leave the block name the settings of prompts, and not those of pairs."""
+    try:
+        yield
+    except UserError as error:
+        error.fix = error.fix.replace("leave them out with input.files, or ", "")  # of prompts, all files are read
+        for section in ("columns", "bounds"):
+            error.fix = error.fix.replace(f"input.{section}.", f"prompts.{section}.")
+        if error.key == "input.languages":
+            error.key, error.value = None, UNSET
+        raise
 
 
 def load_prompts(prompts: Prompts) -> list[Prompt]:
@@ -55,10 +71,12 @@ def load_prompts(prompts: Prompts) -> list[Prompt]:
 
     assert prompts.source is not None
     wanted, column = prompts.read_as(prompts.source), prompts.columns.prompt
-    parts = read_parts(prompts.source, wanted)
+    with of_the_prompts():
+        parts = read_parts(prompts.source, wanted)
     for part in parts:
         check_prompt_names(part.dataset.column_names, part.source.name, column)
-    named = languages_of(parts, wanted, prompts.source)
+    with of_the_prompts():
+        named = languages_of(parts, wanted, prompts.source)
     for part in parts:
         check_prompts(part, column)
     bad = [
