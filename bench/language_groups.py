@@ -1,6 +1,7 @@
 """Are groups of languages found where there are some, and none recommended where there are none?
 
     python -m bench.language_groups --runs 400
+    python -m bench.language_groups --markdown    a table of what is done; 13 languages of 200 pairs take longest
 
 draws pair gradients of languages that are exchangeable, or of two blocks whose mean gradients agree within a block and
 conflict across, and asks `congrad.advice.groups` for the best division, with prompts of their own in every language and
@@ -11,11 +12,14 @@ import argparse
 import itertools
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from bench.markdown import markdown
 from congrad.advice.budget import MEASURES, Budget, Measure
 from congrad.advice.groups import Groups, best_groups
 from congrad.advice.language_sums import sum_languages
@@ -24,6 +28,7 @@ NUM_FOLDS, NUM_DIMS = 5, 256
 NOISE_TO_SIGNAL = 10.0  # squared length of a pair's noise over that of its language's mean gradient; the demo's is 9
 WITHIN_PROMPT = 0.3  # of the noise that translations share
 BUDGET = Budget(epochs=1, batch_size=16)
+IN_WORDS: dict[str, str] = {"budget": "for the budget", "equal_length": "at equal step length"}
 
 
 def means(block_L: np.ndarray, *, agree: float, across: float, generator: np.random.Generator) -> np.ndarray:
@@ -97,16 +102,34 @@ def two_blocks(
     return bool(((label_L[:, None] == label_L) == (block_L[:, None] == block_L)).all()), found.recommended
 
 
+def table(rows: Iterable[dict[str, Any]]) -> str:
+    """Markdown of what is done, a line for each shape of data and each measure that chooses."""
+    lines = []
+    for row in rows:
+        setting, alike, planted = row["setting"], row["exchangeable"], row["planted"]
+        kind = "the same" if setting["parallel"] else "their own"
+        shape = [kind, *(str(setting[name]) for name in ("num_languages", "num_pairs")), IN_WORDS[setting["chosen_by"]]]
+        rates = [*alike.values(), planted["found"], planted["recommended"]]
+        lines.append([*shape, *(f"{rate:.1%}" for rate in rates)])
+    head = ("prompts", "languages", "pairs each", "chosen", *(f"divided, {name}" for name in row["exchangeable"]))
+    return markdown((*head, "blocks found", "blocks divided"), lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=400)
     parser.add_argument("--languages", type=int, nargs="+", default=[2, 6, 13])
     parser.add_argument("--pairs", type=int, nargs="+", default=[5, 20, 50, 200])
     parser.add_argument("--output", type=Path, default=Path("runs/language_groups.jsonl"))
+    parser.add_argument("--markdown", action="store_true", help="run nothing; print the table of what is done")
     options = parser.parse_args()
     options.output.parent.mkdir(parents=True, exist_ok=True)
     lines = options.output.read_text(encoding="utf-8").splitlines() if options.output.exists() else []
-    done = [json.loads(line)["setting"] for line in lines]
+    rows = [json.loads(line) for line in lines]
+    if options.markdown:
+        print(table(rows))
+        return
+    done = [row["setting"] for row in rows]
     for num_languages, num_pairs, parallel, by in itertools.product(
         options.languages, options.pairs, (False, True), MEASURES
     ):

@@ -18,7 +18,7 @@ def export_command(
         str | None, option("Upload to this dataset repository, private.", metavar="USER/NAME")
     ] = None,
     public: Annotated[bool, option("Make it public.", "--public")] = False,
-    lora: Annotated[bool, option("Have the trainer train a LoRA adapter instead of all weights.", "--lora")] = False,
+    lora: Annotated[bool, option("Train a LoRA adapter, not all weights.", "--lora")] = False,
     licence: Annotated[
         str | None, option("Licence of your data, for the card, such as cc-by-4.0. [not stated]", "--license")
     ] = None,
