@@ -22,6 +22,7 @@ from congrad import FilterConfig, Input, Model, UserError, filter_preferences
 from congrad.filtering.exact import inexact_columns, inexact_in_words, is_exact
 from congrad.filtering.left_out import input_record
 from congrad.filtering.outputs import write_selection
+from congrad.filtering.rankings import judge_margins
 from congrad.preferences import load_preferences
 from congrad.settings.input import Columns
 
@@ -256,3 +257,14 @@ def test_numbers_that_files_have_in_other_types_never_change(tmp_path, first, se
         pq.write_table(pa.table({**row, "x": values}), tmp_path / f"{name}.parquet")
     with pytest.raises(UserError, match=r"a\.parquet: column 'x' holds numbers that change .*; give it one type"):
         load_preferences(tmp_path)
+
+
+def test_scores_of_a_table_are_numbers_that_are_text(tmp_path):
+    header = "prompt,chosen,rejected,language,chosen_score,rejected_score\n"
+    (tmp_path / "in.csv").write_text(f"{header}a,b,c,de,4.5,2\nd,e,f,de,,2\n")
+    margins = judge_margins(load_preferences(tmp_path / "in.csv"))
+    assert margins[0] == 2.5
+    assert math.isnan(margins[1])
+    (tmp_path / "in.csv").write_text(f"{header}a,b,c,de,4.5,good\n")
+    with pytest.raises(UserError, match=r"in\.csv:2: column 'rejected_score' holds 'good', not a number"):
+        judge_margins(load_preferences(tmp_path / "in.csv"))
