@@ -1,4 +1,4 @@
-"""Columns of all types come back as they went in: in kept.jsonl, and in kept.parquet where JSON has no type for them."""
+"""Columns of all types come back as they went in: in kept.jsonl, or in kept.parquet where JSON has no type for them."""
 
 import base64
 import csv
@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from congrad import FilterConfig, Input, Model, filter_preferences
+from congrad import FilterConfig, Input, Model, UserError, filter_preferences
 from congrad.filtering.exact import inexact_columns, inexact_in_words, is_exact
 from congrad.filtering.left_out import input_record
 from congrad.filtering.outputs import write_selection
+from congrad.filtering.rankings import judge_margins
 from congrad.preferences import load_preferences
 from congrad.settings.input import Columns
 
@@ -197,7 +198,7 @@ def test_languages_and_prompts_of_a_table_are_text(tmp_path):
 
 def test_a_table_whose_rows_have_more_fields_than_names_is_refused(tmp_path):
     (tmp_path / "in.csv").write_text("prompt,chosen,rejected,language\nHaus?,a,b,c,de\nHund?,a,b,c,de\n")
-    with pytest.raises(Exception, match=r"in\.csv: the rows have more fields than the header has names; quote"):
+    with pytest.raises(UserError, match=r"in\.csv: the rows have more fields than the header has names; quote"):
         load_preferences(tmp_path / "in.csv")
     (tmp_path / "in.csv").write_text("prompt,chosen,rejected,language,__index_level_0__\nHaus?,a,b,de,c\n")
     assert load_preferences(tmp_path / "in.csv").dataset[0]["__index_level_0__"] == "c"
@@ -241,3 +242,29 @@ def test_a_run_with_bytes_says_so_and_is_filtered_again(tmp_path, congrad, make_
     assert (tmp_path / "run" / "kept.parquet").read_bytes() == before
     kept = pq.read_table(tmp_path / "run" / "kept.parquet")
     assert kept["blob"].to_pylist() == [b"\xff"] * kept.num_rows
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (pa.array([2**64 - 1], pa.uint64()), pa.array([-1], pa.int64())),
+        (pa.array([2**60 + 1], pa.int64()), pa.array([0.5], pa.float64())),
+    ],
+)
+def test_numbers_that_files_have_in_other_types_never_change(tmp_path, first, second):
+    row = {"prompt": ["a"], "chosen": ["b"], "rejected": ["c"], "language": ["de"]}
+    for name, values in (("a", first), ("b", second)):
+        pq.write_table(pa.table({**row, "x": values}), tmp_path / f"{name}.parquet")
+    with pytest.raises(UserError, match=r"a\.parquet: column 'x' holds numbers that change .*; give it one type"):
+        load_preferences(tmp_path)
+
+
+def test_scores_of_a_table_are_numbers_that_are_text(tmp_path):
+    header = "prompt,chosen,rejected,language,chosen_score,rejected_score\n"
+    (tmp_path / "in.csv").write_text(f"{header}a,b,c,de,4.5,2\nd,e,f,de,,2\n")
+    margins = judge_margins(load_preferences(tmp_path / "in.csv"))
+    assert margins[0] == 2.5
+    assert math.isnan(margins[1])
+    (tmp_path / "in.csv").write_text(f"{header}a,b,c,de,4.5,good\n")
+    with pytest.raises(UserError, match=r"in\.csv:2: column 'rejected_score' holds 'good', not a number"):
+        judge_margins(load_preferences(tmp_path / "in.csv"))

@@ -184,7 +184,7 @@ def refuse_unread(part: Part, layout: Layout, settings: Input) -> None:
 
 
 def refuse_bytes(part: Part, layout: Layout) -> None:
-    """Refuses bytes within messages, tools and arguments of templates, none of which are read otherwise than as text."""
+    """Refuses bytes within messages, tools and arguments of templates, all of which are read as text."""
     features = part.dataset.features
     read = [*columns_read(layout), layout.first, layout.second, layout.responses, "tools", "chat_template_kwargs"]
     there = [name for name in dict.fromkeys(read) if name is not None and name in features]

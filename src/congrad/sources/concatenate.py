@@ -5,11 +5,12 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 
 from congrad.errors import UserError
 from congrad.sources.part import Part
 from congrad.sources.source import Source
-from congrad.words import quote
+from congrad.words import one_line, quote
 
 
 def concatenate(parts: Sequence[Part]) -> datasets.Dataset:
@@ -33,13 +34,22 @@ def concatenate(parts: Sequence[Part]) -> datasets.Dataset:
                 raise UserError(f"holds {types}", "give it one type in all files, or remove it", column=column)
             if common != known:
                 features[column] = common
-    whole = [
-        dataset.cast(datasets.Features({column: features[column] for column in dataset.column_names}))
-        if any(dataset.features[column] != features[column] for column in dataset.column_names)
-        else dataset
-        for dataset in (part.dataset for part in parts)
-    ]
-    return datasets.concatenate_datasets(whole)
+    return datasets.concatenate_datasets([_with_types(part, features) for part in parts])
+
+
+def _with_types(part: Part, features: dict[str, Any]) -> datasets.Dataset:
+    """The rows of a part with columns of these types."""
+    wanted = datasets.Features({column: features[column] for column in part.dataset.column_names})
+    changed = [column for column in wanted if part.dataset.features[column] != wanted[column]]
+    if not changed:
+        return part.dataset
+    try:
+        return part.dataset.cast(wanted)
+    except pa.ArrowInvalid as error:  # a whole number that no floating point number is equal to
+        types = " and ".join(dict.fromkeys(_name(each[changed[0]]) for each in (part.dataset.features, wanted)))
+        problem = f"holds numbers that change between the types of the files, {types} ({one_line(error)})"
+        fix = "give it one type in all files, or remove it"
+        raise UserError(problem, fix, at=part.source.name, column=changed[0]) from error
 
 
 def _common(one: Any, other: Any) -> Any | None:
