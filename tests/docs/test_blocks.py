@@ -107,6 +107,8 @@ def test_a_command_is_accepted_also_where_it_is_not_run(congrad, monkeypatch, wo
         plan = Path(words[1]) / "index" / "plan.json"
         plan.parent.mkdir(parents=True)
         plan.write_text("{}")
+    if words[0] == "inspect":
+        write_jsonl(Path(words[1]) / "pairs.jsonl", preference_rows(4))
     if words[0] == "train":
         Path(words[1]).mkdir(parents=True, exist_ok=True)
         (Path(words[1]) / "kept.jsonl").touch()
