@@ -1,8 +1,8 @@
 """`python -m bench.fuzz --readers 200`: files of rows in many layouts, some of them broken, read in both ways.
 
-Of each must hold, with `on_bad_row=stop` and with `drop`: nothing is raised but a `UserError` of one printable line; rows
-in = pairs + rows left out; the columns that are not read stay as they were; and what one way reads without a bad row, the
-other reads alike. A failure is named by its number, which `--readers 200 --file NUMBER` runs again.
+Of each must hold, with `on_bad_row=stop` and with `drop`: nothing is raised but a `UserError` of one printable line;
+rows in = pairs + rows left out; the columns that are not read stay as they were; and what one way reads without a bad
+row, the other reads alike. A failure is named by its number, which `--readers 200 --file NUMBER` runs again.
 """
 
 import base64
