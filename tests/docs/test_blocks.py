@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 import typer
+from tests.conftest import preference_rows
 from tests.docs.pages import PAGES, ROOT, Block, blocks, lines, prose
+from tests.files import write_jsonl
 from typer.main import get_command
 
 from congrad.cli import app
@@ -107,12 +109,15 @@ def test_a_command_is_accepted_also_where_it_is_not_run(congrad, monkeypatch, wo
         plan = Path(words[1]) / "index" / "plan.json"
         plan.parent.mkdir(parents=True)
         plan.write_text("{}")
+    if words[0] == "inspect":
+        Path(words[1]).mkdir(parents=True, exist_ok=True)
+        write_jsonl(Path(words[1]) / "pairs.jsonl", preference_rows(4))
     if words[0] == "train":
         Path(words[1]).mkdir(parents=True, exist_ok=True)
         (Path(words[1]) / "kept.jsonl").touch()
     done = congrad(*words)
     assert done.code == 0, done.err
-    assert called or words[0] in ("env", "settings") or {"--help", "--version"} & set(words)
+    assert called or words[0] in ("env", "settings", "inspect") or {"--help", "--version"} & set(words)
 
 
 @pytest.mark.parametrize("block", of("sh"))

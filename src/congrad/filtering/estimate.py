@@ -6,6 +6,7 @@ about a + b n. Where even the first piece would take too long (bfloat16 on a pro
 pack takes minutes), it is what single matrix products say.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ BESIDE_PRODUCTS = (0.8, 3.0, 8.0)  # what a pass takes of the time of its produc
 MEASURING = {"packed": 4.0, "general": 2.0}  # times the time of a pair whose gradient is measured whole
 GENERAL = 1.3  # times the products in the general pass, which computes prompts twice
 FIRST, GROWTH = 18, 4  # tokens of the first piece, where packs are not padded; how much longer the next one is
+LONG = 8192  # tokens; a longer pair is measured by its start, as attention takes memory by their square
 NOISE = 0.1  # of a time on a shared machine, at least
 MANY_LANGUAGES = 100  # from which on it is said what their comparison costs
 STEP_SECONDS = 8e-9  # of PCGrad, per order, fold and three languages: measured at 50 to 300
@@ -136,7 +138,7 @@ def estimate(
                 sketch(some)
                 return tokens_of(some)[0], time.perf_counter() - started
 
-            points, whole = measure(run, longest, typical, least)
+            points, whole = measure(run, longest, typical, least, max(LONG, settings.token_budget))
     low, seconds, high = floor, guess, ceiling
     if points:
         seconds, low, high = scaled(points, num_tokens, settings.token_budget, floor, whole=whole)
@@ -220,12 +222,14 @@ def measure(
     longest: Sequence[Triple],
     typical: Sequence[Triple],
     least: int = FIRST,
+    most: float = math.inf,
 ) -> tuple[list[tuple[int, float]], bool]:
     """Times pieces, and whole packs where they fit into `SECONDS`.
 
     Args:
         run: sketches a pack; gives its tokens and seconds.
         least: tokens of the first piece, about.
+        most: tokens of the longest piece.
 
     Returns:
         Tokens and seconds of each that counts; and whether they are of the longest and of a typical pack.
@@ -237,11 +241,12 @@ def measure(
     while True:
         tokens, seconds = points[-1]
         left = SECONDS - (time.perf_counter() - started)
-        if 2 * seconds / tokens * wanted <= left:
+        if wanted <= most and 2 * seconds / tokens * wanted <= left:
             return [run(longest), run(typical)], True
         size *= GROWTH
         longer = piece(longest, size)
-        if tokens_of(longer)[0] <= tokens or seconds / tokens * tokens_of(longer)[0] > left:
+        more = tokens_of(longer)[0]
+        if more <= tokens or more > most or seconds / tokens * more > left:
             return points, False
         points.append(run(longer))
 
