@@ -64,7 +64,7 @@ class Kind:
 
 STAGE = Kind("stage", "stage.json")
 # Of every kind of directory, runs to stages: files, and keys that one of them has together.
-MARKS = {
+MARKS: dict[str, list[tuple[str, ...]]] = {
     MANIFEST: [("congrad",)],
     STAGE.first: [("stage", "settings")],
     "plan.json": [("format", "num_pairs", "shard_pairs")],
