@@ -49,7 +49,13 @@ def test_splits_are_chosen(there, wanted, expected):
 
 @pytest.mark.parametrize(
     ("there", "wanted"),
-    [(["train_prefs", "train_sft"], None), (["de", "test"], None), (["de"], "fr"), (["de"], ("de", "x*")), (["de"], ())],
+    [
+        (["train_prefs", "train_sft"], None),
+        (["de", "test"], None),
+        (["de"], "fr"),
+        (["de"], ("de", "x*")),
+        (["de"], ()),
+    ],
 )
 def test_an_unclear_split_is_an_error_that_lists_them(there, wanted):
     with pytest.raises(UserError, match=f"there are '{there[0]}'"):
@@ -109,7 +115,16 @@ def test_configurations_of_a_readme(tmp_path):
 
 def test_a_file_of_two_configurations_is_not_read_twice(tmp_path):
     write(tmp_path / "x.jsonl", language="de")
-    card = ["---", "configs:", "- config_name: a", "  data_files: x*", "- config_name: b", "  data_files: x*", "---", ""]
+    card = [
+        "---",
+        "configs:",
+        "- config_name: a",
+        "  data_files: x*",
+        "- config_name: b",
+        "  data_files: x*",
+        "---",
+        "",
+    ]
     (tmp_path / "README.md").write_text("\n".join(card))
     assert "of configuration 'a' and in" in complaint(tmp_path, configuration="*")
 
