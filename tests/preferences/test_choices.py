@@ -66,7 +66,7 @@ def test_configurations_are_chosen():
     assert configurations(["a", "b"], "b", None, "x").names == ("b",)
     assert configurations(["de", "fr"], None, None, "x").names == ("de", "fr")
     assert configurations(["de", "fr", "all"], None, "[df]*", "x").names == ("de", "fr")
-    with pytest.raises(UserError, match="there are configurations 'de', 'all'; name one with input.configuration"):
+    with pytest.raises(UserError, match=r"there are configurations 'de', 'all'; name one with input.configuration"):
         configurations(["de", "all"], None, None, "x")
 
 
