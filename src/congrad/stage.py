@@ -63,6 +63,14 @@ class Kind:
 
 
 STAGE = Kind("stage", "stage.json")
+# Of every kind of directory, runs to stages: files, and keys that one of them has together.
+MARKS: dict[str, list[tuple[str, ...]]] = {
+    MANIFEST: [("congrad",)],
+    STAGE.first: [("stage", "settings")],
+    "plan.json": [("format", "num_pairs", "shard_pairs")],
+    "congrad.json": [("congrad_export",)],
+    "groups.json": [("congrad_groups",)],
+}
 
 
 class Record(BaseModel):
@@ -97,6 +105,19 @@ def is_ours(directory: Path, kind: Kind) -> bool:
             if kind.mark in read_json(path):
                 return True
     return is_begun(directory, kind)
+
+
+def is_written(directory: Path) -> bool:
+    """Whether congrad wrote a directory, of whichever kind; by marks that a folder of data does not have."""
+    if (directory / "index" / "plan.json").is_file() or (directory / ".congrad.begun").is_file():
+        return True
+    for name, keys in MARKS.items():
+        for path in (directory / name, directory / NEW / name):
+            with suppress(UserError):
+                content = read_json(path)
+                if any(all(key in content for key in each) for each in keys):
+                    return True
+    return False
 
 
 # To begin

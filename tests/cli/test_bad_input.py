@@ -162,7 +162,7 @@ OPTIONS = {
     "length": (["input.max_length=0"], ["input.max_length=0", "2 or more"]),
     "limit 0": (["--limit", "0"], ["--limit 0", "1 or more"]),
     "limit -3": (["--limit", "-3"], ["--limit -3", "1 or more"]),
-    "split": (["input.split=test"], ["pairs.jsonl", "no split 'test'", "leave the split out"]),
+    "split": (["input.split=test"], ["pairs.jsonl", "no split 'test'", "leave input.split out"]),
     "no room": (["input.max_length=3"], ["none of the 30 pairs can be scored", "length limit", "input.max_length"]),
     "chat": (["input.chat=true"], ["no chat template", "leave input.chat out"]),
 }

@@ -228,7 +228,9 @@ def test_links_within_a_folder_and_within_a_hub_cache_are_followed(tmp_path):
 def test_a_readme_on_the_hub_names_nothing_elsewhere(monkeypatch, file):
     found = {"train": ["hf://datasets/somebody/pairs@0a1b/de.jsonl", file]}
     builder = SimpleNamespace(config=SimpleNamespace(data_files=found))
-    monkeypatch.setattr(datasets, "load_dataset_builder", lambda name: builder)
+    monkeypatch.setattr(datasets, "get_dataset_config_names", lambda name: ["default"])
+    monkeypatch.setattr(datasets, "get_dataset_default_config_name", lambda name: "default")
+    monkeypatch.setattr(datasets, "load_dataset_builder", lambda name, configuration: builder)
     with pytest.raises(UserError, match=f"'somebody/pairs': its README names '{file}', which is not on the hub"):
         load_preferences("somebody/pairs")
 

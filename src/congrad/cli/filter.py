@@ -143,12 +143,17 @@ def run_filter(given: "Given", output: Path | None, *, format: str | None, dry_r
             if not given.says("model.name"):
                 problem = f"is missing: {source} is not a finished run, so a model is needed to compute gradients"
                 raise UserError(problem, "give --model", key="model.name")
-            output = output or Path("runs") / (source.stem or "run")
+            output = output or Path("runs") / name_of(source)
             filtered = filter_preferences(filter_config(given), output, dry_run=dry_run, listener=showing.listener)
             if filtered is None:
                 return
             result = filtered
     show_filtered(result, format, quiet=quiet, report=given.section(Report).write)
+
+
+def name_of(source: Path) -> str:
+    """The name of the data in its run's: of `.` and `..` that of the folder which it is."""
+    return (source.resolve() if source.name in ("", "..") else source).stem or "run"
 
 
 def check_for_run(given: "Given", run: Path, *, dry_run: bool) -> list[str]:

@@ -90,14 +90,14 @@ def files_for_sure(source: str | Path, settings: Input) -> list[Path]:
     """The files that will be read, in their order; none where only `datasets` knows."""
     path = Path(source)
     if path.is_file():
-        check_split_of_file(path, settings.split)
+        check_split_of_file(path, settings)
         return [path]
     if not path.is_dir():
         check_hub_id(source)
         return []
     if is_saved(path):
         return []
-    files = data_files(path)
+    files = data_files(path, settings.files)
     inside = [each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file()]
     others = len(inside) > len(files)  # a README can say which file belongs to which split
     splits = any(word in name.lower() for name in inside for word in SPLIT_WORDS)

@@ -82,8 +82,11 @@ def column_of_languages(
     if found is None and settings.languages == "auto" and any(_language_in(own, strict=True) for own in names):
         return None
     column = found or DEFAULT_LANGUAGE_COLUMN
-    for name, own in columns.items():
-        require(own, name, column, "input.columns.language")
+    for (name, own), called in zip(columns.items(), names, strict=True):
+        others = "input.columns.language, or set input.languages=detect"
+        if found is None and called:
+            others += f" ({quote(called[0])} names no language)"
+        require(own, name, column, others)
     return column
 
 

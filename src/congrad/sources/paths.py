@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 from congrad.errors import UserError
-from congrad.settings.input import Names
+from congrad.settings.input import Input, Names
+from congrad.sources.choose import chosen_files, refuse
 from congrad.sources.confine import check_inside
 from congrad.sources.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, PARQUET_SUFFIXES, suffix
+from congrad.stage import is_written
 from congrad.words import quote
 
 LOADERS = {
@@ -16,6 +18,7 @@ LOADERS = {
     ".arrow": "arrow",
 }
 METADATA_FILES = ("config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+CHOICES = ("split", "configuration", "files")
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 UNFINDABLE = re.compile(r"[\x00-\x1f\x7f]")  # in a name: `datasets` would leave the file out
 SHARD = re.compile(r"[-_.](?:\d{4,}(?:-of-\d+)?|(?:part|shard)[-_]?\d+)\Z")  # at the end of a name
@@ -26,10 +29,9 @@ def is_saved(folder: Path) -> bool:
     return (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file()
 
 
-def check_split_of_file(path: Path, split: Names | None) -> None:
-    """Refuses a split, which a file does not have."""
-    if split not in (None, "train"):
-        raise UserError(f"a file has no split {quote(split)}", "leave the split out", at=path)
+def check_split_of_file(path: Path, settings: Input) -> None:
+    """Refuses a split, a configuration and files, which a file does not have."""
+    refuse(settings, ("configuration", "files") if settings.split == "train" else CHOICES, "a file", path)
 
 
 def check_hub_id(source: str | Path) -> None:
@@ -40,11 +42,19 @@ def check_hub_id(source: str | Path) -> None:
         raise UserError("no such file or folder", "check the path", at=source)
 
 
-def data_files(folder: Path) -> list[Path]:
-    """All data files of a folder, by name; they are of one type."""
-    files = sorted(path for path in folder.rglob("*") if suffix(path.name) in LOADERS and _is_data(path, folder))
+def data_files(folder: Path, wanted: Names | None = None) -> list[Path]:
+    """The data files of a folder, by name; they are of one type. What congrad wrote below it is no data.
+
+    Args:
+        wanted: globs of those to read; None for all.
+    """
+    known: dict[Path, bool] = {}
+    paths = (path for path in folder.rglob("*") if suffix(path.name) in LOADERS and _is_data(path, folder))
+    files = sorted(path for path in paths if _written(path, folder, known) is None)
     if not files:
         raise UserError("no rows", f"the folder has no file that ends in {', '.join(LOADERS)}", at=folder)
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    files = [names[name] for name in chosen_files(list(names), wanted, folder)]
     kinds = {LOADERS[suffix(path.name)]: path for path in reversed(files)}
     if len(kinds) > 1:
         first, second = list(kinds.values())[:2]
@@ -54,6 +64,24 @@ def data_files(folder: Path) -> list[Path]:
         if UNFINDABLE.search(path.name):
             raise UserError("has a control character in its name", "rename it", at=quote(str(path)))
     return files
+
+
+def written_here(folder: Path) -> list[Path]:
+    """The directories below a folder that congrad wrote and that hold files like data."""
+    known: dict[Path, bool] = {}
+    paths = (path for path in folder.rglob("*") if suffix(path.name) in LOADERS and _is_data(path, folder))
+    return sorted({found for path in paths if (found := _written(path, folder, known)) is not None})
+
+
+def _written(path: Path, folder: Path, known: dict[Path, bool]) -> Path | None:
+    """The outermost directory around a file, below the folder, that congrad wrote."""
+    around = list(path.relative_to(folder).parents)[:-1]
+    for each in (folder / inside for inside in reversed(around)):
+        if each not in known:
+            known[each] = is_written(each)
+        if known[each]:
+            return each
+    return None
 
 
 def _is_data(path: Path, folder: Path) -> bool:

@@ -3,10 +3,10 @@
 import glob
 import hashlib
 import logging
-import os
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,17 +15,18 @@ import pyarrow as pa
 from datasets.exceptions import DatasetsError
 
 from congrad.errors import UserError
-from congrad.settings.input import Bounds, Columns, Input
+from congrad.settings.input import Columns, Input
 from congrad.sources.bounds import check_columns, check_text
-from congrad.sources.confine import check_card, check_inside, check_saved, not_saved
+from congrad.sources.choose import configurations, refuse, splits
+from congrad.sources.confine import check_saved, not_saved
 from congrad.sources.dates import with_dates_as_text
+from congrad.sources.folder import files_of
 from congrad.sources.locate import CSV_SUFFIXES, explain, suffix, unpacked
 from congrad.sources.part import Part
 from congrad.sources.paths import (
     LOADERS,
     check_hub_id,
     check_split_of_file,
-    data_files,
     is_saved,
     names_of,
 )
@@ -65,26 +66,32 @@ def read_parts(source: Data, settings: Input) -> list[Part]:
 
 
 def _read(source: Data, settings: Input) -> list[Part]:
-    split = settings.split if isinstance(settings.split, str) else "train"
     if isinstance(source, datasets.Dataset | datasets.DatasetDict):
-        return [_part("dataset", _pick(source, split, "dataset"))]
+        return _pick(source, settings, "dataset")
     path = Path(source)
     if path.is_file():
-        check_split_of_file(path, split)
-        return [_load_file(path, path.parent, settings)]
+        check_split_of_file(path, settings)
+        return [_load_file(path, names_of(path, path.parent), settings)]
     if is_saved(path):
         check_saved(path, settings.bounds)
         try:
             saved = datasets.load_from_disk(str(path))
         except READ_ERRORS as error:
             raise not_saved(path, error) from error
-        picked = _pick(saved, split, str(path))
-        check_stored(picked, path)
-        return [_part(str(path), picked)]
+        for each in saved.values() if isinstance(saved, datasets.DatasetDict) else [saved]:
+            check_stored(each, path)
+        return _pick(saved, settings, str(path))
     if path.is_dir():
-        return [_load_file(file, path, settings) for file in _list_folder(path, split, settings.bounds)]
+        files, notes = files_of(path, settings, READ_ERRORS)
+        if not files:
+            raise UserError("no rows", "`datasets` finds no file there: name one", at=path)
+        return _saying(notes, [_load_file(file.path, file.names, settings) for file in files])
     check_hub_id(source)
-    return [_load_from_hub(str(source), split)]
+    return _load_from_hub(str(source), settings)
+
+
+def _saying(notes: tuple[str, ...], parts: list[Part]) -> list[Part]:
+    return [replace(part, notes=(*notes, *part.notes)) for part in parts]
 
 
 def _part(name: str, dataset: datasets.Dataset, names: tuple[str, ...] = ()) -> Part:
@@ -94,38 +101,22 @@ def _part(name: str, dataset: datasets.Dataset, names: tuple[str, ...] = ()) -> 
     return Part(Source(name, len(dataset)), dataset.with_format(None), range(len(dataset)), names)
 
 
-def _pick(found: datasets.Dataset | datasets.DatasetDict, split: str, name: str) -> datasets.Dataset:
-    if isinstance(found, datasets.DatasetDict):
-        return found[_check_split(split, found, name)]
-    if split not in ("train", str(found.split)):
-        raise UserError(f"a single dataset has no split {quote(split)}", "leave the split out", at=name)
-    return found
+def _pick(found: datasets.Dataset | datasets.DatasetDict, settings: Input, name: str) -> list[Part]:
+    """The splits that are wanted. Each has its own name, where there are several."""
+    refuse(settings, ("configuration", "files"), "a dataset", name)
+    if isinstance(found, datasets.Dataset):
+        split = settings.split
+        if split not in (None, "train", str(found.split)):
+            shown = split if isinstance(split, str) else ", ".join(split or ())
+            raise UserError(f"a single dataset has no split {quote(shown)}", "leave the split out", at=name)
+        return [_part(name, found)]
+    chosen = splits(found, settings.split, name)
+    several = len(chosen.names) > 1
+    parts = [_part(f"{name}/{split}" if several else name, found[split], (split,)) for split in chosen.names]
+    return _saying(chosen.notes, parts)
 
 
-def _list_folder(folder: Path, split: str, bounds: Bounds) -> list[Path]:
-    """The folder's data files of one split, by name. `datasets` decides which file belongs to which split."""
-    data_files(folder)
-    check_card(folder, bounds)
-    try:
-        builder = datasets.load_dataset_builder(str(folder.resolve()))
-    except READ_ERRORS as error:
-        raise UserError(f"`datasets` cannot read the folder ({one_line(error)})", "name a file", at=folder) from error
-    found = builder.config.data_files[_check_split(split, builder.config.data_files, folder)]
-    files = sorted(folder / os.path.relpath(path, folder.resolve()) for path in found)
-    if not files:
-        raise UserError("no rows", "`datasets` finds no file there: name one", at=folder)
-    check_inside(folder, *files)
-    return files
-
-
-def _check_split(split: str, splits: Collection[object], place: object) -> str:
-    if split not in splits:
-        there = ", ".join(quote(str(name)) for name in splits)
-        raise UserError(f"no split {quote(split)}", f"there are {there}", at=place)
-    return split
-
-
-def _load_file(path: Path, folder: Path, settings: Input) -> Part:
+def _load_file(path: Path, names: tuple[str, ...], settings: Input) -> Part:
     bounds = settings.bounds
     kind = LOADERS.get(suffix(path.name))
     if kind is None:
@@ -154,7 +145,7 @@ def _load_file(path: Path, folder: Path, settings: Input) -> Part:
         raise explain(str(path), error) from error
     if kind == "csv":
         check_fields(path, found.column_names)
-    return _part(str(path), found, names_of(path, folder))
+    return _part(str(path), found, names)
 
 
 def check_fields(path: Path, columns: Sequence[str]) -> None:
@@ -172,19 +163,43 @@ def named(columns: Columns) -> list[str]:
     return [name for name in vars(columns).values() if name is not None]
 
 
-def _load_from_hub(name: str, split: str) -> Part:
+def _load_from_hub(name: str, settings: Input) -> list[Part]:
+    refuse(settings, ("files",), "a hub dataset", quote(name))
     try:
-        builder = datasets.load_dataset_builder(name)
+        known = datasets.get_dataset_config_names(name)
+        default = datasets.get_dataset_default_config_name(name)
+    except READ_ERRORS as error:
+        raise _out_of_reach(name, error) from error
+    chosen = configurations(known, default, settings.configuration, quote(name))
+    parts = []
+    notes = list(chosen.notes)
+    for configuration in chosen.names:
+        found = _prepared(name, configuration)
+        place = f"{name}/{configuration}" if len(chosen.names) > 1 else name
+        picked = splits(found, settings.split, quote(place))
+        notes += picked.notes
+        for split in picked.names:
+            own = f"{place}/{split}" if len(picked.names) > 1 else place
+            parts.append(_part(own, found[split], (split, configuration)))
+    return _saying(tuple(notes), parts)
+
+
+def _prepared(name: str, configuration: str) -> datasets.DatasetDict:
+    try:
+        builder = datasets.load_dataset_builder(name, configuration)
         files = builder.config.data_files or {}
         if elsewhere := [file for own in files.values() for file in own if not file.startswith(HUB)]:
             problem = f"its README names {quote(elsewhere[0])}, which is not on the hub"
             raise UserError(problem, "download what you trust, and name that", at=quote(name))
         builder.download_and_prepare()
-        found = builder.as_dataset(split=split)
+        return builder.as_dataset()
     except READ_ERRORS as error:
-        complaint = f"neither a file or folder here nor a hub dataset that can be reached ({one_line(error)})"
-        raise UserError(complaint, "check the name and the network", at=quote(name)) from error
-    return _part(name, found)
+        raise _out_of_reach(name, error) from error
+
+
+def _out_of_reach(name: str, error: BaseException) -> UserError:
+    complaint = f"neither a file or folder here nor a hub dataset that can be reached ({one_line(error)})"
+    return UserError(complaint, "check the name and the network", at=quote(name))
 
 
 @contextmanager
