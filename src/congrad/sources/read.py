@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,6 +20,7 @@ from congrad.settings.input import Bounds, Columns, Input
 from congrad.sources.bounds import check_columns, check_text
 from congrad.sources.confine import check_card, check_inside, check_saved, not_saved
 from congrad.sources.dates import with_dates_as_text
+from congrad.sources.json_lines import read_json
 from congrad.sources.locate import CSV_SUFFIXES, explain, suffix
 from congrad.sources.part import Part
 from congrad.sources.paths import (
@@ -139,6 +141,8 @@ def _load_file(path: Path, folder: Path, settings: Input) -> Part:
         # An answer may be "NA", "null", "7" or nothing: pandas is to leave text as it is.
         converters = dict.fromkeys((*PAIR_COLUMNS, *named(settings.columns)), str)
         options = {"sep": CSV_SUFFIXES[suffix(path.name)], "keep_default_na": False, "converters": converters}
+    if path.suffix.lower() == ".zst" and kind == "json":  # `datasets` wants a package for it
+        return _load_json(path, folder, ValueError("no row is a JSON object"))
     try:
         if kind == "parquet":
             check_parquet(path, bounds)
@@ -151,8 +155,22 @@ def _load_file(path: Path, folder: Path, settings: Input) -> Part:
         if kind == "json":
             found = with_dates_as_text(path, found)
     except READ_ERRORS as error:
+        if kind == "json":
+            return _load_json(path, folder, error)
         raise explain(str(path), error) from error
     return _part(str(path), found, names_of(path, folder))
+
+
+def _load_json(path: Path, folder: Path, cause: Exception) -> Part:
+    """A file that `datasets` does not read, row by row."""
+    try:
+        found, numbers, left = read_json(path)
+    except READ_ERRORS as error:
+        raise explain(str(path), error) from error
+    if found is None:
+        raise explain(str(path), cause) from cause
+    part = _part(str(path), found, names_of(path, folder))
+    return replace(part, source=Source(str(path), len(numbers) + len(left)), rows=tuple(numbers), left_out=tuple(left))
 
 
 def named(columns: Columns) -> list[str]:
