@@ -15,7 +15,9 @@ from typing import Any
 
 import datasets
 import orjson
+import pyarrow as pa
 from datasets.arrow_writer import ArrowWriter
+from datasets.table import cast_array_to_feature
 
 from congrad.errors import Spot
 from congrad.sources.locate import unpacked
@@ -55,16 +57,29 @@ def read_json(path: Path) -> tuple[datasets.Dataset | None, list[int], list[Left
             if not isinstance(row, LeftOut):
                 waiting.append(row)
             if len(waiting) == BATCH:
-                writer.write_batch(columns_of(waiting, kinds))
+                writer.write_table(table_of(waiting, kinds))
                 waiting = []
         if waiting:
-            writer.write_batch(columns_of(waiting, kinds))
+            writer.write_table(table_of(waiting, kinds))
         writer.finalize()
     return datasets.Dataset.from_file(str(target)), numbers, left
 
 
-def columns_of(rows: list[dict[str, Any]], features: dict[str, Any]) -> dict[str, list[Any]]:
-    return {name: [stored(row.get(name), kind) for row in rows] for name, kind in features.items()}
+def table_of(rows: list[dict[str, Any]], features: datasets.Features) -> pa.Table:
+    columns = [
+        cast_array_to_feature(pa.array([stored(row.get(name), kind) for row in rows], as_stored(kind)), kind)
+        for name, kind in features.items()
+    ]
+    return pa.Table.from_arrays(columns, schema=features.arrow_schema)
+
+
+def as_stored(kind: Any) -> pa.DataType:
+    """The Arrow type of a feature, with text for JSON."""
+    if isinstance(kind, datasets.List):
+        return pa.list_(as_stored(kind.feature))
+    if isinstance(kind, dict):
+        return pa.struct([(key, as_stored(inner)) for key, inner in kind.items()])
+    return pa.string() if kind == JSON else kind.pa_type
 
 
 def rows_of(path: Path) -> Iterator[tuple[int, dict[str, Any] | LeftOut]]:
@@ -121,23 +136,38 @@ def not_an_object(row: Any, spot: Spot, number: int) -> LeftOut:
 
 
 def parsed(data: bytes) -> Any:
-    """The value of JSON text: integers of any size as they are, and no half surrogate pairs."""
+    """The value of JSON text.
+
+    Raises:
+        ValueError: it is none, or holds half a surrogate pair or an integer beyond 64 bits, which no type here holds.
+    """
     with suppress(orjson.JSONDecodeError):
         value = orjson.loads(data)
-        if not has_large(value):
+        if not has_float_beyond(value):
             return value
     value = json.loads(data.decode())
     json.dumps(value, ensure_ascii=False).encode()
+    if has_large(value):
+        raise ValueError("an integer beyond 64 bits")
     return value
 
 
-def has_large(value: Any) -> bool:
+def has_float_beyond(value: Any) -> bool:
     """Whether there is a float that may have been written as an integer beyond 64 bits."""
+    if isinstance(value, dict):
+        return any(map(has_float_beyond, value.values()))
+    if isinstance(value, list):
+        return any(map(has_float_beyond, value))
+    return isinstance(value, float) and abs(value) >= 2**63
+
+
+def has_large(value: Any) -> bool:
+    """Whether there is an integer beyond 64 bits, which `datasets` would give out as text."""
     if isinstance(value, dict):
         return any(map(has_large, value.values()))
     if isinstance(value, list):
         return any(map(has_large, value))
-    return isinstance(value, float) and abs(value) >= 2**63
+    return isinstance(value, int) and not -(2**63) <= value < 2**64
 
 
 def feature_of(value: Any) -> Any:
