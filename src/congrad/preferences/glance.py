@@ -16,7 +16,7 @@ import orjson
 from congrad.preferences.languages import column_of_languages, names_that_are_languages
 from congrad.preferences.layout import Kind, kind_of_value
 from congrad.preferences.names import CHECKED_AT_ONCE, EMPTY_LANGUAGE, Fields, blank, null
-from congrad.settings.input import Bounds, Input
+from congrad.settings.input import Input
 from congrad.sources.bounds import check_columns, check_languages, check_text
 from congrad.sources.locate import COMPRESSIONS, CSV_SUFFIXES, JSON_SUFFIXES, first_mistake, locate, suffix
 from congrad.sources.paths import check_hub_id, check_split_of_file, data_files, is_saved, names_of
@@ -43,7 +43,7 @@ def glance(source: object, settings: Input, check_names: CheckNames) -> None:
     files = files_for_sure(source, settings)
     if sum(file.stat().st_size for file in files) > MOST_BYTES:
         return
-    found = {str(file): rows for file in files if (rows := rows_for_sure(file, settings.bounds)) is not None}
+    found = {str(file): rows for file in files if (rows := rows_for_sure(file, settings)) is not None}
     if len(found) < len(files):
         return
     columns = {name: list(dict.fromkeys(column for row in rows for column in row)) for name, rows in found.items()}
@@ -105,11 +105,11 @@ def files_for_sure(source: str | Path, settings: Input) -> list[Path]:
     return files if plain and not others and not splits else []
 
 
-def rows_for_sure(file: Path, bounds: Bounds) -> list[Row] | None:
+def rows_for_sure(file: Path, settings: Input) -> list[Row] | None:
     """The rows of a file of JSON Lines; None where it holds none, and where it is unsure how they will be read."""
     if file.suffix.lower() in COMPRESSIONS or suffix(file.name) not in (*JSON_SUFFIXES, *CSV_SUFFIXES):
         return None
-    check_text(file, bounds)
+    check_text(file, settings.bounds)
     data = file.read_bytes()
     lines = [line for line in data.split(b"\n") if line.strip()]
     if lines and (suffix(file.name) in CSV_SUFFIXES or data.startswith(codecs.BOM_UTF8)):
@@ -122,6 +122,8 @@ def rows_for_sure(file: Path, bounds: Bounds) -> list[Row] | None:
         rows = []
     if rows and all(isinstance(row, dict) for row in rows):
         return rows if any(rows) else None
+    if lines and settings.on_bad_row == "drop":
+        return None
     if not (lines and are_objects(data)) and (mistake := first_mistake(str(file))) is not None:
         raise mistake
     return None

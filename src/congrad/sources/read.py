@@ -21,6 +21,7 @@ from congrad.sources.choose import configurations, refuse, splits
 from congrad.sources.confine import check_saved, not_saved
 from congrad.sources.dates import with_dates_as_text
 from congrad.sources.folder import files_of
+from congrad.sources.json_lines import read_json
 from congrad.sources.locate import CSV_SUFFIXES, explain, suffix, unpacked
 from congrad.sources.part import Part
 from congrad.sources.paths import (
@@ -130,6 +131,8 @@ def _load_file(path: Path, names: tuple[str, ...], settings: Input) -> Part:
         # A value may be "NA", "007", "1e5" or nothing: pandas is to leave every column as the text that it is.
         converters = dict.fromkeys(range(bounds.columns + 1), str)
         options = {"sep": CSV_SUFFIXES[suffix(path.name)], "keep_default_na": False, "converters": converters}
+    if path.suffix.lower() == ".zst" and kind == "json":  # `datasets` wants a package for it
+        return _load_json(path, names, ValueError("no row is a JSON object"))
     try:
         if kind == "parquet":
             check_parquet(path, bounds)
@@ -142,6 +145,8 @@ def _load_file(path: Path, names: tuple[str, ...], settings: Input) -> Part:
         if kind == "json":
             found = with_dates_as_text(path, found)
     except READ_ERRORS as error:
+        if kind == "json":
+            return _load_json(path, names, error)
         raise explain(str(path), error) from error
     if kind == "csv":
         check_fields(path, found.column_names)
@@ -156,6 +161,18 @@ def check_fields(path: Path, columns: Sequence[str]) -> None:
             if INDEX.encode() not in file.readline():
                 fix = "quote the fields that hold the separator, or give each field a name in the header"
                 raise UserError("the rows have more fields than the header has names", fix, at=path)
+
+
+def _load_json(path: Path, names: tuple[str, ...], cause: Exception) -> Part:
+    """A file that `datasets` does not read, row by row."""
+    try:
+        found, numbers, left = read_json(path)
+    except READ_ERRORS as error:
+        raise explain(str(path), error) from error
+    if found is None:
+        raise explain(str(path), cause) from cause
+    part = _part(str(path), found, names)
+    return replace(part, source=Source(str(path), len(numbers) + len(left)), rows=tuple(numbers), left_out=tuple(left))
 
 
 def named(columns: Columns) -> list[str]:
