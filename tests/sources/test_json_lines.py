@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from congrad.preferences import load_preferences
 from congrad.sources.json_lines import read_json
 
@@ -31,6 +33,14 @@ def test_a_column_of_all_types_comes_out_as_it_went_in(tmp_path):
     found, numbers, left = read_json(path)
     assert list(found) == rows
     assert (numbers, left) == (list(range(len(rows))), [])
+
+
+@pytest.mark.parametrize("values", [VALUES, [1, "1"], ["1", {"a": 1}], [{"a": "1"}, {"b": 1}], [["1"], [1]]])
+def test_every_value_comes_out_as_it_went_in_however_the_file_is_read(tmp_path, values):
+    pair = {"prompt": "Haus?", "chosen": " Haus", "rejected": " Baum", "language": "de"}
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(pair | {"v": value}) + "\n" for value in values))
+    assert [json.dumps(row["v"]) for row in load_preferences(path).dataset] == [json.dumps(value) for value in values]
 
 
 def test_broken_lines_are_left_out_with_their_places(tmp_path):

@@ -7,6 +7,7 @@ value, and then written to a file in batches. What no type holds is kept as JSON
 import atexit
 import codecs
 import json
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -139,7 +140,7 @@ def parsed(data: bytes) -> Any:
     """The value of JSON text.
 
     Raises:
-        ValueError: it is none, or holds half a surrogate pair or an integer beyond 64 bits, which no type here holds.
+        ValueError: it is none, or holds half a surrogate pair or a number beyond 64 bits, which no type here holds.
     """
     with suppress(orjson.JSONDecodeError):
         value = orjson.loads(data)
@@ -148,7 +149,7 @@ def parsed(data: bytes) -> Any:
     value = json.loads(data.decode())
     json.dumps(value, ensure_ascii=False).encode()
     if has_large(value):
-        raise ValueError("an integer beyond 64 bits")
+        raise ValueError("a number beyond 64 bits")
     return value
 
 
@@ -162,11 +163,13 @@ def has_float_beyond(value: Any) -> bool:
 
 
 def has_large(value: Any) -> bool:
-    """Whether there is an integer beyond 64 bits, which `datasets` would give out as text."""
+    """Whether there is an integer beyond 64 bits, which `datasets` would give out as text, or a float beyond them."""
     if isinstance(value, dict):
         return any(map(has_large, value.values()))
     if isinstance(value, list):
         return any(map(has_large, value))
+    if isinstance(value, float):
+        return math.isinf(value)
     return isinstance(value, int) and not -(2**63) <= value < 2**64
 
 

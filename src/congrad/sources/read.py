@@ -142,6 +142,8 @@ def _load_file(path: Path, names: tuple[str, ...], settings: Input) -> Part:
         found = datasets.load_dataset(
             kind, name=f"congrad-{digest[:16]}", data_files=[glob.escape(str(path.resolve()))], split="train", **options
         )
+        if kind == "json" and holds_json(found.features):  # where `datasets` gives out the text "1" as the number 1
+            return _load_json(path, names, ValueError("no row is a JSON object"))
         if kind == "json":
             found = with_dates_as_text(path, found)
     except READ_ERRORS as error:
@@ -161,6 +163,15 @@ def check_fields(path: Path, columns: Sequence[str]) -> None:
             if INDEX.encode() not in file.readline():
                 fix = "quote the fields that hold the separator, or give each field a name in the header"
                 raise UserError("the rows have more fields than the header has names", fix, at=path)
+
+
+def holds_json(feature: Any) -> bool:
+    """Whether values of unlike types are kept as JSON, at any depth."""
+    if isinstance(feature, dict):
+        return any(map(holds_json, feature.values()))
+    if isinstance(feature, datasets.List | datasets.LargeList):
+        return holds_json(feature.feature)
+    return isinstance(feature, datasets.Json)
 
 
 def _load_json(path: Path, names: tuple[str, ...], cause: Exception) -> Part:
