@@ -4,6 +4,7 @@ A pair that is longer than the table would end its forward with an index error, 
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -24,7 +25,9 @@ def last_position(model: PreTrainedModel) -> int | None:
 
     The table is an embedding that is not that of the tokens. One with a row for padding counts from behind it.
     """
-    claimed, tokens = claimed_positions(model), model.get_input_embeddings()
+    claimed, tokens = claimed_positions(model), None
+    with suppress(NotImplementedError):  # code of a model's own need not say which they are
+        tokens = model.get_input_embeddings()
     tables = (each for each in model.modules() if isinstance(each, nn.Embedding) and each is not tokens)
     sizes = [
         min(claimed, table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1))
