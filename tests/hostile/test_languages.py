@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from string import ascii_uppercase as LETTERS
 
 import datasets
 import pytest
@@ -10,6 +11,7 @@ from tests.files import write_jsonl
 
 from congrad.errors import UserError
 from congrad.filtering.estimate import comparison, estimate
+from congrad.languages.tags import tag_of
 from congrad.models.load import load_model, tokenizer_of
 from congrad.preferences import load_preferences
 from congrad.preferences.tokenise import tokenise
@@ -21,8 +23,9 @@ from congrad.settings.model import Model
 ROWS = [{**row, "id": f"id-{number}"} for number, row in enumerate(preference_rows(3000))]
 REFUSED = (
     "column 'id' holds 3,000 languages, such as 'id-0', 'id-1', 'id-2'; "
-    "name the column of languages with input.columns.language, or raise input.bounds.languages"
+    "name the column of languages with {0}.columns.language, or raise {0}.bounds.languages"
 )
+OF_PROMPTS = ("prompts.columns.language=id", "prompts.yaml")
 LOOP = "model: {name: none}\ntrain: {beta: 0.1}\n"
 LOOPS = {
     "prompts": "prompts: {source: pairs.jsonl, columns: {language: id}}",
@@ -50,14 +53,18 @@ def test_too_many_languages_are_refused_before_a_model_is_loaded(tmp_path, monke
     began = time.process_time()
     called = congrad(*words)
     assert called.refused
-    assert called.err.splitlines()[-1].endswith(REFUSED)
+    section = "prompts" if set(words) & set(OF_PROMPTS) else "input"
+    assert called.err.splitlines()[-1].endswith(REFUSED.format(section))
     assert time.process_time() - began < 5
 
 
 def test_files_are_languages_too(tmp_path):
-    for letters in itertools.islice(itertools.product("abcdefghij", repeat=3), 501):
-        write_jsonl(tmp_path / f"{''.join(letters)}.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}])
-    with pytest.raises(UserError, match="the files' names hold 501 languages, such as 'aaa', 'aab', 'aac'; "):
+    names = (
+        f"{language}-{''.join(pair)}" for language in ("de", "fr") for pair in itertools.product(LETTERS, repeat=2)
+    )
+    for name in itertools.islice((name for name in names if tag_of(name, strict=True) == name), 501):
+        write_jsonl(tmp_path / f"{name}.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}])
+    with pytest.raises(UserError, match="the files' names hold 501 languages, such as 'de-AA', 'de-AC', 'de-AD'; "):
         load_preferences(tmp_path)
 
 

@@ -278,7 +278,7 @@ def test_a_mark_that_cannot_be_read_ends_no_filter(congrad, run):
 def test_a_name_that_no_file_can_have(congrad, command):
     done = congrad(command, "x" * 300)
     assert done.refused
-    assert f"congrad: '{'x' * 196}... cannot be used (File name too long); check the path" in done.err
+    assert f"congrad: '{'x' * 196}...: cannot be used (File name too long); choose a shorter name" in done.err
 
 
 def test_an_index_that_may_not_be_looked_at(congrad, run, tmp_path, monkeypatch):
