@@ -293,7 +293,7 @@ def test_an_index_that_may_not_be_looked_at(congrad, run, tmp_path, monkeypatch)
     monkeypatch.setattr("os.stat", denied)
     done = congrad("filter", run)
     assert done.refused
-    assert "locked/plan.json' cannot be used (Permission denied); check the path" in done.err
+    assert "locked/plan.json': cannot be used (Permission denied); check its permissions" in done.err
 
 
 # A loop, and what its stages read of each other
