@@ -55,11 +55,12 @@ def step_factor(measure: Measure, budget: Budget, *, squared_norm: Any, mean_squ
     """What <s_j, mu> is multiplied with (any shape); 0 where mu is 0.
 
     Args:
-        squared_norm: |mu|^2.
+        squared_norm: |mu|^2; less than 0 is 0.
         mean_square: the mean of |s_i|^2 over the kept pairs.
         num_pairs: |S|.
     """
     squared_norm, mean_square, num_pairs = map(np.float64, (squared_norm, mean_square, num_pairs))
+    squared_norm = np.maximum(squared_norm, 0)  # of gradients that cancel out, rounding may leave less
     if measure == "equal_length":
         steps, length = np.ones_like(squared_norm), np.sqrt(squared_norm)
     else:

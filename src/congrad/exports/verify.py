@@ -158,8 +158,15 @@ def _reread(pair: KeptPair, row: Row) -> KeptPair:
     )
 
 
+def _cache() -> Path:
+    """The folder of the caches of `datasets`."""
+    folder = Path(datasets.config.HF_DATASETS_CACHE)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def _loaded(path: Path) -> Iterator[list[Row]]:
-    with TemporaryDirectory() as cache, quiet():
+    with TemporaryDirectory(prefix="congrad-", dir=_cache()) as cache, quiet():
         rows = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=cache)
         for batch in rows.iter(batch_size=BATCH):
             yield [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
