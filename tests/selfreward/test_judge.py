@@ -232,6 +232,7 @@ def test_interrupted_at_any_group_ends_in_the_same_bytes(
 def test_in_process_an_interrupted_judge_repeats_one_batch_and_ends_in_the_same_bytes(
     generated: Path, tmp_path: Path, chat_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("CONGRAD_BFLOAT16", "slow")  # what is faster is measured, and may differ from run to run
     # A random model gives no scores: what it says is made one, so that every byte of it counts.
     monkeypatch.setattr(judge_module, "read_score", lambda text, **options: float(len(text) % 6))
     real, calls = LocalEngine.answer, []
