@@ -117,7 +117,7 @@ def test_marked(made):
 def outcomes(directory: Path, setting: str | None) -> tuple[dict[str, str], str]:
     path = directory / "test_it.py"
     path.write_text(TESTS)
-    environment = {name: value for name, value in os.environ.items() if name != "CONGRAD_BFLOAT16"}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CONGRAD_")}
     plugins = ("-p", "tests.bfloat16", "-p", "no:cacheprovider", "-p", "no:xdist")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *plugins, "-v", "-c", ROOT / "pyproject.toml", "--rootdir", directory, path],
