@@ -69,7 +69,7 @@ class Writer:
         ]
 
 
-def joined(dataset: datasets.Dataset, canonical: datasets.Dataset) -> datasets.Dataset:
+def beside(dataset: datasets.Dataset, canonical: datasets.Dataset) -> datasets.Dataset:
     """A dataset with other columns beside its own, or in their places."""
     replaced = [column for column in dataset.column_names if column in canonical.column_names]
     order = list(dict.fromkeys([*dataset.column_names, *canonical.column_names]))

@@ -56,23 +56,6 @@ class Layout:
     meanings: Mapping[str, str] = field(default_factory=dict)
     has_sign: bool = False
 
-    @property
-    def columns(self) -> Columns:
-        """The same as settings."""
-        return Columns(**{each.name: getattr(self, each.name, None) for each in fields(Columns)})
-
-    @property
-    def is_canonical(self) -> bool:
-        """Whether the columns have the names that trainers read."""
-        named = (self.prompt, self.chosen, self.rejected)
-        extra = (self.addition, self.system, self.history)
-        return (
-            self.name == "pairs"
-            and named[1:] == known.CANONICAL[1:]
-            and named[0] in ("prompt", None)
-            and not any(extra)
-        )
-
 
 def find_layout(columns: Mapping[str, Kind], name: str, settings: Input) -> Layout:
     """The layout of a source's columns.

@@ -15,7 +15,7 @@ from datasets import Value
 
 from congrad.errors import UserError
 from congrad.preferences.bad_rows import left_out
-from congrad.preferences.canonical import Writer, joined
+from congrad.preferences.canonical import Writer, beside
 from congrad.preferences.conversations import READ_KEYS, Mistake
 from congrad.preferences.known_names import CANONICAL, NOT_READ
 from congrad.preferences.layout import Layout, find_layout
@@ -295,7 +295,7 @@ def as_pairs(part: Part, layout: Layout, look: Look, settings: Input, *, cut: bo
             if writer is not None:
                 writer.add(pair)
     left = without(part, mistakes)
-    return (left if writer is None else replace(left, dataset=joined(left.dataset, writer.close()))), num_cut
+    return (left if writer is None else replace(left, dataset=beside(left.dataset, writer.close()))), num_cut
 
 
 def text_type(dataset: datasets.Dataset, column: str | None) -> str:

@@ -46,7 +46,7 @@ def read_json(path: Path) -> tuple[datasets.Dataset | None, list[int], list[Left
         numbers.append(number)
         for column, value in row.items():
             own = feature_of(value)
-            features[column] = joined(features[column], own) if column in features else own
+            features[column] = type_of_both(features[column], own) if column in features else own
     if not features:
         return None, numbers, left
     kinds = datasets.Features(features)
@@ -179,23 +179,23 @@ def feature_of(value: Any) -> Any:
     if isinstance(value, list):
         kind: Any = NULL
         for item in value:
-            kind = joined(kind, feature_of(item))
+            kind = type_of_both(kind, feature_of(item))
         return datasets.List(kind)
     if isinstance(value, dict):
         return {key: feature_of(item) for key, item in value.items()} or JSON
     return SCALARS[type(value)]
 
 
-def joined(one: Any, other: Any) -> Any:
+def type_of_both(one: Any, other: Any) -> Any:
     """The type that holds the values of both exactly; JSON where there is none."""
     if one == other or other == NULL:
         return one
     if one == NULL:
         return other
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        return {key: joined(kind, other[key]) for key, kind in one.items()}
+        return {key: type_of_both(kind, other[key]) for key, kind in one.items()}
     if isinstance(one, datasets.List) and isinstance(other, datasets.List):
-        return datasets.List(joined(one.feature, other.feature))
+        return datasets.List(type_of_both(one.feature, other.feature))
     return JSON
 
 

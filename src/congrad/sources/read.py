@@ -15,7 +15,7 @@ import pyarrow as pa
 from datasets.exceptions import DatasetsError
 
 from congrad.errors import UserError
-from congrad.settings.input import Columns, Input
+from congrad.settings.input import Input
 from congrad.sources.bounds import check_columns, check_text
 from congrad.sources.choose import configurations, refuse, splits
 from congrad.sources.confine import check_saved, not_saved
@@ -184,11 +184,6 @@ def _load_json(path: Path, names: tuple[str, ...], cause: Exception) -> Part:
         raise explain(str(path), cause) from cause
     part = _part(str(path), found, names)
     return replace(part, source=Source(str(path), len(numbers) + len(left)), rows=tuple(numbers), left_out=tuple(left))
-
-
-def named(columns: Columns) -> list[str]:
-    """The columns that are named."""
-    return [name for name in vars(columns).values() if name is not None]
 
 
 def _load_from_hub(name: str, settings: Input) -> list[Part]:
