@@ -4,7 +4,7 @@ import pytest
 
 from congrad.preferences.comparison import columns_of_verdict, compare
 from congrad.preferences.layout import Layout
-from congrad.preferences.pairing import NoPair
+from congrad.sources.part import Mistake
 
 NUMBERS = Layout("comparison", first="response_0", second="response_1", better="better")
 FROM_ONE = Layout("comparison", first="response1", second="response2", better="better")
@@ -51,14 +51,14 @@ TABLE = {
 def test_verdicts(layout, said, better, has_sign, expected):
     row = {layout.first: "one", layout.second: "two", "model_a": "vicuna", "model_b": "alpaca", **said}
     found = compare(row, layout, better, has_sign=has_sign)
-    wanted = {"first": ("one", "two"), "second": ("two", "one"), "tie": NoPair("a tie", is_bad=False)}
+    wanted = {"first": ("one", "two"), "second": ("two", "one"), "tie": Mistake("a tie", is_bad=False)}
     assert found == wanted[expected]
 
 
 @pytest.mark.parametrize("value", ["maybe", 7, 2.5, True, [1], None])
 def test_what_is_not_known_is_asked(value):
     found = compare({"ref_A": "one", "ref_B": "two", "better": value}, LETTERS, {}, has_sign=False)
-    assert isinstance(found, NoPair)
+    assert isinstance(found, Mistake)
     assert found.is_bad
     assert "column 'better'" in found.detail
     assert value is None or "input.better=" in found.detail
@@ -67,7 +67,7 @@ def test_what_is_not_known_is_asked(value):
 def test_two_models_of_one_name_decide_nothing():
     row = {"talk_a": 1, "talk_b": 2, "model_a": "x", "model_b": "x", "better": "x"}
     found = compare(row, MODELS, {}, has_sign=False)
-    assert isinstance(found, NoPair)
+    assert isinstance(found, Mistake)
     assert found.is_bad
 
 

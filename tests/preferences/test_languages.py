@@ -124,4 +124,4 @@ def test_detected_languages_and_those_in_doubt(tmp_path: Path) -> None:
         load_preferences(str(path), languages="detect")
     preferences = load_preferences(str(path), languages="detect", on_bad_row="drop")
     assert preferences.languages == ["de"]
-    assert [each.reason for each in preferences.left_out] == ["language in doubt"]
+    assert [each.mistake.reason for each in preferences.left_out] == ["language in doubt"]

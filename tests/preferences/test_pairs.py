@@ -222,7 +222,7 @@ def test_a_bad_row_among_texts_is_named_or_left_out(row, said):
     made = found([TEXT, row, TEXT], on_bad_row="drop")
     assert made.dataset.to_list() == [TEXT, TEXT]
     assert made.rows == (0, 2)
-    assert [(each.row, each.is_bad) for each in made.left_out] == [(1, True)]
+    assert [(each.row, each.mistake.is_bad) for each in made.left_out] == [(1, True)]
 
 
 BAD_TALKS = {

@@ -3,8 +3,8 @@
 import pytest
 
 from congrad.preferences.layout import Layout
-from congrad.preferences.pairing import NoPair
 from congrad.preferences.ratings import pairs_of_rows, rate
+from congrad.sources.part import Mistake
 
 SCORES = Layout("ratings", responses="r", scores="s")
 RANKS = Layout("ratings", responses="r", ranks="s")
@@ -29,7 +29,7 @@ TABLE = {
         {"r": [{"text": "a", "quality": 3, "score": 1}, {"text": "b", "quality": 1, "score": 2}]},
         ("a", "b"),
     ),
-    "all alike": (SCORES, {"r": TEXTS, "s": [5, 5, 5]}, NoPair("a tie", is_bad=False)),
+    "all alike": (SCORES, {"r": TEXTS, "s": [5, 5, 5]}, Mistake("a tie", is_bad=False)),
 }
 
 
@@ -48,7 +48,7 @@ def test_responses_with_scores(layout, row, expected):
 )
 def test_scores_that_do_not_match_are_a_mistake(layout, row, said):
     found = rate(row, layout)
-    assert isinstance(found, NoPair)
+    assert isinstance(found, Mistake)
     assert found.is_bad
     assert said in found.detail
 
@@ -64,7 +64,7 @@ def nested(*ratings):
 
 def test_a_score_deep_within_a_response():
     assert rate(nested("4", "N/A", "5", "2"), NESTED) == ("2", "3")
-    assert rate(nested("N/A", "N/A", "5"), NESTED) == NoPair("fewer than two responses have scores", is_bad=False)
+    assert rate(nested("N/A", "N/A", "5"), NESTED) == Mistake("fewer than two responses have scores", is_bad=False)
     assert rate({"r": [{"response": "a", "annotations": None}, {"response": "b"}]}, NESTED).reason.startswith("fewer")
 
 

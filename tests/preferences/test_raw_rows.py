@@ -66,7 +66,7 @@ def test_rows_of_one_response_are_put_together_by_prompt_and_language(tmp_path):
     found = load(tmp_path, {"x.jsonl": rows}, layout="ratings", columns=columns)
     assert sides(found) == [("b", "d"), ("c", "a")]
     assert found.languages == ["en", "de"]
-    assert sorted((each.row, each.reason) for each in found.left_out) == [
+    assert sorted((each.row, each.mistake.reason) for each in found.left_out) == [
         (0, "the other response of a pair"),
         (3, "the other response of a pair"),
         (4, "a single response"),
@@ -88,7 +88,7 @@ def test_two_columns_of_scores_say_which_response_is_better(tmp_path):
     ]
     found = load(tmp_path, {"x.jsonl": rows})
     assert sides(found) == [("x", "y"), ("y", "x")]
-    assert [(each.row, each.reason, each.is_bad) for each in found.left_out] == [
+    assert [(each.row, each.mistake.reason, each.mistake.is_bad) for each in found.left_out] == [
         (2, "a tie", False),
         (3, "fewer than two responses have scores", False),
     ]

@@ -49,7 +49,7 @@ def test_broken_lines_are_left_out_with_their_places(tmp_path):
     path = tmp_path / "de.jsonl"
     path.write_bytes(good + b'broken\n\n[1]\n{"v": "\\ud800"}\n{"v": "\xff"}\n' + good)
     found = load_preferences(path, on_bad_row="drop")
-    assert [(each.spot.line, each.row, each.reason) for each in found.left_out] == [
+    assert [(each.spot.line, each.row, each.mistake.reason) for each in found.left_out] == [
         (2, 1, "not JSON"),
         (4, 2, "not a JSON object"),
         (5, 3, "half a surrogate pair"),

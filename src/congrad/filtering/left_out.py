@@ -21,12 +21,12 @@ def listed(left_out: Iterable[LeftOut]) -> list[dict[str, Any]]:
             "file": each.spot.file,
             "line": each.spot.line,
             "row": each.row,
-            "reason": each.reason,
-            "detail": each.detail,
-            "is_bad": each.is_bad,
+            "reason": each.mistake.reason,
+            "detail": each.mistake.detail,
+            "is_bad": each.mistake.is_bad,
         }
         for each in left_out
-        if each.is_listed
+        if each.mistake.is_listed
     ]
 
 
@@ -37,8 +37,8 @@ def input_record(preferences: Preferences) -> dict[str, Any]:
         "rows": rows,
         "pairs": len(preferences),
         "not_sampled": rows - len(left_out) - len(preferences),
-        "left_out": dict(Counter(each.reason for each in left_out).most_common()),
-        "listed": sum(each.is_listed for each in left_out),
+        "left_out": dict(Counter(each.mistake.reason for each in left_out).most_common()),
+        "listed": sum(each.mistake.is_listed for each in left_out),
         "inexact": inexact_columns(preferences.dataset),
         "tags": dict(preferences.tags),
         "notes": list(preferences.notes),

@@ -22,11 +22,11 @@ import torch
 from congrad.errors import UserError
 from congrad.filtering.score import margins_by_side
 from congrad.gradients.index import GradientIndex
-from congrad.preferences.pairing import NoPair
 from congrad.preferences.ratings import number_of
 from congrad.preferences.rows import Preferences
 from congrad.settings.consensus import PER_TOKEN, Loss
 from congrad.settings.selection import Selection
+from congrad.sources.part import Mistake
 
 Method = Literal["none", "random", "reward-margin", "loss"]
 Reward = Literal["judge", "implicit", "likelihood"]
@@ -118,7 +118,7 @@ def judge_margins(preferences: Preferences) -> Floats:
         margin = 0.0
         for column, value, sign in zip(JUDGED, pair, (1, -1), strict=True):
             number = number_of(value, sign, column)  # a CSV file has numbers as text
-            if isinstance(value, bool) or isinstance(number, NoPair):
+            if isinstance(value, bool) or isinstance(number, Mistake):
                 problem = f"holds {value!r:.60}, not a number"
                 raise UserError(problem, "write a number, or null", at=preferences.where(position), column=column)
             margin += math.nan if number is None else number

@@ -95,12 +95,12 @@ def left_out(preferences: Preferences) -> list[dict[str, Any]]:
     """Rows that cannot be used, by their reason: the most frequent first."""
     by_reason: dict[str, list[Any]] = {}
     for each in preferences.left_out:
-        by_reason.setdefault(each.reason, []).append(each)
+        by_reason.setdefault(each.mistake.reason, []).append(each)
     return [
         {
             "reason": reason,
             "count": len(rows),
-            "is_bad": rows[0].is_bad,
+            "is_bad": rows[0].mistake.is_bad,
             "first": _places(row.spot for row in rows[:MOST_PLACES]),
         }
         for reason, rows in sorted(by_reason.items(), key=lambda item: -len(item[1]))

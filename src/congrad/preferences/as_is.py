@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from congrad.errors import UserError
-from congrad.preferences.conversations import FILL, Mistake, wrong_message
+from congrad.preferences.conversations import FILL, wrong_message
 from congrad.preferences.known_names import CANONICAL
 from congrad.preferences.layout import named
 from congrad.preferences.names import EMPTY_PROMPT, require
 from congrad.preferences.render import is_blank, split_prompt
 from congrad.settings.input import Input
-from congrad.sources.part import Part
+from congrad.sources.part import Mistake, Part
 from congrad.stage import MANIFEST, STAGE, is_begun, read_json
 from congrad.words import quote
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from congrad.errors import Spot, UserError
-from congrad.preferences.conversations import FILL, Mistake
+from congrad.preferences.conversations import FILL
 from congrad.preferences.names import (
     CHECKED_AT_ONCE,
     EMPTY_LANGUAGE,
@@ -18,7 +18,7 @@ from congrad.preferences.names import (
 )
 from congrad.preferences.render import is_blank, wrong_key
 from congrad.preferences.rows import iterate
-from congrad.sources.part import Part
+from congrad.sources.part import Mistake, Part
 from congrad.words import quote
 
 Where = Callable[[int], Spot]

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from congrad.preferences.conversations import FILL
 from congrad.preferences.layout import Layout
-from congrad.preferences.pairing import IN_WORDS, Candidate, NoPair, choose
+from congrad.preferences.pairing import IN_WORDS, Candidate, choose
 from congrad.preferences.ratings import numbers
 from congrad.preferences.verdicts import Outcome, in_words, number_of
+from congrad.sources.part import Mistake
 from congrad.words import quote
 
 YES = ("1", "1.0", "true", "yes")
@@ -14,7 +16,7 @@ YES = ("1", "1.0", "true", "yes")
 
 def compare(
     row: Mapping[str, Any], layout: Layout, better: Mapping[str, str], *, has_sign: bool
-) -> tuple[Any, Any] | NoPair:
+) -> tuple[Any, Any] | Mistake:
     """The better and the worse response of a row, or why there is none.
 
     Args:
@@ -30,19 +32,19 @@ def compare(
     if outcome is None:
         shown = layout.better.replace("*", "...")
         if value is None:
-            return NoPair("no verdict", detail=f"column {shown!r} is null or missing; fill it or remove the row")
+            return Mistake("no verdict", "is null or missing", FILL, shown)
         fix = f'say what it means with input.better={{"{plain(value)}": first}}'
-        return NoPair("a verdict that is not known", detail=f"column {shown!r} holds {quote(value)}; {fix}")
+        return Mistake("a verdict that is not known", f"holds {quote(value)}", fix, shown)
     if outcome == "tie":
-        return NoPair("a tie", is_bad=False)
+        return Mistake("a tie", is_bad=False)
     good, bad = (layout.first, layout.second) if outcome == "first" else (layout.second, layout.first)
     return row[good], row[bad]
 
 
-def by_scores(row: Mapping[str, Any], layout: Layout) -> tuple[Any, Any] | NoPair:
+def by_scores(row: Mapping[str, Any], layout: Layout) -> tuple[Any, Any] | Mistake:
     """The same, where each response has a score in a column of its own."""
     scores = numbers([row[column] for column in (layout.first_score or "", layout.second_score or "")], 1, "the scores")
-    if isinstance(scores, NoPair):
+    if isinstance(scores, Mistake):
         return scores
     found, outcome = choose([Candidate(score) for score in scores])
     if not found:

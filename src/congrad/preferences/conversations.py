@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from congrad.preferences.render import Message, wrong_key
 from congrad.preferences.written import Unreadable, begins_as_messages, read_transcript, read_value
+from congrad.sources.part import Mistake
 from congrad.words import quote
 
 ROLES = {
@@ -26,30 +27,6 @@ READ_KEYS = ("name", "tool_calls", "tool_call_id", "function_call", "reasoning_c
 TURN_KEYS = (("input", "output"), ("user", "assistant"), ("human", "assistant"), ("prompt", "response"))
 FILL = "fill it or remove the row"
 MESSAGE = "a message is {'role': 'user', 'content': '...'}"
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """Why a cell or a row cannot be used.
-
-    Attributes:
-        reason: in words that other rows share.
-        problem: about the column of just this row, or about the row where `column` is "".
-        is_bad: whether it is a mistake in the data; a tie is none.
-        is_listed: as of the `LeftOut` that it becomes.
-    """
-
-    reason: str
-    problem: str
-    fix: str = ""
-    column: str = ""
-    is_bad: bool = True
-    is_listed: bool = True
-
-    @property
-    def detail(self) -> str:
-        """As a sentence."""
-        return f"{f'column {self.column!r} ' if self.column else ''}{self.problem}{f'; {self.fix}' if self.fix else ''}"
 
 
 @dataclass(frozen=True)

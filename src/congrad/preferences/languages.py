@@ -16,7 +16,7 @@ from congrad.sources.part import Part
 from congrad.words import quote
 
 if TYPE_CHECKING:
-    from congrad.preferences.conversations import Mistake
+    from congrad.sources.part import Mistake
 
 MOST_SAID = 5  # tags in the note; the manifest has all
 MOST_TEXT = 2000  # characters of a field that show its language
@@ -166,7 +166,7 @@ def _listed(names: Sequence[str]) -> str:
 def in_doubt() -> "Mistake":
     """Why a row of a language that was not detected is left out: as a language of its own, "undetermined" would have a
     gradient that averages over texts that have nothing in common."""
-    from congrad.preferences.conversations import Mistake
+    from congrad.sources.part import Mistake
 
     fix = "name it in a column, or leave such rows out with input.on_bad_row=drop"
     return Mistake("language in doubt", "is in a language that is in doubt", fix)

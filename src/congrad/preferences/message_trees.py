@@ -10,15 +10,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from congrad.preferences.conversations import ROLES
-from congrad.preferences.pairing import IN_WORDS, Candidate, NoPair, choose
+from congrad.preferences.pairing import IN_WORDS, Candidate, choose
 from congrad.preferences.ratings import BETWEEN, IN_A_PAIR, number_of
+from congrad.sources.part import Mistake
 from congrad.words import quote
 
 COLUMNS = ("message_id", "parent_id", "role", "rank")
 FLAGS = ("deleted", "is_deleted", "spam", "is_spam")
 """Columns that take a message, and all that follows it, out."""
 MOST_TURNS = 200
-NO_ANSWER = NoPair("a message that is no response", is_bad=False, is_listed=False)
+NOT_THERE = "an answer to a message that is not there"
+NO_ANSWER = Mistake("a message that is no response", is_bad=False, is_listed=False)
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class TreePair:
     worse: int
 
 
-def pairs_of_trees(rows: Iterable[Mapping[str, Any]]) -> tuple[list[TreePair], dict[int, NoPair]]:
+def pairs_of_trees(rows: Iterable[Mapping[str, Any]]) -> tuple[list[TreePair], dict[int, Mistake]]:
     """The pair of every message whose answers have ranks.
 
     Args:
@@ -40,7 +42,7 @@ def pairs_of_trees(rows: Iterable[Mapping[str, Any]]) -> tuple[list[TreePair], d
         The pairs by the row of the better response, ascending; and why each other row is not where a pair stands.
     """
     number_of_name: dict[str | int, int] = {}
-    left: dict[int, NoPair] = {}
+    left: dict[int, Mistake] = {}
     parents: list[Any] = []
     roles: list[str] = []
     scores: list[float | None] = []
@@ -49,17 +51,17 @@ def pairs_of_trees(rows: Iterable[Mapping[str, Any]]) -> tuple[list[TreePair], d
         parents.append(parent)
         roles.append(speaker(row["role"]))
         score = number_of(row["rank"], -1, "rank")
-        scores.append(None if isinstance(score, NoPair) else score)
-        if isinstance(score, NoPair):
+        scores.append(None if isinstance(score, Mistake) else score)
+        if isinstance(score, Mistake):
             left[number] = score
         elif not isinstance(name, str | int) or not isinstance(parent, str | int | None):
             wrong = quote(name if not isinstance(name, str | int) else parent)
-            left[number] = NoPair("a message without a name", detail=f"holds {wrong} for a message's name; correct it")
+            left[number] = Mistake("a message without a name", f"holds {wrong} for a message's name", "correct it")
         elif name in number_of_name:
-            detail = f"column 'message_id' holds {quote(name)}, as another row does; remove one"
-            left[number] = NoPair("a message that is there twice", detail=detail)
+            problem = f"holds {quote(name)}, as another row does"
+            left[number] = Mistake("a message that is there twice", problem, "remove one", "message_id")
         elif any(row.get(flag) is True for flag in FLAGS):
-            left[number] = NoPair("a message that was deleted or is spam", is_bad=False)
+            left[number] = Mistake("a message that was deleted or is spam", is_bad=False)
             number_of_name[name] = number
         else:
             number_of_name[name] = number
@@ -70,8 +72,8 @@ def pairs_of_trees(rows: Iterable[Mapping[str, Any]]) -> tuple[list[TreePair], d
         if roles[number] != "assistant" or parent is None:
             left[number] = NO_ANSWER
         elif parent not in number_of_name:
-            detail = f"column 'parent_id' holds {quote(parent)}, which is no row's message_id; add that row"
-            left[number] = NoPair("an answer to a message that is not there", detail=detail)
+            problem = f"holds {quote(parent)}, which is no row's message_id"
+            left[number] = Mistake(NOT_THERE, problem, "add that row", "parent_id")
         else:
             answers[number_of_name[parent]].append(number)
     taken = {number for number, why in left.items() if why is not NO_ANSWER}
@@ -81,7 +83,7 @@ def pairs_of_trees(rows: Iterable[Mapping[str, Any]]) -> tuple[list[TreePair], d
     pairs = []
     for asked, numbers in answers.items():
         path = path_to(asked, above, parents, taken)
-        if isinstance(path, NoPair):
+        if isinstance(path, Mistake):
             left |= dict.fromkeys(numbers, path)
             continue
         found, outcome = choose([Candidate(scores[number]) for number in numbers])
@@ -97,20 +99,20 @@ def pairs_of_trees(rows: Iterable[Mapping[str, Any]]) -> tuple[list[TreePair], d
 
 def path_to(
     last: int, above: Sequence[int | None], parents: Sequence[Any], taken: set[int]
-) -> tuple[int, ...] | NoPair:
+) -> tuple[int, ...] | Mistake:
     """The rows from the root of a tree to one of its messages, or why there is no such conversation."""
     path: list[int] = []
     number: int | None = last
     while number is not None:
         if number in taken:
-            return NoPair("an answer below a message that is left out", is_bad=False)
+            return Mistake("an answer below a message that is left out", is_bad=False)
         path.append(number)
         if len(path) > MOST_TURNS:
-            detail = f"comes after more than {MOST_TURNS} messages, or after itself; correct its parent_id"
-            return NoPair("a message without a root", detail=detail)
+            problem = f"comes after more than {MOST_TURNS} messages, or after itself"
+            return Mistake("a message without a root", problem, "correct its parent_id")
         if above[number] is None and parents[number] is not None:
-            detail = f"a message before it answers {quote(parents[number])}, which is no row's message_id; add that row"
-            return NoPair("an answer to a message that is not there", detail=detail)
+            problem = f"a message before it answers {quote(parents[number])}, which is no row's message_id"
+            return Mistake(NOT_THERE, problem, "add that row")
         number = above[number]
     return tuple(reversed(path))
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from congrad.settings.selfreward import Pair
+from congrad.sources.part import Mistake
 
 DIGITS = 9  # closer than this two numbers are a tie that arithmetic blurred
 
@@ -43,20 +44,10 @@ class Candidate:
     off_target: bool = False
 
 
-@dataclass(frozen=True)
-class NoPair:
-    """Why a row makes no pair, as the `LeftOut` of it says."""
-
-    reason: str
-    is_bad: bool = True
-    detail: str = ""
-    is_listed: bool = True
-
-
 IN_WORDS = {
-    SINGLE: NoPair("a single response", is_bad=False),
-    MISSING: NoPair("fewer than two responses have scores", is_bad=False),
-    TIE: NoPair("a tie", is_bad=False),
+    SINGLE: Mistake("a single response", is_bad=False),
+    MISSING: Mistake("fewer than two responses have scores", is_bad=False),
+    TIE: Mistake("a tie", is_bad=False),
 }
 """What becomes of a prompt that gives no pair `AS_PUBLISHED`."""
 

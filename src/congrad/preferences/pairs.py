@@ -16,16 +16,15 @@ from datasets import Value
 from congrad.errors import UserError
 from congrad.preferences.bad_rows import left_out
 from congrad.preferences.canonical import Writer, beside
-from congrad.preferences.conversations import READ_KEYS, Mistake
+from congrad.preferences.conversations import READ_KEYS
 from congrad.preferences.known_names import CANONICAL, NOT_READ
 from congrad.preferences.layout import Layout, find_layout
 from congrad.preferences.names import CHECKED_AT_ONCE
-from congrad.preferences.pairing import NoPair
 from congrad.preferences.raw_rows import columns_read, kind_of, kinds_of, raw_rows, with_verdicts
 from congrad.preferences.render import Message
 from congrad.preferences.sides import Form, Pair, Raw, are_turns, pair_of, read_row, repeats_prompt
 from congrad.settings.input import Input
-from congrad.sources.part import Part
+from congrad.sources.part import Mistake, Part
 from congrad.sources.source import BATCH
 from congrad.sources.stored import holds_bytes
 
@@ -221,7 +220,7 @@ def look_at(part: Part, layout: Layout, settings: Input) -> Look:
     """Reads all rows once."""
     look = Look()
     for number, row in raw_rows(part, layout, settings):
-        raw = no_pair(row) if isinstance(row, NoPair) else read_row(row, layout)
+        raw = row if isinstance(row, Mistake) else read_row(row, layout)
         if isinstance(raw, Mistake):
             look.mistakes[number] = raw
             continue
@@ -248,11 +247,6 @@ def look_at(part: Part, layout: Layout, settings: Input) -> Look:
             for message in cell.messages:
                 look.keys |= extra_keys(message)
     return look
-
-
-def no_pair(row: NoPair) -> Mistake:
-    """Why a row makes no pair, as a mistake."""
-    return Mistake(row.reason, row.detail, is_bad=row.is_bad, is_listed=row.is_listed)
 
 
 def extra_keys(message: Message) -> set[str]:
@@ -310,7 +304,7 @@ def pairs(
     """The pair of every row that can be read."""
     for number, row in raw_rows(part, layout, settings):
         if number not in known:
-            assert not isinstance(row, NoPair)
+            assert not isinstance(row, Mistake)
             raw = read_row(row, layout)
             assert isinstance(raw, Raw)
             yield number, pair_of(raw, form, layout)

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from congrad.preferences.layout import Layout
-from congrad.preferences.pairing import IN_WORDS, Candidate, NoPair, choose
+from congrad.preferences.pairing import IN_WORDS, Candidate, choose
 from congrad.preferences.written import Unreadable, read_value
+from congrad.sources.part import Mistake
 from congrad.words import quote
 
 TEXTS = ("response", "answer", "completion", "text", "output", "content", "generation", "messages")
@@ -17,21 +18,18 @@ MISSING = frozenset(("", "-", "n/a", "na", "nan", "none", "null", "<na>"))
 """How a score that is not there is written."""
 PRINTED = frozenset("+-.0123456789aen")
 """What a number is printed with, `nan` too."""
-IN_A_PAIR = NoPair("the other response of a pair", is_bad=False, is_listed=False)
-BETWEEN = NoPair("neither the best nor the worst response of its prompt", is_bad=False, is_listed=False)
+IN_A_PAIR = Mistake("the other response of a pair", is_bad=False, is_listed=False)
+BETWEEN = Mistake("neither the best nor the worst response of its prompt", is_bad=False, is_listed=False)
 
 
-def rate(row: Mapping[str, Any], layout: Layout) -> tuple[Any, Any] | NoPair:
+def rate(row: Mapping[str, Any], layout: Layout) -> tuple[Any, Any] | Mistake:
     """The best and the worst response of a row, or why there is no pair."""
     assert layout.responses is not None
     responses = listed(row[layout.responses])
     if not isinstance(responses, list) or not responses:
-        return NoPair(
-            "no responses",
-            detail=f"column {layout.responses!r} holds {quote(responses)}, no list of responses; fill it",
-        )
+        return Mistake("no responses", f"holds {quote(responses)}, no list of responses", "fill it", layout.responses)
     scores = scores_of(row, responses, layout)
-    if isinstance(scores, NoPair):
+    if isinstance(scores, Mistake):
         return scores
     pairs, outcome = choose([Candidate(score) for score in scores])
     if not pairs:
@@ -40,27 +38,27 @@ def rate(row: Mapping[str, Any], layout: Layout) -> tuple[Any, Any] | NoPair:
     return said(responses[best]), said(responses[worst])
 
 
-def scores_of(row: Mapping[str, Any], responses: Sequence[Any], layout: Layout) -> list[float | None] | NoPair:
+def scores_of(row: Mapping[str, Any], responses: Sequence[Any], layout: Layout) -> list[float | None] | Mistake:
     """The score of each response, more being better; None where it has none."""
     for column, sign, names in ((layout.scores, 1, SCORES), (layout.ranks, -1, RANKS)):
         if column is not None and column in row:
             values = listed(row[column])
             if not isinstance(values, list) or len(values) != len(responses):
-                detail = f"column {column!r} holds {quote(values)}, not a number for each of {len(responses)} responses"
-                return NoPair("scores that do not match the responses", detail=f"{detail}; correct it")
+                problem = f"holds {quote(values)}, not a number for each of {len(responses)} responses"
+                return Mistake("scores that do not match the responses", problem, "correct it", column)
             return numbers(values, sign, column)
         name = column or next(
             (each for each in names if any(isinstance(one, dict) and each in one for one in responses)), None
         )
         if name is not None and (column is not None or layout.scores is None):
             return numbers([within(one, name) for one in responses], sign, name)
-    detail = f"column {layout.responses!r} has neither scores nor ranks; name them with input.columns.scores"
-    return NoPair("responses without scores", detail=detail)
+    fix = "name them with input.columns.scores"
+    return Mistake("responses without scores", "has neither scores nor ranks", fix, layout.responses or "")
 
 
 def pairs_of_rows(
     prompts: Iterable[Any], scores: Iterable[Any], sign: int, column: str
-) -> tuple[dict[int, int], dict[int, NoPair]]:
+) -> tuple[dict[int, int], dict[int, Mistake]]:
     """The pairs of rows that hold one response each.
 
     Args:
@@ -74,10 +72,10 @@ def pairs_of_rows(
         the pair stands.
     """
     groups: dict[Any, list[tuple[int, float | None]]] = {}
-    left: dict[int, NoPair] = {}
+    left: dict[int, Mistake] = {}
     for number, (prompt, value) in enumerate(zip(prompts, scores, strict=True)):
         score = number_of(value, sign, column)
-        if isinstance(score, NoPair):
+        if isinstance(score, Mistake):
             left[number] = score
         else:
             groups.setdefault(prompt, []).append((number, score))
@@ -94,18 +92,18 @@ def pairs_of_rows(
     return pairs, left
 
 
-def numbers(values: Sequence[Any], sign: int, column: str) -> list[float | None] | NoPair:
+def numbers(values: Sequence[Any], sign: int, column: str) -> list[float | None] | Mistake:
     """Scores, more being better; or the first that cannot be read."""
     found: list[float | None] = []
     for value in values:
         number = number_of(value, sign, column)
-        if isinstance(number, NoPair):
+        if isinstance(number, Mistake):
             return number
         found.append(number)
     return found
 
 
-def number_of(value: Any, sign: int, column: str) -> float | NoPair | None:
+def number_of(value: Any, sign: int, column: str) -> float | Mistake | None:
     """A score; None where it is missing. What is there and is no number is a mistake, and not missing."""
     if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return None
@@ -117,7 +115,7 @@ def number_of(value: Any, sign: int, column: str) -> float | NoPair | None:
         return None
     if math.isinf(number):
         held = f"a number of {value.bit_length()} bits" if type(value) is int else quote(value)
-        return NoPair("a score that is no number", detail=f"{column!r} holds {held}, no number; correct it")
+        return Mistake("a score that is no number", f"{column!r} holds {held}, no number", "correct it")
     return sign * number
 
 

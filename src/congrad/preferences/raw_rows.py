@@ -14,12 +14,11 @@ from congrad.preferences.comparison import columns_of_verdict, compare, distinct
 from congrad.preferences.known_names import CANONICAL, LANGUAGE
 from congrad.preferences.layout import Kind, Layout
 from congrad.preferences.message_trees import COLUMNS, FLAGS, pairs_of_trees, speaker
-from congrad.preferences.pairing import NoPair
 from congrad.preferences.ratings import listed, pairs_of_rows, rate
 from congrad.preferences.rows import iterate
 from congrad.preferences.verdicts import Verdicts, read_verdicts
 from congrad.settings.input import Input
-from congrad.sources.part import Part
+from congrad.sources.part import Mistake, Part
 from congrad.sources.source import BATCH
 
 MOST_VALUES, OTHER = 1000, "other values"  # of a verdict, that are kept apart
@@ -50,7 +49,7 @@ def columns_read(layout: Layout, *, own: bool = True) -> list[str]:
     return list(dict.fromkeys(name for name in named if name is not None))
 
 
-def raw_rows(part: Part, layout: Layout, settings: Input) -> Iterator[tuple[int, dict[str, Any] | NoPair]]:
+def raw_rows(part: Part, layout: Layout, settings: Input) -> Iterator[tuple[int, dict[str, Any] | Mistake]]:
     """Every row's prompt and responses under the names of the layout, or why there is no pair in it."""
     if layout.name == "pairs":
         yield from enumerate(iterate(part.dataset, columns_read(layout)))
@@ -74,8 +73,8 @@ def raw_rows(part: Part, layout: Layout, settings: Input) -> Iterator[tuple[int,
         yield from _of_trees(part)
 
 
-def _with_sides(row: dict[str, Any], found: tuple[Any, Any] | NoPair) -> dict[str, Any] | NoPair:
-    return found if isinstance(found, NoPair) else {**row, "chosen": found[0], "rejected": found[1]}
+def _with_sides(row: dict[str, Any], found: tuple[Any, Any] | Mistake) -> dict[str, Any] | Mistake:
+    return found if isinstance(found, Mistake) else {**row, "chosen": found[0], "rejected": found[1]}
 
 
 def one_a_row(dataset: datasets.Dataset, layout: Layout) -> bool:
@@ -90,7 +89,7 @@ def one_a_row(dataset: datasets.Dataset, layout: Layout) -> bool:
     return not isinstance(listed(filled), list)
 
 
-def _of_rows(part: Part, layout: Layout) -> Iterator[tuple[int, dict[str, Any] | NoPair]]:
+def _of_rows(part: Part, layout: Layout) -> Iterator[tuple[int, dict[str, Any] | Mistake]]:
     assert layout.responses is not None
     if layout.prompt is None:
         problem = "rows of one response each are put together by their prompt, and no column is known to hold it"
@@ -119,7 +118,7 @@ def _of_rows(part: Part, layout: Layout) -> Iterator[tuple[int, dict[str, Any] |
     yield from left.items()
 
 
-def _of_trees(part: Part) -> Iterator[tuple[int, dict[str, Any] | NoPair]]:
+def _of_trees(part: Part) -> Iterator[tuple[int, dict[str, Any] | Mistake]]:
     flags = [name for name in FLAGS if name in part.dataset.column_names]
     pairs, left = pairs_of_trees(iterate(part.dataset, [*COLUMNS, *flags]))
     messages = part.dataset.select_columns(["text", "role"])

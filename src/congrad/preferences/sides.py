@@ -8,7 +8,6 @@ from congrad.preferences.conversations import (
     FILL,
     NULL,
     Cell,
-    Mistake,
     alternating,
     in_turn,
     read_cell,
@@ -19,6 +18,7 @@ from congrad.preferences.layout import Layout
 from congrad.preferences.names import EMPTY_PROMPT
 from congrad.preferences.render import Message, Side, is_blank, split_prompt
 from congrad.preferences.written import read_texts
+from congrad.sources.part import Mistake
 from congrad.words import quote
 
 OPENERS = ("user", "system", "developer")

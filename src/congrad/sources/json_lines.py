@@ -20,7 +20,7 @@ from datasets.table import cast_array_to_feature
 
 from congrad.errors import Spot
 from congrad.sources.locate import unpacked
-from congrad.sources.part import LeftOut
+from congrad.sources.part import LeftOut, Mistake
 from congrad.sources.scratch import new_arrow_file
 from congrad.sources.source import BATCH
 from congrad.words import one_line, quote
@@ -117,22 +117,23 @@ def row_of(line: bytes, spot: Spot, number: int) -> dict[str, Any] | LeftOut:
     try:
         row = parsed(line)
     except UnicodeDecodeError:
-        detail = "not UTF-8; convert it: iconv -f ITS-ENCODING -t UTF-8"
-        return LeftOut(spot, number, "not UTF-8", detail=detail)
+        mistake = Mistake("not UTF-8", "not UTF-8", "convert it: iconv -f ITS-ENCODING -t UTF-8")
     except UnicodeEncodeError:
-        detail = "half a surrogate pair (\\ud800 to \\udfff alone) is not text; remove it"
-        return LeftOut(spot, number, "half a surrogate pair", detail=detail)
+        problem = "half a surrogate pair (\\ud800 to \\udfff alone) is not text"
+        mistake = Mistake("half a surrogate pair", problem, "remove it")
     except json.JSONDecodeError as error:
         complaint = f"not JSON ({error.msg}, character {error.colno}): {quote(line.decode())}"
-        return LeftOut(spot, number, "not JSON", detail=f"{complaint}; fix the line or remove it")
+        mistake = Mistake("not JSON", complaint, "fix the line or remove it")
     except ValueError as error:  # a number of more digits than Python reads
-        return LeftOut(spot, number, "cannot be read", detail=f"cannot be read ({one_line(error)}); write it as text")
-    return row if isinstance(row, dict) else not_an_object(row, spot, number)
+        mistake = Mistake("cannot be read", f"cannot be read ({one_line(error)})", "write it as text")
+    else:
+        return row if isinstance(row, dict) else not_an_object(row, spot, number)
+    return LeftOut(spot, number, mistake)
 
 
 def not_an_object(row: Any, spot: Spot, number: int) -> LeftOut:
-    detail = f"{quote(row)} is not a JSON object; write one {{...}} with the row's columns per line"
-    return LeftOut(spot, number, "not a JSON object", detail=detail)
+    fix = "write one {...} with the row's columns per line"
+    return LeftOut(spot, number, Mistake("not a JSON object", f"{quote(row)} is not a JSON object", fix))
 
 
 def parsed(data: bytes) -> Any:

@@ -11,25 +11,48 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Mistake:
+    """Why a cell or a row cannot be used, or makes no pair.
+
+    Attributes:
+        reason: in words that other rows of the same kind share: "empty prompt", "a tie".
+        problem: what is wrong with just this row: about its column, or about the row where `column` is "".
+        fix: what to do; "" where there is nothing.
+        is_bad: whether it is a mistake in the data, at which `input.on_bad_row=stop` stops; a tie is none.
+        is_listed: whether `bad_rows.jsonl` names the row. One that had its part beside a pair, as the other response or
+            as the question of a tree, is only counted.
+    """
+
+    reason: str
+    problem: str = ""
+    fix: str = ""
+    column: str = ""
+    is_bad: bool = True
+    is_listed: bool = True
+
+    @property
+    def sentence(self) -> str:
+        """The problem, with its column."""
+        return f"column {self.column!r} {self.problem}" if self.column else self.problem
+
+    @property
+    def detail(self) -> str:
+        """The same with the fix."""
+        return f"{self.sentence}; {self.fix}" if self.fix else self.sentence
+
+
+@dataclass(frozen=True)
 class LeftOut:
     """A row that makes no pair, and why.
 
     Attributes:
         spot: names it for a person.
         row: its number (0-based) within its source.
-        reason: in words that other rows of the same kind share: "empty prompt", "a tie".
-        is_bad: whether it is a mistake in the data, at which `input.on_bad_row=stop` stops; a tie is none.
-        detail: what is wrong with just this row, as a sentence for the list of mistakes.
-        is_listed: whether `bad_rows.jsonl` names it. A row that had its part beside a pair, as the other response or as
-            the question of a tree, is only counted.
     """
 
     spot: Spot
     row: int
-    reason: str
-    is_bad: bool = True
-    detail: str = ""
-    is_listed: bool = True
+    mistake: Mistake
 
 
 @dataclass(frozen=True)
