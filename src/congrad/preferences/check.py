@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from congrad.errors import Spot, UserError
-from congrad.preferences.conversations import FILL
+from congrad.preferences.conversations import FILL, wrong_message
 from congrad.preferences.names import (
     CHECKED_AT_ONCE,
     EMPTY_LANGUAGE,
@@ -16,7 +16,8 @@ from congrad.preferences.names import (
     blank,
     null,
 )
-from congrad.preferences.render import is_blank, wrong_key
+from congrad.preferences.raw_rows import kind_of
+from congrad.preferences.render import is_blank
 from congrad.preferences.rows import iterate
 from congrad.sources.part import Mistake, Part
 from congrad.words import quote
@@ -32,19 +33,12 @@ def check_prompts(part: Part, prompt_column: str) -> None:
         UserError: the first mistake.
     """
     dataset, where = part.dataset, part.source.where
-    check_encoding(dataset, [prompt_column], where)
-    if _kind(dataset, prompt_column) != "conversation":
-        _check_text(dataset, prompt_column, where, EMPTY_PROMPT)
-        _check_images(dataset, where)
-        return
-    for number, row in enumerate(iterate(dataset, [prompt_column])):
-        messages = row[prompt_column]
-        _check_conversation(messages, prompt_column, where, number)
-        if is_blank(messages):
-            raise blank(where(number), prompt_column, EMPTY_PROMPT)
-        if messages[-1]["role"] == "assistant":
-            fix = "remove its last message"
-            raise UserError("ends with an answer", fix, at=where(number), column=prompt_column)
+    for number, mistake in not_utf8(dataset.select_columns([prompt_column])):
+        raise UserError(mistake.problem, mistake.fix, at=where(number), column=prompt_column)
+    if kind_of(dataset.features[prompt_column]) in ("conversation", "list"):
+        _check_conversations(dataset, prompt_column, where)
+    else:
+        _check_text(dataset, prompt_column, where)
     _check_images(dataset, where)
 
 
@@ -62,13 +56,6 @@ def _check_images(dataset: datasets.Dataset, where: Where) -> None:
                 raise UserError("holds an image, and text alone is read", fix, at=where(start + found), column=column)
 
 
-def _kind(dataset: datasets.Dataset, column: str) -> str:
-    feature = dataset.features[column]
-    if isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string", "string_view"):
-        return "text"
-    return "conversation" if isinstance(feature, datasets.List | datasets.LargeList) else "other"
-
-
 def _batches(dataset: datasets.Dataset, column: str) -> Iterator[tuple[int, pa.ChunkedArray]]:
     batches = dataset.select_columns([column]).with_format("arrow").iter(batch_size=CHECKED_AT_ONCE)
     for number, batch in enumerate(batches):
@@ -80,34 +67,29 @@ def _first(mask: pa.ChunkedArray) -> int | None:
     return None if index < 0 else index
 
 
-def _check_text(dataset: datasets.Dataset, column: str, where: Where, empty: str | None) -> None:
-    if _kind(dataset, column) != "text":
+def _check_text(dataset: datasets.Dataset, column: str, where: Where) -> None:
+    if kind_of(dataset.features[column]) != "text":
         _refuse_type(dataset, column, where)
     for start, values in _batches(dataset, column):
         if (missing := _first(pc.is_null(values))) is not None:
             raise null(where(start + missing), column)
-        if empty and (found := _first(pc.equal(pc.utf8_trim_whitespace(values), ""))) is not None:
-            raise blank(where(start + found), column, empty)
+        if (found := _first(pc.equal(pc.utf8_trim_whitespace(values), ""))) is not None:
+            raise blank(where(start + found), column, EMPTY_PROMPT)
 
 
-def check_encoding(dataset: datasets.Dataset, columns: Sequence[str], where: Where) -> None:
-    """JSON and Parquet readers can let bytes through as text that no later step could decode.
+def not_utf8(dataset: datasets.Dataset) -> Iterator[tuple[int, Mistake]]:
+    """The rows whose text is not UTF-8, by column: JSON and Parquet readers let through what no later step can decode.
 
     All columns of a batch at once: to select one takes `datasets` the longer, the more there are.
     """
-    wrong: dict[str, int] = {}
-    tables = dataset.select_columns(list(columns)).with_format("arrow").iter(batch_size=CHECKED_AT_ONCE)
-    for number, table in enumerate(tables):
+    fix = "convert the file: iconv -f ITS-ENCODING -t UTF-8"
+    for number, table in enumerate(dataset.with_format("arrow").iter(batch_size=CHECKED_AT_ONCE)):
         for column, values in zip(table.column_names, table.columns, strict=True):
             try:
                 values.validate(full=True)
             except pa.ArrowInvalid:
-                row = next((row for row, value in enumerate(values) if not _is_utf8(value)), 0)
-                wrong.setdefault(column, number * CHECKED_AT_ONCE + row)
-    for column in columns:
-        if column in wrong:
-            fix = "convert the file: iconv -f ITS-ENCODING -t UTF-8"
-            raise UserError("is not UTF-8", fix, at=where(wrong[column]), column=column)
+                for row in [row for row, value in enumerate(values) if not _is_utf8(value)] or [0]:
+                    yield number * CHECKED_AT_ONCE + row, Mistake("not UTF-8", "is not UTF-8", fix, column)
 
 
 def _is_utf8(value: pa.Scalar) -> bool:
@@ -159,19 +141,17 @@ def _no_language(value: Any, column: str) -> Mistake:
     return Mistake("language is no text", f"holds {quote(value)}, not text", "write it as text", column)
 
 
-def _check_conversation(messages: Any, column: str, where: Where, number: int) -> None:
-    if messages is None:
-        raise null(where(number), column)
-    if not messages:
-        raise blank(where(number), column, "empty conversation")
-    fix = "a message is {'role': 'user', 'content': '...'}"
-    for turn, message in enumerate(messages):
-        if (key := wrong_key(message)) is None:
-            continue
-        if not key:
-            problem = f"holds {quote(message)} as message {turn}"
-        elif message.get(key) is None:
-            problem = f"has no {key!r} in message {turn}"
-        else:
-            problem = f"has the {key} {quote(message[key])} in message {turn}"
-        raise UserError(problem, fix, at=where(number), column=column)
+def _check_conversations(dataset: datasets.Dataset, column: str, where: Where) -> None:
+    for number, row in enumerate(iterate(dataset, [column])):
+        messages = row[column]
+        if messages is None:
+            raise null(where(number), column)
+        if not messages:
+            raise blank(where(number), column, "empty conversation")
+        for turn, message in enumerate(messages):
+            if (wrong := wrong_message(message, turn, column)) is not None:
+                raise UserError(wrong.problem, wrong.fix, at=where(number), column=column)
+        if is_blank(messages):
+            raise blank(where(number), column, EMPTY_PROMPT)
+        if messages[-1]["role"] == "assistant":
+            raise UserError("ends with an answer", "remove its last message", at=where(number), column=column)

@@ -16,10 +16,10 @@ from datasets import Value
 from congrad.errors import UserError
 from congrad.preferences.bad_rows import left_out
 from congrad.preferences.canonical import Writer, beside
+from congrad.preferences.check import not_utf8
 from congrad.preferences.conversations import READ_KEYS
 from congrad.preferences.known_names import CANONICAL, NOT_READ
 from congrad.preferences.layout import Layout, find_layout
-from congrad.preferences.names import CHECKED_AT_ONCE
 from congrad.preferences.raw_rows import columns_read, kind_of, kinds_of, raw_rows, with_verdicts
 from congrad.preferences.render import Message
 from congrad.preferences.sides import Form, Pair, Raw, are_turns, pair_of, read_row, repeats_prompt
@@ -130,27 +130,11 @@ def _rows(count: int) -> str:
 
 
 def decoded(part: Part) -> Part:
-    """The part without rows whose text is not UTF-8, which JSON and Parquet readers let through."""
+    """The part without rows whose text is not UTF-8, each for the first column of which that is so."""
     mistakes: dict[int, Mistake] = {}
-    tables = part.dataset.with_format("arrow").iter(batch_size=CHECKED_AT_ONCE)
-    for number, table in enumerate(tables):
-        for column, values in zip(table.column_names, table.columns, strict=True):
-            try:
-                values.validate(full=True)
-            except pa.ArrowInvalid:
-                for row, value in enumerate(values, number * CHECKED_AT_ONCE):
-                    if not is_utf8(value):
-                        fix = "convert the file: iconv -f ITS-ENCODING -t UTF-8"
-                        mistakes.setdefault(row, Mistake("not UTF-8", "is not UTF-8", fix, column))
+    for row, mistake in not_utf8(part.dataset):
+        mistakes.setdefault(row, mistake)
     return without(part, mistakes)
-
-
-def is_utf8(value: pa.Scalar) -> bool:
-    try:
-        value.as_py()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def without(part: Part, mistakes: Mapping[int, Mistake]) -> Part:
