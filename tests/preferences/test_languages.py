@@ -125,3 +125,11 @@ def test_detected_languages_and_those_in_doubt(tmp_path: Path) -> None:
     preferences = load_preferences(str(path), languages="detect", on_bad_row="drop")
     assert preferences.languages == ["de"]
     assert [each.mistake.reason for each in preferences.left_out] == ["language in doubt"]
+
+
+def test_the_column_of_languages_is_named_only_where_they_were_read_from_it(tmp_path: Path) -> None:
+    path = tmp_path / "de.jsonl"
+    path.write_text(json.dumps({"prompt": "p", "chosen": "c", "rejected": "r", "lang": "fr"}) + "\n", "utf-8")
+    assert load_preferences(str(path)).language_column == "lang"
+    named = load_preferences(str(path), languages="name")
+    assert (named.languages, named.language_column) == (["de"], None)

@@ -1,5 +1,7 @@
 """Prompts from files: what is read, what is refused and with which words, and how a sample is drawn."""
 
+import gzip
+
 import datasets
 import pytest
 
@@ -119,3 +121,17 @@ def test_a_sample_has_every_language_by_its_share_and_depends_on_its_own_prompts
     assert len(load_prompts(Prompts(path, limit=1000))) == 100
     fewer = str(save_rows(tmp_path / "y.jsonl", rows[:60]))
     assert [p.prompt for p in load_prompts(Prompts(fewer, limit=12))] == [p.prompt for p in drawn[:12]]
+
+
+def test_a_broken_line_is_refused_where_only_a_full_reading_finds_it(tmp_path):
+    path = tmp_path / "prompts.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"prompt": "a", "language": "de"}\n{"prompt": "b", "lang\n'))
+    assert complaint(str(path)).startswith(f"{path}:2: not JSON (")
+    path.write_bytes(gzip.compress(b'{"prompt": "a", "language": "de"}\n{"prompt"\n{\n'))
+    assert complaint(str(path)).endswith("; fix them")
+
+
+def test_a_row_without_a_language_is_refused_by_the_column_that_was_found(tmp_path):
+    path = tmp_path / "prompts.parquet"
+    datasets.Dataset.from_list([{"prompt": "a", "lang": "de"}, {"prompt": "b", "lang": None}]).to_parquet(path)
+    assert "column 'lang' is null or missing" in complaint(str(path))

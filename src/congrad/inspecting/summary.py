@@ -27,9 +27,7 @@ def summarise(preferences: Preferences, measured: Measured, group: str | None) -
         "kind": "conversations" if usable and preferences.conversational else "text",
         "sources": [{"name": source.name, "rows": source.num_rows} for source in preferences.sources],
         "columns": list(preferences.dataset.column_names),
-        "language_column": preferences.language_column
-        if preferences.language_column in preferences.dataset.column_names
-        else None,
+        "language_column": preferences.language_column,
         "tags": dict(preferences.tags),
         "notes": list(preferences.notes),
         "languages": {

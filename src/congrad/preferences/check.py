@@ -24,6 +24,12 @@ from congrad.words import quote
 
 Where = Callable[[int], Spot]
 IMAGE_COLUMNS = ("image", "images")  # as trainers read them
+# As a language of its own, "undetermined" would have a gradient that averages over texts that have nothing in common.
+IN_DOUBT = Mistake(
+    "language in doubt",
+    "is in a language that is in doubt",
+    "name it in a column, or leave such rows out with input.on_bad_row=drop",
+)
 
 
 def check_prompts(part: Part, prompt_column: str) -> None:
@@ -124,11 +130,17 @@ def read_languages(dataset: datasets.Dataset, column: str) -> list[str | None]:
     return [value if isinstance(value, str) and value.strip() else None for value in values]
 
 
-def without_language(dataset: datasets.Dataset, column: str, languages: Sequence[str | None]) -> dict[int, Mistake]:
-    """The rows (by number) that name no language, and what they hold instead."""
+def without_language(
+    dataset: datasets.Dataset, column: str | None, languages: Sequence[str | None]
+) -> dict[int, Mistake]:
+    """The rows (by number) that name no language, and what they hold instead.
+
+    Args:
+        column: of the languages; None where they were looked for in the texts.
+    """
     positions = [position for position, language in enumerate(languages) if language is None]
-    if not positions or column not in dataset.column_names:
-        return {position: Mistake("no language", "no language is known", FILL) for position in positions}
+    if column is None or not positions:
+        return dict.fromkeys(positions, IN_DOUBT)
     values = dataset.select_columns([column]).select(positions)[column]
     return {position: _no_language(value, column) for position, value in zip(positions, values, strict=True)}
 

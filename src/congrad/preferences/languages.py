@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from congrad.errors import UserError
 from congrad.languages.tags import merge_region, tag_of
@@ -14,9 +14,6 @@ from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN, Input
 from congrad.sources.bounds import check_languages
 from congrad.sources.part import Part
 from congrad.words import quote
-
-if TYPE_CHECKING:
-    from congrad.sources.part import Mistake
 
 MOST_SAID = 5  # tags in the note; the manifest has all
 MOST_TEXT = 2000  # characters of a field that show its language
@@ -30,11 +27,13 @@ class Named:
         languages: of each part, of each of its rows; None where a row names none, which is a bad row.
         tags: what a name in the data was taken for, where that is another.
         notes: what was chosen, in sentences that are said once.
+        column: that they were read from; None where they come from names or texts.
     """
 
     languages: tuple[list[str | None], ...]
     tags: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    column: str | None = None
 
 
 def languages_of(parts: Sequence[Part], settings: Input, place: object) -> Named:
@@ -62,7 +61,7 @@ def languages_of(parts: Sequence[Part], settings: Input, place: object) -> Named
             raw = [read_languages(part.dataset, column) for part in parts]
         named = normalised(raw, merge=settings.merge_regions)
     check_languages([each or "" for own in named.languages for each in own], column, place, settings.bounds)
-    return named
+    return replace(named, column=column)
 
 
 def column_of_languages(
@@ -161,15 +160,6 @@ def _listed(names: Sequence[str]) -> str:
     if len(names) > 4:
         return f"{', '.join(shown)} and {len(names) - 4:,} more"
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
-
-
-def in_doubt() -> "Mistake":
-    """Why a row of a language that was not detected is left out: as a language of its own, "undetermined" would have a
-    gradient that averages over texts that have nothing in common."""
-    from congrad.sources.part import Mistake
-
-    fix = "name it in a column, or leave such rows out with input.on_bad_row=drop"
-    return Mistake("language in doubt", "is in a language that is in doubt", fix)
 
 
 def _detected(part: Part) -> list[str | None]:

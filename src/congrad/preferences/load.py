@@ -11,12 +11,11 @@ from congrad.errors import UserError
 from congrad.preferences.as_is import is_written_here, take_as_is
 from congrad.preferences.bad_rows import in_words, refusal, settle
 from congrad.preferences.glance import glance
-from congrad.preferences.known_names import LANGUAGE, found_names
 from congrad.preferences.layout import Kind, find_layout
 from congrad.preferences.names import Fields, require
 from congrad.preferences.rows import Preferences, sample
 from congrad.progress import SILENT, Listener, Progress
-from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN, Input
+from congrad.settings.input import Input
 from congrad.settings.tree import FilterConfig
 from congrad.sources.part import Part
 from congrad.words import quote
@@ -70,7 +69,7 @@ def load_preferences(
     if not as_is:
         glance_at_pairs(source, config)
     from congrad.preferences.check import without_language
-    from congrad.preferences.languages import in_doubt, languages_of
+    from congrad.preferences.languages import languages_of
     from congrad.preferences.pairs import find_pairs, without
     from congrad.sources.concatenate import concatenate
     from congrad.sources.read import quiet, read_parts
@@ -85,14 +84,8 @@ def load_preferences(
     with quiet():
         parts = take_as_is(parts, tell) if as_is else find_pairs(parts, config, tell)
     named = languages_of(parts, config, place)
-    column = named_column(parts, config)
     parts = [
-        without(
-            part,
-            {position: in_doubt() for position, each in enumerate(own) if each is None}
-            if config.languages == "detect"
-            else without_language(part.dataset, column, own),
-        )
+        without(part, without_language(part.dataset, named.column, own))
         for part, own in zip(parts, named.languages, strict=True)
     ]
     settle(parts, config)
@@ -105,7 +98,7 @@ def load_preferences(
         dataset = concatenate(parts)
     return Preferences(
         dataset,
-        column,
+        named.column,
         [language for own in named.languages for language in own if language is not None],
         list(rows_of(parts)),
         tuple(part.source for part in parts),
@@ -113,12 +106,6 @@ def load_preferences(
         tuple(dict.fromkeys([*(note for part in parts for note in part.notes), *named.notes])),
         named.tags,
     )
-
-
-def named_column(parts: Sequence[Part], settings: Input) -> str:
-    """The column of languages, whether it is there or not."""
-    columns = (column for part in parts for column in part.dataset.column_names)
-    return settings.columns.language or next(iter(found_names(list(columns), LANGUAGE)), DEFAULT_LANGUAGE_COLUMN)
 
 
 def rows_of(parts: Sequence[Part]) -> Iterator[int]:

@@ -27,7 +27,7 @@ class Preferences:
 
     Attributes:
         dataset: The input's own columns, in input order, memory-mapped where it came from files.
-        language_column: The column that groups the rows.
+        language_column: The column that groups the rows; None where their languages come from names or texts.
         languages: The group of each row of `dataset`; groups that are not strings are turned into strings.
         rows: The row number (0-based) of each row of `dataset` in the whole input, all sources one after the other.
         sources: What the whole input was read from, in order.
@@ -37,7 +37,7 @@ class Preferences:
     """
 
     dataset: "datasets.Dataset"
-    language_column: str
+    language_column: str | None
     languages: list[str]
     rows: list[int]
     sources: tuple[Source, ...]

@@ -8,11 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from congrad.errors import UNSET, UserError
-from congrad.preferences.bad_rows import left_out, refusal
+from congrad.preferences.bad_rows import settle
 from congrad.preferences.glance import glance
 from congrad.preferences.names import check_prompt_names
 from congrad.preferences.rows import largest_remainder
-from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN
 from congrad.settings.selfreward import Prompts
 from congrad.sources.source import BATCH
 from congrad.stage import content_key
@@ -47,7 +46,9 @@ def of_the_prompts() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        error.fix = error.fix.replace("leave them out with input.files, or ", "")  # of prompts, all files are read
+        # Of prompts, all files and all rows are read.
+        error.fix = error.fix.replace("leave them out with input.files, or ", "")
+        error.fix = error.fix.replace(", or leave them out with input.on_bad_row=drop", "")
         for section in ("columns", "bounds"):
             error.fix = error.fix.replace(f"input.{section}.", f"prompts.{section}.")
         if error.key == "input.languages":
@@ -67,27 +68,28 @@ def load_prompts(prompts: Prompts) -> list[Prompt]:
     glance_at_prompts(prompts)
     from congrad.preferences.check import check_prompts, without_language
     from congrad.preferences.languages import languages_of
+    from congrad.preferences.pairs import without
     from congrad.sources.read import read_parts
 
     assert prompts.source is not None
     wanted, column = prompts.read_as(prompts.source), prompts.columns.prompt
     with of_the_prompts():
         parts = read_parts(prompts.source, wanted)
+        settle(parts, wanted)  # lines that are no rows
     for part in parts:
         check_prompt_names(part.dataset.column_names, part.source.name, column)
     with of_the_prompts():
         named = languages_of(parts, wanted, prompts.source)
     for part in parts:
         check_prompts(part, column)
-    bad = [
-        each
-        for part, own in zip(parts, named.languages, strict=True)
-        for each in left_out(
-            part, without_language(part.dataset, wanted.columns.language or DEFAULT_LANGUAGE_COLUMN, own)
+    with of_the_prompts():
+        settle(
+            [
+                without(part, without_language(part.dataset, named.column, own))
+                for part, own in zip(parts, named.languages, strict=True)
+            ],
+            wanted,
         )
-    ]
-    if bad:
-        raise refusal(bad)
     languages = [language for own in named.languages for language in own if language is not None]
     found: dict[str, Prompt] = {}
     values = (value for part in parts for value in _values(part.dataset, column))
