@@ -1,8 +1,10 @@
 """Which response is better, by every kind of verdict; ties are no mistakes, and what is not known is asked."""
 
+from dataclasses import replace
+
 import pytest
 
-from congrad.preferences.comparison import columns_of_verdict, compare
+from congrad.preferences.comparison import columns_of_verdict, compare, plain
 from congrad.preferences.layout import Layout
 from congrad.sources.part import Mistake
 
@@ -49,15 +51,16 @@ TABLE = {
 
 @pytest.mark.parametrize(("layout", "said", "better", "has_sign", "expected"), TABLE.values(), ids=TABLE)
 def test_verdicts(layout, said, better, has_sign, expected):
+    meanings = {plain(value): meaning for value, meaning in better.items()}
     row = {layout.first: "one", layout.second: "two", "model_a": "vicuna", "model_b": "alpaca", **said}
-    found = compare(row, layout, better, has_sign=has_sign)
+    found = compare(row, replace(layout, meanings=meanings, has_sign=has_sign))
     wanted = {"first": ("one", "two"), "second": ("two", "one"), "tie": Mistake("a tie", is_bad=False)}
     assert found == wanted[expected]
 
 
 @pytest.mark.parametrize("value", ["maybe", 7, 2.5, True, [1], None])
 def test_what_is_not_known_is_asked(value):
-    found = compare({"ref_A": "one", "ref_B": "two", "better": value}, LETTERS, {}, has_sign=False)
+    found = compare({"ref_A": "one", "ref_B": "two", "better": value}, LETTERS)
     assert isinstance(found, Mistake)
     assert found.is_bad
     assert "column 'better'" in found.detail
@@ -66,7 +69,7 @@ def test_what_is_not_known_is_asked(value):
 
 def test_two_models_of_one_name_decide_nothing():
     row = {"talk_a": 1, "talk_b": 2, "model_a": "x", "model_b": "x", "better": "x"}
-    found = compare(row, MODELS, {}, has_sign=False)
+    found = compare(row, MODELS)
     assert isinstance(found, Mistake)
     assert found.is_bad
 

@@ -14,21 +14,14 @@ from congrad.words import quote
 YES = ("1", "1.0", "true", "yes")
 
 
-def compare(
-    row: Mapping[str, Any], layout: Layout, better: Mapping[str, str], *, has_sign: bool
-) -> tuple[Any, Any] | Mistake:
-    """The better and the worse response of a row, or why there is none.
-
-    Args:
-        better: `input.better`.
-        has_sign: the numbers of the column are a scale on both sides of zero; else each is a response's own.
-    """
+def compare(row: Mapping[str, Any], layout: Layout) -> tuple[Any, Any] | Mistake:
+    """The better and the worse response of a row, or why there is none."""
     assert layout.first is not None
     assert layout.second is not None
     if layout.better is None:
         return by_scores(row, layout)
     value = verdict(row, layout.better)
-    outcome = outcome_of(value, row, layout, better, has_sign=has_sign)
+    outcome = outcome_of(value, row, layout)
     if outcome is None:
         shown = layout.better.replace("*", "...")
         if value is None:
@@ -74,17 +67,14 @@ def columns_of_verdict(columns: Sequence[str], column: str) -> list[str]:
     return [name for name in columns if name.startswith(start) and name.endswith(end)]
 
 
-def outcome_of(
-    value: Any, row: Mapping[str, Any], layout: Layout, better: Mapping[str, str], *, has_sign: bool
-) -> Outcome | None:
+def outcome_of(value: Any, row: Mapping[str, Any], layout: Layout) -> Outcome | None:
     """What a value means; None where that is not known."""
     if value is None:
         return None
     said = plain(value)
-    for key, meaning in better.items():
-        if said == plain(key) and meaning in ("first", "second", "tie"):
-            return meaning  # type: ignore[return-value]
-    if has_sign and (number := number_of(said)) is not None:
+    if (meaning := layout.meanings.get(said)) is not None:
+        return meaning
+    if layout.has_sign and (number := number_of(said)) is not None:
         return "first" if number < 0 else "second" if number > 0 else "tie"
     named: dict[str, set[Outcome]] = {}
     for side, column, model in (

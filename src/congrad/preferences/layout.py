@@ -12,6 +12,7 @@ from typing import Any, Literal
 from congrad.errors import UserError
 from congrad.preferences import known_names as known
 from congrad.preferences.names import require
+from congrad.preferences.verdicts import Outcome
 from congrad.settings.input import Columns, Input
 from congrad.words import quote
 
@@ -30,7 +31,8 @@ class Layout:
         better: which of two responses is better: a column, or several of which each is true for one outcome.
         first_score, second_score: of the two responses, more being better; where there is no `better`.
         note: what was found by its name, or "".
-        meanings: of values of `better`, as far as they were decided from all of them.
+        meanings: of values of `better`, as `comparison.plain` spells them: those that are set, and those that were
+            decided from all of them.
         has_sign: the numbers of `better` are a scale, below 0 for the first response.
     """
 
@@ -53,7 +55,7 @@ class Layout:
     scores: str | None = None
     ranks: str | None = None
     note: str = ""
-    meanings: Mapping[str, str] = field(default_factory=dict)
+    meanings: Mapping[str, Outcome] = field(default_factory=dict)
     has_sign: bool = False
 
 

@@ -20,7 +20,7 @@ from congrad.preferences.check import not_utf8
 from congrad.preferences.conversations import READ_KEYS
 from congrad.preferences.known_names import CANONICAL, NOT_READ
 from congrad.preferences.layout import Layout, find_layout
-from congrad.preferences.raw_rows import columns_read, kind_of, kinds_of, raw_rows, with_verdicts
+from congrad.preferences.raw_rows import kind_of, kinds_of, raw_rows, text_columns, with_verdicts
 from congrad.preferences.render import Message
 from congrad.preferences.sides import Form, Pair, Raw, are_turns, pair_of, read_row, repeats_prompt
 from congrad.settings.input import Input
@@ -169,7 +169,7 @@ def refuse_unread(part: Part, layout: Layout, settings: Input) -> None:
 def refuse_bytes(part: Part, layout: Layout) -> None:
     """Refuses bytes within messages, tools and arguments of templates, all of which are read as text."""
     features = part.dataset.features
-    read = [*columns_read(layout), layout.first, layout.second, layout.responses, "tools", "chat_template_kwargs"]
+    read = [*text_columns(layout), layout.first, layout.second, layout.responses, "tools", "chat_template_kwargs"]
     there = [name for name in dict.fromkeys(read) if name is not None and name in features]
     nested = [name for name in there if not isinstance(features[name], Value)]
     if not nested:
@@ -251,7 +251,7 @@ def form_of(look: Look, cut: bool) -> Form:
 def as_pairs(part: Part, layout: Layout, look: Look, settings: Input, *, cut: bool) -> tuple[Part, int]:
     """The part with its pairs in the canonical columns, and of how many rows the prompt was cut off both responses."""
     form = form_of(look, cut)
-    fits = layout.name == "pairs" and {kind_of(part.dataset.features[column]) for column in columns_read(layout)} == {
+    fits = layout.name == "pairs" and {kind_of(part.dataset.features[column]) for column in text_columns(layout)} == {
         "conversation" if form.conversational else "text"
     }
     changes = look.stored or look.wholes or look.contexts or look.mixed or form.lists or (cut and look.repeated)

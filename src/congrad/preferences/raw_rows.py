@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import datasets
 
@@ -16,7 +16,7 @@ from congrad.preferences.layout import Kind, Layout
 from congrad.preferences.message_trees import COLUMNS, FLAGS, pairs_of_trees, speaker
 from congrad.preferences.ratings import listed, pairs_of_rows, rate
 from congrad.preferences.rows import iterate
-from congrad.preferences.verdicts import Verdicts, read_verdicts
+from congrad.preferences.verdicts import Outcome, Verdicts, read_verdicts
 from congrad.settings.input import Input
 from congrad.sources.part import Mistake, Part
 from congrad.sources.source import BATCH
@@ -42,7 +42,7 @@ def kind_of(feature: Any) -> Kind:
     return "other"
 
 
-def columns_read(layout: Layout, *, own: bool = True) -> list[str]:
+def text_columns(layout: Layout, *, own: bool = True) -> list[str]:
     """The columns of a layout that hold text or messages; of the prompt and what comes before it alone, not `own`."""
     sides = (layout.chosen, layout.rejected) if own else ()
     named = (layout.prompt, layout.addition, *sides, layout.system, layout.history)
@@ -52,19 +52,25 @@ def columns_read(layout: Layout, *, own: bool = True) -> list[str]:
 def raw_rows(part: Part, layout: Layout, settings: Input) -> Iterator[tuple[int, dict[str, Any] | Mistake]]:
     """Every row's prompt and responses under the names of the layout, or why there is no pair in it."""
     if layout.name == "pairs":
-        yield from enumerate(iterate(part.dataset, columns_read(layout)))
+        yield from enumerate(iterate(part.dataset, text_columns(layout)))
     elif layout.first is not None:
-        own = [layout.first, layout.second, layout.first_model, layout.second_model, *columns_read(layout, own=False)]
+        own = [
+            layout.first,
+            layout.second,
+            layout.first_model,
+            layout.second_model,
+            *text_columns(layout, own=False),
+        ]
         own += [layout.first_score, layout.second_score]
         there = part.dataset.column_names
         verdicts = [] if layout.better is None else columns_of_verdict(there, layout.better)
         columns = list(dict.fromkeys([*verdicts, *(column for column in own if column is not None)]))
         for number, row in enumerate(iterate(part.dataset, columns)):
-            yield number, _with_sides(row, compare(row, layout, layout.meanings, has_sign=layout.has_sign))
+            yield number, _with_sides(row, compare(row, layout))
     elif layout.responses is not None and one_a_row(part.dataset, layout):
         yield from _of_rows(part, layout)
     elif layout.responses is not None:
-        own = [layout.responses, layout.scores, layout.ranks, *columns_read(layout, own=False)]
+        own = [layout.responses, layout.scores, layout.ranks, *text_columns(layout, own=False)]
         there = part.dataset.column_names  # scores and ranks may be named within the responses
         columns = [column for column in dict.fromkeys(own) if column is not None and column in there]
         for number, row in enumerate(iterate(part.dataset, columns)):
@@ -94,7 +100,7 @@ def _of_rows(part: Part, layout: Layout) -> Iterator[tuple[int, dict[str, Any] |
     if layout.prompt is None:
         problem = "rows of one response each are put together by their prompt, and no column is known to hold it"
         raise UserError(problem, "set input.columns.prompt", at=part.source.name)
-    before = columns_read(layout, own=False)
+    before = text_columns(layout, own=False)
     named = (*([] if layout.language is None else [layout.language]), *LANGUAGE)
     language = [name for name in named if name in part.dataset.column_names][:1]
     told = (
@@ -142,7 +148,7 @@ def with_verdicts(parts: Sequence[Part], layouts: Sequence[Layout], settings: In
         UserError: they may mean two things.
     """
     values: dict[tuple[str, str], Counter[str]] = {}
-    said = {plain(value): meaning for value, meaning in settings.better.items()}
+    said = {plain(value): cast("Outcome", meaning) for value, meaning in settings.better.items()}
     for part, layout in zip(parts, layouts, strict=True):
         if layout.better is not None and layout.better in part.dataset.column_names:
             found = values.setdefault((layout.better, layout.first or ""), Counter())
