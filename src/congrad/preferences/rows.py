@@ -10,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from congrad.errors import Spot, UserError
+from congrad.preferences.known_names import CANONICAL
 from congrad.sources.part import LeftOut
 from congrad.sources.source import BATCH, Source
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     import datasets
 
 # What decides how a row is tokenised (TRL reads `tools` and `chat_template_kwargs` on conversational rows).
-TEXT_COLUMNS = ("prompt", "chosen", "rejected")
-READ_COLUMNS = (*TEXT_COLUMNS, "tools", "chat_template_kwargs")
+READ_COLUMNS = (*CANONICAL, "tools", "chat_template_kwargs")
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from congrad.errors import Spot, UserError
+from congrad.preferences.known_names import CANONICAL
 from congrad.preferences.render import as_chat, explicit, is_empty
-from congrad.preferences.rows import TEXT_COLUMNS, Preferences, iterate
+from congrad.preferences.rows import Preferences, iterate
 from congrad.sources.source import BATCH
 from congrad.words import one_line, quote
 
@@ -223,7 +224,7 @@ def template_arguments(row: dict[str, Any], place: Callable[[], Spot], reserved:
     if taken := sorted(reserved.intersection(extra)):
         problem = f"sets {quote(taken[0])}, which is not a variable of the chat template"
         raise UserError(problem, "remove it", at=place(), column="chat_template_kwargs")
-    messages = sum(len(row[column]) for column in TEXT_COLUMNS if isinstance(row.get(column), list))
+    messages = sum(len(row[column]) for column in CANONICAL if isinstance(row.get(column), list))
     if (size := _characters(extra)) * messages > MOST_PRINTED:
         problem = f"holds {size:,} characters, which the chat template may print for each of {messages:,} messages"
         raise UserError(problem, "shorten it", at=place(), column="chat_template_kwargs")
