@@ -97,7 +97,7 @@ def files_for_sure(source: str | Path, settings: Input) -> list[Path]:
         return []
     if is_saved(path):
         return []
-    files = data_files(path, settings.files)
+    files, _ = data_files(path, settings.files)
     inside = [each.relative_to(path).as_posix() for each in path.rglob("*") if each.is_file()]
     others = len(inside) > len(files)  # a README can say which file belongs to which split
     splits = any(word in name.lower() for name in inside for word in SPLIT_WORDS)

@@ -21,7 +21,7 @@ from congrad.languages.tags import tag_of
 from congrad.settings.input import Input
 from congrad.sources.choose import configurations, listed, names_files, splits
 from congrad.sources.confine import check_card
-from congrad.sources.paths import data_files, names_of, written_here
+from congrad.sources.paths import data_files, names_of
 from congrad.words import one_line, quote
 
 CARDS = (REPOCARD_FILENAME, REPOYAML_FILENAME, DATASETDICT_INFOS_FILENAME)
@@ -49,9 +49,10 @@ def files_of(
         errors: what `datasets` raises where it cannot read the folder.
     """
     check_card(folder, settings.bounds)
-    files = {path.relative_to(folder).as_posix(): path for path in data_files(folder, settings.files)}
+    paths, written = data_files(folder, settings.files)
+    files = {path.relative_to(folder).as_posix(): path for path in paths}
     notes = []
-    if written := written_here(folder):
+    if written:
         names = [path.relative_to(folder).as_posix() for path in written]
         what = "1 folder that congrad wrote is" if len(names) == 1 else f"{len(names):,} folders that congrad wrote are"
         notes.append(f"{what} no data ({listed(names)})")

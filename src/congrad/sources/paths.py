@@ -42,15 +42,17 @@ def check_hub_id(source: str | Path) -> None:
         raise UserError("no such file or folder", "check the path", at=source)
 
 
-def data_files(folder: Path, wanted: Names | None = None) -> list[Path]:
-    """The data files of a folder, by name; they are of one type. What congrad wrote below it is no data.
+def data_files(folder: Path, wanted: Names | None = None) -> tuple[list[Path], list[Path]]:
+    """The data files of a folder, by name, which are of one type; and the directories below it that congrad wrote and
+    that hold files like data.
 
     Args:
-        wanted: globs of those to read; None for all.
+        wanted: globs of the files to read; None for all.
     """
     known: dict[Path, bool] = {}
-    paths = (path for path in folder.rglob("*") if suffix(path.name) in LOADERS and _is_data(path, folder))
-    files = sorted(path for path in paths if _written(path, folder, known) is None)
+    paths = [path for path in folder.rglob("*") if suffix(path.name) in LOADERS and _is_data(path, folder)]
+    within = {path: _written(path, folder, known) for path in sorted(paths)}
+    files = [path for path, directory in within.items() if directory is None]
     if not files:
         raise UserError("no rows", f"the folder has no file that ends in {', '.join(LOADERS)}", at=folder)
     names = {path.relative_to(folder).as_posix(): path for path in files}
@@ -63,14 +65,7 @@ def data_files(folder: Path, wanted: Names | None = None) -> list[Path]:
     for path in files:
         if UNFINDABLE.search(path.name):
             raise UserError("has a control character in its name", "rename it", at=quote(str(path)))
-    return files
-
-
-def written_here(folder: Path) -> list[Path]:
-    """The directories below a folder that congrad wrote and that hold files like data."""
-    known: dict[Path, bool] = {}
-    paths = (path for path in folder.rglob("*") if suffix(path.name) in LOADERS and _is_data(path, folder))
-    return sorted({found for path in paths if (found := _written(path, folder, known)) is not None})
+    return files, sorted({directory for directory in within.values() if directory is not None})
 
 
 def _written(path: Path, folder: Path, known: dict[Path, bool]) -> Path | None:
