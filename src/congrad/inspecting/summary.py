@@ -51,14 +51,15 @@ def of_rows(measured: Measured, rows: Numbers) -> dict[str, Any]:
     low, high = wilson(longer / unequal, unequal, CONFIDENCE) if unequal else (None, None)
     return {
         "pairs": len(rows),
-        "characters": {side: _lengths(length_NS[:, number]) for number, side in enumerate(SIDES)},
+        "characters": {side: lengths(length_NS[:, number]) for number, side in enumerate(SIDES)},
         "chosen_longer": {"share": longer / unequal if unequal else None, "low": low, "high": high, "count": unequal},
         "mean_difference": float((length_NS[:, 1] - length_NS[:, 2]).mean()) if len(rows) else None,
         "length_tells": None if low is None or high is None else bool(low > TELLING or high < 1 - TELLING),
     }
 
 
-def _lengths(length_N: Numbers) -> dict[str, float] | None:
+def lengths(length_N: Numbers) -> dict[str, int] | None:
+    """Median, 95% and longest; None of no rows."""
     if not len(length_N):
         return None
     median, most = np.quantile(length_N, (0.5, 0.95), method="higher")

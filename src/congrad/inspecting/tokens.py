@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from congrad.evaluation.intervals import wilson
-from congrad.inspecting.summary import CONFIDENCE
+from congrad.inspecting.summary import CONFIDENCE, lengths
 from congrad.preferences.rows import Preferences, sample
 from congrad.settings.input import Input
 
@@ -33,17 +33,16 @@ def look_at_tokens(
     cut = tokenise(drawn, tokenizer, chat=settings.chat, max_length=settings.max_length)
     sides = zip(full.prompt_ids, full.chosen_ids, full.rejected_ids, strict=True)
     tokens_N = np.array([len(prompt) + max(len(chosen), len(rejected)) for prompt, chosen, rejected in sides])
-    own_N = np.array(drawn.languages, dtype=object)
+    language_N = np.array(drawn.languages, dtype=object)
     unscored_N = np.array([reason != "" for reason in cut.reasons], dtype=bool)
 
     def figures(mask_N: Any) -> dict[str, Any]:
-        lengths = tokens_N[mask_N]
-        median, most = np.quantile(lengths, (0.5, 0.95), method="higher")
+        own_N = tokens_N[mask_N]
         return {
-            "pairs": len(lengths),
-            "tokens": {"median": int(median), "p95": int(most), "longest": int(lengths.max())},
-            "cut": _share(int((lengths > settings.max_length).sum()), len(lengths), whole),
-            "not_scored": _share(int(unscored_N[mask_N].sum()), len(lengths), whole),
+            "pairs": len(own_N),
+            "tokens": lengths(own_N),
+            "cut": _share(int((own_N > settings.max_length).sum()), len(own_N), whole),
+            "not_scored": _share(int(unscored_N[mask_N].sum()), len(own_N), whole),
         }
 
     return {
@@ -51,7 +50,7 @@ def look_at_tokens(
         "of": len(preferences),
         "max_length": settings.max_length,
         "confidence": None if whole else CONFIDENCE,
-        "languages": {name: figures(own_N == name) for name in sorted(set(drawn.languages))},
+        "languages": {name: figures(language_N == name) for name in sorted(set(drawn.languages))},
         "all": figures(np.ones(len(drawn), dtype=bool)),
         "not_scored": dict(Counter(reason for reason in cut.reasons if reason).most_common()),
     }
