@@ -12,6 +12,7 @@ from congrad.preferences.known_names import CANONICAL, LANGUAGE, found_names
 from congrad.preferences.names import require
 from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN, Input
 from congrad.sources.bounds import check_languages
+from congrad.sources.choose import listed
 from congrad.sources.part import Part
 from congrad.words import quote
 
@@ -101,11 +102,9 @@ def names_that_are_languages(names: Sequence[tuple[str, Sequence[str]]], setting
     found = [_language_in(own, strict=True) or (_language_in(own, strict=False) if said else None) for _, own in names]
     others = [name for (name, _), own in zip(names, found, strict=True) if own is None]
     if others:
-        listed = ", ".join(quote(name.rpartition("/")[2]) for name in others[:5]) + (
-            f" and {len(others) - 5} more" if len(others) > 5 else ""
-        )
+        ends = listed([name.rpartition("/")[2] for name in others], most=5)
         known = sorted({name for name in found if name is not None})
-        problem = f"no language is named by {listed}" + (f", as by others ({', '.join(known[:5])})" if known else "")
+        problem = f"no language is named by {ends}" + (f", as by others ({', '.join(known[:5])})" if known else "")
         fix = "leave them out with input.files, or name the column of languages with input.columns.language"
         raise UserError(problem, fix, key="input.languages", value=settings.languages)
     return [name for name in found if name is not None]

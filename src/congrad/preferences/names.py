@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Collection
 
 from congrad.errors import Spot, UserError
+from congrad.sources.choose import listed
 from congrad.sources.source import BATCH
 from congrad.words import quote
 
@@ -40,5 +41,4 @@ def require(columns: Collection[str], name: str, column: str, key: str | None = 
     lower = {each.lower(): each for each in columns}
     near = difflib.get_close_matches(column.lower(), lower, n=1)
     fix = f"the nearest is {quote(lower[near[0]])}: rename it{other}" if near else f"add it{other}"
-    there = ", ".join(quote(each) for each in [*columns][:20])
-    raise UserError(f"no column {quote(column)} among {there}", fix, at=name)
+    raise UserError(f"no column {quote(column)} among {listed(columns)}", fix, at=name)

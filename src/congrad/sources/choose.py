@@ -69,7 +69,7 @@ def _only_or_languages(known: Sequence[str], what: str) -> Chosen | None:
 def matching(known: Sequence[str], wanted: Names, what: str, place: object) -> tuple[str, ...]:
     """The names that a name, a list or a glob stands for, in the order of `known`; every one must stand for one."""
     found = set()
-    patterns = (wanted,) if isinstance(wanted, str) else wanted
+    patterns = as_names(wanted)
     if not patterns:
         raise UserError(f"no {what} is named", f"there are {listed(known)}", at=place)
     for pattern in patterns:
@@ -88,7 +88,7 @@ def chosen_files(known: Sequence[str], wanted: Names | None, place: object) -> t
     """
     if wanted is None:
         return tuple(known)
-    patterns = (wanted,) if isinstance(wanted, str) else wanted
+    patterns = as_names(wanted)
     hits = {pattern: _of(known, pattern.removeprefix("!")) for pattern in patterns}
     for pattern, own in hits.items():
         if not own:
@@ -107,21 +107,25 @@ def _of(known: Sequence[str], pattern: str) -> set[str]:
     return {name for name in known if fnmatchcase(name, pattern) or fnmatchcase(name.rpartition("/")[2], pattern)}
 
 
+def as_names(wanted: Names) -> tuple[str, ...]:
+    """A setting of one name or of several as a tuple."""
+    return (wanted,) if isinstance(wanted, str) else wanted
+
+
 def names_files(wanted: Names | None) -> bool:
     """Whether files are named to be read, not only left out."""
-    patterns = (wanted,) if isinstance(wanted, str) else wanted or ()
-    return any(not pattern.startswith("!") for pattern in patterns)
+    return any(not pattern.startswith("!") for pattern in as_names(wanted or ()))
 
 
 def refuse(settings: Input, names: Collection[str], what: str, place: object) -> None:
     """Refuses settings that a kind of source cannot honour, which would be ignored."""
     for name in names:
         if (value := getattr(settings, name)) is not None:
-            shown = value if isinstance(value, str) else ", ".join(value)
-            raise UserError(f"{what} has no {name} {quote(shown)}", f"leave input.{name} out", at=place)
+            shown = quote(", ".join(as_names(value)))
+            raise UserError(f"{what} has no {name} {shown}", f"leave input.{name} out", at=place)
 
 
-def listed(names: Collection[str]) -> str:
+def listed(names: Collection[str], most: int = MOST_LISTED) -> str:
     """Names for a person, not too many."""
-    shown = ", ".join(quote(name) for name in list(names)[:MOST_LISTED])
-    return f"{shown} and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else shown
+    shown = ", ".join(quote(name) for name in list(names)[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -17,7 +17,7 @@ from datasets.exceptions import DatasetsError
 from congrad.errors import UserError
 from congrad.settings.input import Input
 from congrad.sources.bounds import check_columns, check_text
-from congrad.sources.choose import configurations, refuse, splits
+from congrad.sources.choose import as_names, configurations, refuse, splits
 from congrad.sources.confine import check_saved, not_saved
 from congrad.sources.dates import with_dates_as_text
 from congrad.sources.folder import files_of
@@ -108,8 +108,8 @@ def _pick(found: datasets.Dataset | datasets.DatasetDict, settings: Input, name:
     if isinstance(found, datasets.Dataset):
         split = settings.split
         if split not in (None, "train", str(found.split)):
-            shown = split if isinstance(split, str) else ", ".join(split or ())
-            raise UserError(f"a single dataset has no split {quote(shown)}", "leave the split out", at=name)
+            shown = quote(", ".join(as_names(split or ())))
+            raise UserError(f"a single dataset has no split {shown}", "leave the split out", at=name)
         return [_part(name, found)]
     chosen = splits(found, settings.split, name)
     several = len(chosen.names) > 1
