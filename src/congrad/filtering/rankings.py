@@ -22,7 +22,7 @@ import torch
 from congrad.errors import UserError
 from congrad.filtering.score import margins_by_side
 from congrad.gradients.index import GradientIndex
-from congrad.preferences.ratings import number_of
+from congrad.preferences.ratings import score_of
 from congrad.preferences.rows import Preferences
 from congrad.settings.consensus import PER_TOKEN, Loss
 from congrad.settings.selection import Selection
@@ -117,7 +117,7 @@ def judge_margins(preferences: Preferences) -> Floats:
     for position, pair in enumerate(zip(chosen, rejected, strict=True)):
         margin = 0.0
         for column, value, sign in zip(JUDGED, pair, (1, -1), strict=True):
-            number = number_of(value, sign, column)  # a CSV file has numbers as text
+            number = score_of(value, sign, column)  # a CSV file has numbers as text
             if isinstance(value, bool) or isinstance(number, Mistake):
                 problem = f"holds {value!r:.60}, not a number"
                 raise UserError(problem, "write a number, or null", at=preferences.where(position), column=column)

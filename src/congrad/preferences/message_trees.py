@@ -11,7 +11,7 @@ from typing import Any
 
 from congrad.preferences.conversations import ROLES
 from congrad.preferences.pairing import IN_WORDS, Candidate, choose
-from congrad.preferences.ratings import BETWEEN, IN_A_PAIR, number_of
+from congrad.preferences.ratings import BETWEEN, IN_A_PAIR, score_of
 from congrad.sources.part import Mistake
 from congrad.words import quote
 
@@ -50,7 +50,7 @@ def pairs_of_trees(rows: Iterable[Mapping[str, Any]]) -> tuple[list[TreePair], d
         name, parent = name_of(row["message_id"]), name_of(row["parent_id"])
         parents.append(parent)
         roles.append(speaker(row["role"]))
-        score = number_of(row["rank"], -1, "rank")
+        score = score_of(row["rank"], -1, "rank")
         scores.append(None if isinstance(score, Mistake) else score)
         if isinstance(score, Mistake):
             left[number] = score

@@ -74,7 +74,7 @@ def pairs_of_rows(
     groups: dict[Any, list[tuple[int, float | None]]] = {}
     left: dict[int, Mistake] = {}
     for number, (prompt, value) in enumerate(zip(prompts, scores, strict=True)):
-        score = number_of(value, sign, column)
+        score = score_of(value, sign, column)
         if isinstance(score, Mistake):
             left[number] = score
         else:
@@ -96,14 +96,14 @@ def numbers(values: Sequence[Any], sign: int, column: str) -> list[float | None]
     """Scores, more being better; or the first that cannot be read."""
     found: list[float | None] = []
     for value in values:
-        number = number_of(value, sign, column)
+        number = score_of(value, sign, column)
         if isinstance(number, Mistake):
             return number
         found.append(number)
     return found
 
 
-def number_of(value: Any, sign: int, column: str) -> float | Mistake | None:
+def score_of(value: Any, sign: int, column: str) -> float | Mistake | None:
     """A score; None where it is missing. What is there and is no number is a mistake, and not missing."""
     if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return None
