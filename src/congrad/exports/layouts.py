@@ -17,12 +17,12 @@ from typing import Any
 from congrad.errors import Spot, UserError
 from congrad.filtering.finished import KEPT, Run
 from congrad.preferences.render import Message, as_chat, explicit, is_pair
+from congrad.preferences.rows import TEMPLATE_COLUMNS
 from congrad.stage import read_rows
 from congrad.words import quote
 
 Row = dict[str, Any]
 ANOTHER = "or use --format trl, which holds everything that was scored"
-TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
 TAKE_TEMPLATE_COLUMNS = ("trl", "axolotl")
 
 
@@ -62,6 +62,12 @@ def _whole(side: str | list[Message]) -> str | list[Message]:
     return [{key: value for key, value in message.items() if value is not None} for message in side]
 
 
+def as_scored(pair: KeptPair) -> Row:
+    """What of a pair decides its tokens."""
+    row: Row = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+    return row | {name: pair.row[name] for name in TEMPLATE_COLUMNS if pair.conversational and pair.row.get(name)}
+
+
 def trl(pair: KeptPair) -> Row:
     """The row as it is; with `input.chat`, its text as the conversation that was scored."""
     if pair.conversational and isinstance(pair.row["chosen"], str):
@@ -90,8 +96,7 @@ def ms_swift(pair: KeptPair) -> Row:
 
 def axolotl(pair: KeptPair) -> Row:
     """`passthrough.default`: TRL's layout, with what its template reads and no other column."""
-    row: Row = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
-    return row | {name: pair.row[name] for name in TEMPLATE_COLUMNS if pair.conversational and pair.row.get(name)}
+    return as_scored(pair)
 
 
 def openrlhf(pair: KeptPair) -> Row:

@@ -14,7 +14,7 @@ from congrad.preferences.glance import glance
 from congrad.preferences.known_names import LANGUAGE, found_names
 from congrad.preferences.layout import Kind, find_layout
 from congrad.preferences.names import Fields, require
-from congrad.preferences.rows import Preferences, sample
+from congrad.preferences.rows import TEMPLATE_COLUMNS, Preferences, sample
 from congrad.progress import SILENT, Listener, Progress
 from congrad.settings.input import DEFAULT_LANGUAGE_COLUMN, Input
 from congrad.settings.tree import FilterConfig
@@ -23,9 +23,6 @@ from congrad.words import quote
 
 if TYPE_CHECKING:
     import datasets
-
-
-OF_TEMPLATES = ("tools", "chat_template_kwargs")
 
 
 def glance_at_pairs(source: object, settings: Input) -> None:
@@ -139,7 +136,7 @@ def read_preferences(config: Input, listener: Listener = SILENT) -> Preferences:
 
     preferences = load_preferences(config.source, on_progress=on_progress, **settings)
     ignored = [
-        column for column in OF_TEMPLATES if column in config.ignore and column in preferences.dataset.column_names
+        column for column in TEMPLATE_COLUMNS if column in config.ignore and column in preferences.dataset.column_names
     ]
     if ignored and preferences.conversational:
         problem = (

@@ -23,6 +23,7 @@ from congrad.preferences.names import CHECKED_AT_ONCE
 from congrad.preferences.pairing import NoPair
 from congrad.preferences.raw_rows import columns_read, kind_of, kinds_of, raw_rows, with_verdicts
 from congrad.preferences.render import Message
+from congrad.preferences.rows import TEMPLATE_COLUMNS
 from congrad.preferences.sides import Form, Pair, Raw, are_turns, pair_of, read_row, repeats_prompt
 from congrad.settings.input import Input
 from congrad.sources.part import Part
@@ -186,7 +187,7 @@ def refuse_unread(part: Part, layout: Layout, settings: Input) -> None:
 def refuse_bytes(part: Part, layout: Layout) -> None:
     """Refuses bytes within messages, tools and arguments of templates, all of which are read as text."""
     features = part.dataset.features
-    read = [*columns_read(layout), layout.first, layout.second, layout.responses, "tools", "chat_template_kwargs"]
+    read = [*columns_read(layout), layout.first, layout.second, layout.responses, *TEMPLATE_COLUMNS]
     there = [name for name in dict.fromkeys(read) if name is not None and name in features]
     nested = [name for name in there if not isinstance(features[name], Value)]
     if not nested:

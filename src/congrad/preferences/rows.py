@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 # What decides how a row is tokenised (TRL reads `tools` and `chat_template_kwargs` on conversational rows).
 TEXT_COLUMNS = ("prompt", "chosen", "rejected")
-READ_COLUMNS = (*TEXT_COLUMNS, "tools", "chat_template_kwargs")
+TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
+READ_COLUMNS = (*TEXT_COLUMNS, *TEMPLATE_COLUMNS)
 
 
 @dataclass(frozen=True)
