@@ -1,11 +1,6 @@
 """Columns `prompt`, `chosen` and `rejected` in a file of their own, beside the data that they were made of."""
 
-import atexit
-import os
-import tempfile
 from collections.abc import Mapping
-from itertools import count
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -13,6 +8,7 @@ from datasets.arrow_writer import ArrowWriter
 
 from congrad.preferences.conversations import READ_KEYS
 from congrad.preferences.sides import Pair
+from congrad.sources.scratch import new_arrow_file
 from congrad.sources.source import BATCH
 
 MESSAGE = {"role": datasets.Value("string"), "content": datasets.Value("string")}
@@ -31,7 +27,7 @@ class Writer:
         self.names = tuple(texts)
         self.plain = plain
         talk = datasets.List(MESSAGE if plain else datasets.Json())
-        self.path = _scratch() / f"{next(_NUMBERS)}.arrow"
+        self.path = new_arrow_file()
         self.features = datasets.Features(
             {name: talk if conversational else datasets.Value(kind) for name, kind in texts.items()}
         )
@@ -84,19 +80,3 @@ def joined(dataset: datasets.Dataset, canonical: datasets.Dataset) -> datasets.D
     if not rest.column_names:
         return canonical.select_columns(order)
     return datasets.concatenate_datasets([rest, canonical], axis=1).select_columns(order)
-
-
-_SCRATCH: dict[int, tempfile.TemporaryDirectory[str]] = {}
-_NUMBERS = count()  # a name is never used twice: files of a dataset that is gone may still be mapped
-
-
-def _scratch() -> Path:
-    """A folder beside the other caches of `datasets` that is gone when the process ends."""
-    process = os.getpid()  # a forked child must neither write into its parent's folder nor remove it
-    if process not in _SCRATCH:
-        root = Path(datasets.config.HF_DATASETS_CACHE)
-        root.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix="congrad-", dir=root)
-        atexit.register(folder.cleanup)
-        _SCRATCH[process] = folder
-    return Path(_SCRATCH[process].name)

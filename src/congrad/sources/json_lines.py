@@ -4,11 +4,9 @@ Arrow's reader takes the types from a file's first block. Here all rows are look
 value, and then written to a file in batches. What no type holds is kept as JSON, so that it comes out as it went in.
 """
 
-import atexit
 import codecs
 import json
 import math
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +21,7 @@ from datasets.table import cast_array_to_feature
 from congrad.errors import Spot
 from congrad.sources.locate import unpacked
 from congrad.sources.part import LeftOut
+from congrad.sources.scratch import new_arrow_file
 from congrad.sources.source import BATCH
 from congrad.words import one_line, quote
 
@@ -51,7 +50,7 @@ def read_json(path: Path) -> tuple[datasets.Dataset | None, list[int], list[Left
     if not features:
         return None, numbers, left
     kinds = datasets.Features(features)
-    target = Path(scratch()) / f"{len(list(Path(scratch()).iterdir()))}.arrow"
+    target = new_arrow_file()
     with ArrowWriter(features=kinds, path=str(target)) as writer:
         waiting: list[dict[str, Any]] = []
         for _, row in rows_of(path):
@@ -211,17 +210,3 @@ def stored(value: Any, kind: Any) -> Any:
     if isinstance(kind, dict):
         return {key: stored(value[key], inner) for key, inner in kind.items()}
     return value
-
-
-_SCRATCH: list[tempfile.TemporaryDirectory[str]] = []
-
-
-def scratch() -> str:
-    """A folder beside the caches of `datasets` that is gone when the process ends."""
-    if not _SCRATCH:
-        root = Path(datasets.config.HF_DATASETS_CACHE)
-        root.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.TemporaryDirectory(prefix="congrad-", dir=root)
-        atexit.register(folder.cleanup)
-        _SCRATCH.append(folder)
-    return _SCRATCH[0].name

@@ -1,0 +1,24 @@
+"""Files that rows are written to while they are read, beside the caches of `datasets`; gone when the process ends."""
+
+import atexit
+import os
+import tempfile
+from itertools import count
+from pathlib import Path
+
+import datasets
+
+_FOLDERS: dict[int, tempfile.TemporaryDirectory[str]] = {}  # by process
+_NUMBERS = count()  # a name is never used twice: files of a dataset that is gone may still be mapped
+
+
+def new_arrow_file() -> Path:
+    """Where a new Arrow file may be written."""
+    process = os.getpid()  # a forked child must neither write into its parent's folder nor remove it
+    if process not in _FOLDERS:
+        root = Path(datasets.config.HF_DATASETS_CACHE)
+        root.mkdir(parents=True, exist_ok=True)
+        folder = tempfile.TemporaryDirectory(prefix="congrad-", dir=root)
+        atexit.register(folder.cleanup)
+        _FOLDERS[process] = folder
+    return Path(_FOLDERS[process].name) / f"{next(_NUMBERS)}.arrow"
