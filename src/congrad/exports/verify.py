@@ -23,6 +23,7 @@ from congrad.exports.seen import READERS, Dropped, Seen
 from congrad.exports.setup import Setup
 from congrad.exports.templates import TEMPLATES
 from congrad.sources.read import quiet
+from congrad.sources.scratch import cache_folder
 from congrad.words import one_line
 
 if TYPE_CHECKING:
@@ -158,15 +159,8 @@ def _reread(pair: KeptPair, row: Row) -> KeptPair:
     )
 
 
-def _cache() -> Path:
-    """The folder of the caches of `datasets`."""
-    folder = Path(datasets.config.HF_DATASETS_CACHE)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def _loaded(path: Path) -> Iterator[list[Row]]:
-    with TemporaryDirectory(prefix="congrad-", dir=_cache()) as cache, quiet():
+    with TemporaryDirectory(prefix="congrad-", dir=cache_folder()) as cache, quiet():
         rows = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=cache)
         for batch in rows.iter(batch_size=BATCH):
             yield [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
