@@ -137,9 +137,10 @@ def check(
         for rows in _loaded(path):
             batch = list(islice(remaining, len(rows)))
             wanted = scored(batch, tokenizer, setup.max_length)
+            found: Sequence[Seen | Dropped]
             if format == "trl":
-                found: list[Seen | Dropped] = list(scored([_reread(*both) for both in zip(batch, rows, strict=True)],
-                                                          tokenizer, setup.max_length))  # fmt: skip
+                read_again = list(map(_reread, batch, rows))
+                found = scored(read_again, tokenizer, setup.max_length)
             else:
                 found = [READERS[format](row, tokenizer, setup) for row in rows]
             for one, other in zip(wanted, found, strict=True):
@@ -152,11 +153,10 @@ def check(
 
 
 def _reread(pair: KeptPair, row: Row) -> KeptPair:
-    return (
-        pair
-        if "prompt" not in row
-        else replace(pair, prompt=row["prompt"], chosen=row["chosen"], rejected=row["rejected"], row=row)
-    )
+    """A pair of TRL's layout with what its row holds; one without a prompt of its own stays as it is."""
+    if "prompt" not in row:
+        return pair
+    return replace(pair, prompt=row["prompt"], chosen=row["chosen"], rejected=row["rejected"], row=row)
 
 
 def _loaded(path: Path) -> Iterator[list[Row]]:
