@@ -42,17 +42,21 @@ class KeptPair:
 
 
 def kept_pairs(run: Run) -> Iterator[KeptPair]:
-    """The kept pairs in input order, the prompt taken out of the responses where the rows have none."""
+    """The kept pairs in input order."""
     path = run.directory / KEPT
     chat = run.settings.get("input", {}).get("chat", False)
     for number, row in enumerate(read_rows(path), 1):
-        place = Spot(str(path), number)
-        if not is_pair(row):
-            raise UserError("is no pair of texts or of conversations", "filter the data again", at=place)
-        prompt, chosen, rejected = explicit(row)
-        if chat and isinstance(chosen, str):
-            prompt, chosen, rejected = as_chat(prompt, chosen, rejected)
-        yield KeptPair(place, _whole(prompt), _whole(chosen), _whole(rejected), row)
+        yield pair_of(row, Spot(str(path), number), chat=chat)
+
+
+def pair_of(row: Row, place: Spot, *, chat: bool = False) -> KeptPair:
+    """The pair of a row, the prompt taken out of the responses where it has none."""
+    if not is_pair(row):
+        raise UserError("is no pair of texts or of conversations", "filter the data again", at=place)
+    prompt, chosen, rejected = explicit(row)
+    if chat and isinstance(chosen, str):
+        prompt, chosen, rejected = as_chat(prompt, chosen, rejected)
+    return KeptPair(place, _whole(prompt), _whole(chosen), _whole(rejected), row)
 
 
 def _whole(side: str | list[Message]) -> str | list[Message]:

@@ -17,11 +17,12 @@ import datasets
 
 from congrad.errors import UserError
 from congrad.exports.compare import Difference, difference
-from congrad.exports.layouts import KeptPair, Row, laid_out
+from congrad.exports.layouts import KeptPair, Row, laid_out, pair_of
 from congrad.exports.scored import printed, scored
 from congrad.exports.seen import READERS, Dropped, Seen
 from congrad.exports.setup import Setup
 from congrad.exports.templates import TEMPLATES
+from congrad.preferences.render import is_pair
 from congrad.sources.read import quiet
 from congrad.sources.scratch import cache_folder
 from congrad.words import one_line
@@ -139,7 +140,9 @@ def check(
             wanted = scored(batch, tokenizer, setup.max_length)
             found: Sequence[Seen | Dropped]
             if format == "trl":
-                read_again = list(map(_reread, batch, rows))
+                if not all(map(is_pair, rows)):  # `datasets` makes dates of some text
+                    return Check(None, unchecked="a row of the written file is read as no pair of texts")
+                read_again = [pair_of(row, pair.place) for pair, row in zip(batch, rows, strict=True)]
                 found = scored(read_again, tokenizer, setup.max_length)
             else:
                 found = [READERS[format](row, tokenizer, setup) for row in rows]
@@ -150,13 +153,6 @@ def check(
     except (datasets.exceptions.DatasetGenerationError, ValueError, TypeError, KeyError) as error:
         return Check(None, unchecked=f"the written file cannot be loaded ({one_line(error)})")
     return Check(number, dict(counts.most_common()))
-
-
-def _reread(pair: KeptPair, row: Row) -> KeptPair:
-    """A pair of TRL's layout with what its row holds; one without a prompt of its own stays as it is."""
-    if "prompt" not in row:
-        return pair
-    return replace(pair, prompt=row["prompt"], chosen=row["chosen"], rejected=row["rejected"], row=row)
 
 
 def _loaded(path: Path) -> Iterator[list[Row]]:
