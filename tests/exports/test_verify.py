@@ -132,13 +132,17 @@ def test_a_row_without_a_prompt_of_its_own_is_read_again_too(make_run, chat_mode
     assert checked([whole[0] | {"chosen": other}, *whole[1:]]) == Check(3, {"another text than was scored": 1})
 
 
-def test_text_that_a_trainer_reads_as_a_date_is_said(make_run, chat_models):
+@pytest.mark.parametrize("name", FORMATS)
+def test_text_that_a_trainer_reads_as_a_date_is_said(make_run, chat_models, name):
     """`datasets` makes dates of a column that holds nothing else."""
-    rows = [{"prompt": f"When {day}?", "chosen": f"2020-01-0{day}", "rejected": "never"} for day in range(1, 4)]
-    exported = export_run(make_run(rows, model=str(chat_models["llama"])), "trl")
-    assert exported.notes == (
-        "not checked against what was scored: a row of the written file is read as no pair of texts",
-    )
+    rows = [{"prompt": f"When {day}?", "chosen": "never", "rejected": f"2020-01-0{day}"} for day in range(1, 4)]
+    run = make_run(rows, model=str(chat_models["llama"]))
+    if name in ("llamafactory", "openrlhf"):  # whose rows have the tokenizer's own tokens in their text
+        assert mark_of(export_run(run, name))["checked"]["pairs"] == 3
+        return
+    said = export_run(run, name).notes[-1]
+    assert said.startswith("not checked against what was scored: ")
+    assert name != "trl" or said.endswith("a row of the written file is read as no pair of texts")
 
 
 def test_differences_by_name(chat_models):

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import datasets
+from datasets.exceptions import DatasetGenerationError
 
 from congrad.errors import UserError
 from congrad.exports.compare import Difference, difference
@@ -150,7 +151,13 @@ def check(
                 number += 1
                 if said := difference(one, other, tokenizer, setup.max_length):
                     counts[said.reason] += 1
-    except (datasets.exceptions.DatasetGenerationError, ValueError, TypeError, KeyError) as error:
+    except (
+        DatasetGenerationError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ) as error:  # some of a date where text was
         return Check(None, unchecked=f"the written file cannot be loaded ({one_line(error)})")
     return Check(number, dict(counts.most_common()))
 
