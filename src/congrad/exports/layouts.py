@@ -46,10 +46,10 @@ def kept_pairs(run: Run) -> Iterator[KeptPair]:
     path = run.directory / KEPT
     chat = run.settings.get("input", {}).get("chat", False)
     for number, row in enumerate(read_rows(path), 1):
-        yield pair_of(row, Spot(str(path), number), chat=chat)
+        yield kept_pair(row, Spot(str(path), number), chat=chat)
 
 
-def pair_of(row: Row, place: Spot, *, chat: bool = False) -> KeptPair:
+def kept_pair(row: Row, place: Spot, *, chat: bool = False) -> KeptPair:
     """The pair of a row, the prompt taken out of the responses where it has none."""
     if not is_pair(row):
         raise UserError("is no pair of texts or of conversations", "filter the data again", at=place)

@@ -18,7 +18,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from congrad.errors import UserError
 from congrad.exports.compare import Difference, difference
-from congrad.exports.layouts import KeptPair, Row, laid_out, pair_of
+from congrad.exports.layouts import KeptPair, Row, kept_pair, laid_out
 from congrad.exports.scored import printed, scored
 from congrad.exports.seen import READERS, Dropped, Seen
 from congrad.exports.setup import Setup
@@ -143,7 +143,7 @@ def check(
             if format == "trl":
                 if not all(map(is_pair, rows)):  # `datasets` makes dates of some text
                     return Check(None, unchecked="a row of the written file is read as no pair of texts")
-                read_again = [pair_of(row, pair.place) for pair, row in zip(batch, rows, strict=True)]
+                read_again = [kept_pair(row, pair.place) for pair, row in zip(batch, rows, strict=True)]
                 found = scored(read_again, tokenizer, setup.max_length)
             else:
                 found = [READERS[format](row, tokenizer, setup) for row in rows]
