@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.fuzz.mutations import hostile_value, mutate_bytes, mutate_value
+from bench.markdown import markdown
 from congrad.errors import UserError
 from congrad.preferences import Preferences, load_preferences
 
@@ -231,10 +232,9 @@ def lost(case: Case, got: Preferences) -> Iterator[str]:
         if not same(got.dataset[column][:], wanted):
             yield f"column {column} is not as it was"
     if case.kind == "parquet":
-        stored = pq.read_table(case.path, columns=["big"])
-        for column in ("big",):
-            if got.dataset.with_format("arrow")[column][:].to_pylist() != stored[column].take(got.rows).to_pylist():
-                yield f"column {column} is not as it was"
+        stored = pq.read_table(case.path, columns=["big"])["big"]
+        if got.dataset.with_format("arrow")["big"][:].to_pylist() != stored.take(got.rows).to_pylist():
+            yield "column big is not as it was"
 
 
 def same(found: Any, wanted: list[Any]) -> bool:
@@ -263,8 +263,10 @@ def run(files: int, rows: int, seed: int, only: int | None = None) -> tuple[str,
             if only is not None:
                 failures.append(f"{told}\n{drop if isinstance(drop, UserError) else len(drop or ())}")
     names = ("files", "rows", "refused", "pairs", "out", "failures")
-    lines = ["| layout | files | rows | files refused | pairs | rows left out | failures |", f"|---|{'---:|' * 6}"]
+    head = ("layout", "files", "rows", "files refused", "pairs", "rows left out", "failures")
     total: Counter[str] = sum(counts.values(), Counter())
-    for layout, own in [*counts.items(), ("all", total)]:
-        lines.append(f"| {layout.replace('_', ' ')} | " + " | ".join(f"{own[name]:,}" for name in names) + " |")
-    return "\n".join(lines), failures
+    lines = [
+        [layout.replace("_", " "), *(f"{own[name]:,}" for name in names)]
+        for layout, own in [*counts.items(), ("all", total)]
+    ]
+    return markdown(head, lines), failures

@@ -180,6 +180,13 @@ def test_languages_that_fit_no_list_are_named(models, settings, tmp_path):
     ]
 
 
+def test_a_language_that_is_named_in_words_is_there(models, settings, tmp_path):
+    chosen = Evaluate(seen=("German", "en"), unseen=("Swahili",), pairs=settings.pairs, draws=100)
+    run_evaluate({"M0": models["M0"]}, chosen, tmp_path / "run")
+    notes = json.loads((tmp_path / "run" / "manifest.json").read_text())["warnings"]
+    assert notes == ["fewer than 20 held-out pairs in de, en, sw: their intervals of differences are too narrow"]
+
+
 def test_names_of_rows_and_opponents():
     assert [row_name(method, 2) for method in ("none", "loss", "congrad")] == [
         "unfiltered, round 2",

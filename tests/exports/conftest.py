@@ -12,7 +12,6 @@ import pytest
 from congrad.files import json_line
 
 MakeRun = Callable[..., Path]
-SOURCE = "/home/someone/secret/pairs.jsonl"
 NESTED = {"columns": {"language": "lang"}, "bounds": {"depth": 100}}
 
 

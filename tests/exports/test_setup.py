@@ -1,5 +1,6 @@
 """Every export names the model absolutely, its revision, adapter and reference, and the kind of training of the run."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,14 @@ def test_all_train_the_same_kind(make_run, name, tmp_path):
     assert lora in said(export_run(run, name, lora=True))[0]
     adapted = make_run(CONVERSATIONS, lora={"r": 4, "alpha": 8.0}, directory="adapted")
     assert rank in said(export_run(adapted, name))[0]
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "trl"])
+def test_an_alpha_that_is_no_whole_number_is_never_0_and_is_said(make_run, name):
+    run = make_run(CONVERSATIONS, lora={"r": 4, "alpha": 0.5})
+    text, _ = said(exported := export_run(run, name))
+    assert re.search(r"lora[._]alpha:? 1$", text.replace(" \\", ""), re.MULTILINE)
+    assert any("the alpha 0.5 of the run is written as 1" in note for note in exported.notes)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 None of them is a dependency, and no two of them agree on versions; each test runs where its trainer can be imported.
 """
 
+import json
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -43,10 +45,14 @@ def expected(run: Path, model: Path, exported: Exported) -> list[tuple[list[int]
     return [(each.prompt + each.chosen, each.prompt + each.rejected) for each in found]
 
 
-def same_as_reported(exported: Exported, wanted: list[Any], found: list[Any]) -> None:
-    """As many pairs have the tokens that were scored as the export says."""
-    import json
+def check_report(run: Path, model: Path, exported: Exported, rows: Iterable[Any]) -> None:
+    """As many pairs have the tokens that were scored as the export says.
 
+    Args:
+        rows: with the trainer's ids of prompt with chosen and of prompt with rejected.
+    """
+    wanted = expected(run, model, exported)
+    found = [(list(row["chosen_input_ids"]), list(row["rejected_input_ids"])) for row in rows]
     checked = json.loads((exported.directory / "congrad.json").read_text(encoding="utf-8"))["checked"]
     assert len(found) == len(wanted) == checked["pairs"]
     assert sum(one == other for one, other in zip(wanted, found, strict=True)) == checked["same"]
@@ -72,9 +78,7 @@ def test_llamafactory(case, monkeypatch):
     theirs = load_theirs(model_arguments)
     template = get_template_and_fix_tokenizer(theirs["tokenizer"], data_arguments)
     made = get_dataset(template, model_arguments, data_arguments, training_arguments, stage="rm", **theirs)
-    rows = made["train_dataset"]
-    found = [(list(row["chosen_input_ids"]), list(row["rejected_input_ids"])) for row in rows]
-    same_as_reported(exported, expected(run, model, exported), found)
+    check_report(run, model, exported, made["train_dataset"])
 
 
 def test_ms_swift(case, monkeypatch):
@@ -93,9 +97,7 @@ def test_ms_swift(case, monkeypatch):
     template = arguments.get_template(processor)
     template.set_mode("rlhf")
     rows, _ = load_dataset(arguments.dataset, shuffle=False, use_hf=True)
-    encoded = [template.encode(dict(row)) for row in rows]
-    found = [(list(row["chosen_input_ids"]), list(row["rejected_input_ids"])) for row in encoded]
-    same_as_reported(exported, expected(run, model, exported), found)
+    check_report(run, model, exported, [template.encode(dict(row)) for row in rows])
 
 
 def test_openrlhf(case, monkeypatch):
@@ -112,8 +114,8 @@ def test_openrlhf(case, monkeypatch):
     strategy = SimpleNamespace(args=SimpleNamespace(data=SimpleNamespace(**data)))
     made = RewardDataset(rows, load_tokenizer(str(model)), length, strategy, is_dpo=True, num_processors=1)
     items = [made[number] for number in range(len(made))]
-    found = [(item[0][0].tolist(), item[2][0].tolist()) for item in items]
-    same_as_reported(exported, expected(run, model, exported), found)
+    ids = [{"chosen_input_ids": item[0][0].tolist(), "rejected_input_ids": item[2][0].tolist()} for item in items]
+    check_report(run, model, exported, ids)
 
 
 def test_axolotl(case, monkeypatch):

@@ -9,7 +9,12 @@ from tests.exports.rows import assistant, user
 
 from congrad.exports import FORMATS, Exported, export_run
 from congrad.exports.compare import difference
+from congrad.exports.layouts import kept_pairs
 from congrad.exports.seen import Dropped, Seen
+from congrad.exports.setup import setup_of
+from congrad.exports.verify import Check, check
+from congrad.files import json_line
+from congrad.filtering.finished import open_run
 from congrad.models.load import load_tokenizer
 
 COUNTED = "it puts a number in the place of {{idx}}"
@@ -108,6 +113,36 @@ def test_without_the_tokenizer_it_says_that_nothing_was_checked(make_run):
     exported = export_run(make_run(PAIRS), "axolotl")
     assert exported.notes == ("not checked against what was scored: the tokenizer of its model is not on this machine",)
     assert mark_of(exported)["checked"]["pairs"] is None
+
+
+def test_a_row_without_a_prompt_of_its_own_is_read_again_too(make_run, chat_models, tmp_path):
+    """TRL's layout is the run's own rows; what is in the file is compared, and not the pair with itself."""
+    whole = [{side: pair["prompt"] + pair[side] for side in ("chosen", "rejected")} for pair in PAIRS]
+    model = str(chat_models["llama"])
+    run = open_run(make_run(whole, model=model))
+    setup, tokenizer = setup_of(run, conversational=True), load_tokenizer(model)
+
+    def checked(rows: list[dict]) -> Check:
+        path = tmp_path / "written.jsonl"
+        path.write_bytes(b"".join(map(json_line, rows)))
+        return check(path, "trl", kept_pairs(run), setup, tokenizer)
+
+    assert checked(whole) == Check(3)
+    other = PAIRS[0]["prompt"] + [assistant("another")]
+    assert checked([whole[0] | {"chosen": other}, *whole[1:]]) == Check(3, {"another text than was scored": 1})
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_text_that_a_trainer_reads_as_a_date_is_said(make_run, chat_models, name):
+    """`datasets` makes dates of a column that holds nothing else."""
+    rows = [{"prompt": f"When {day}?", "chosen": "never", "rejected": f"2020-01-0{day}"} for day in range(1, 4)]
+    run = make_run(rows, model=str(chat_models["llama"]))
+    if name in ("llamafactory", "openrlhf"):  # whose rows have the tokenizer's own tokens in their text
+        assert mark_of(export_run(run, name))["checked"]["pairs"] == 3
+        return
+    said = export_run(run, name).notes[-1]
+    assert said.startswith("not checked against what was scored: ")
+    assert name != "trl" or said.endswith("a row of the written file is read as no pair of texts")
 
 
 def test_differences_by_name(chat_models):

@@ -231,6 +231,18 @@ def test_what_json_cannot_hold_is_said(tmp_path):
     assert inexact_in_words(["a", "b"]).startswith("columns `a`, `b` hold what JSON has no type for: they are text")
 
 
+def test_a_score_that_is_replaced_is_not_said_to_be_kept(tmp_path):
+    """A column of the score's name is not among the columns of the selection."""
+    columns = {name: [f"{name} {row}" for row in range(2)] for name in ("prompt", "chosen", "rejected")}
+    table = pa.table({**columns, "language": ["de", "de"], "congrad_score": [math.nan, 1.0]})
+    pq.write_table(table, tmp_path / "in.parquet")
+    preferences = load_preferences(tmp_path / "in.parquet")
+    write_selection(tmp_path, preferences, np.array([0.5, 0.25]), np.array([True, True]), "congrad_score")
+    assert not (tmp_path / "kept.parquet").exists()
+    assert input_record(preferences, "congrad_score")["inexact"] == []
+    assert input_record(preferences, "baseline_score")["inexact"] == ["congrad_score"]
+
+
 def test_a_run_with_bytes_says_so_and_is_filtered_again(tmp_path, congrad, make_rows, tiny_directory):
     rows = pa.Table.from_pylist(make_rows(12)).append_column("blob", pa.array([b"\xff"] * 12))
     pq.write_table(rows, tmp_path / "in.parquet")

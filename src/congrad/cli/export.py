@@ -44,13 +44,14 @@ def export_command(
 def show_exported(exported: "Exported", run: Path) -> None:
     """What was written, what is left out of it, what was compared, and how to train on it."""
     from congrad.exports.export import LEFT_OUT, NAMED, left_out_in_words
+    from congrad.filtering.finished import KEPT
     from congrad.report.display import show
 
     show(f"{exported.num_pairs} pairs for {exported.format} in {exported.directory}")
     for line in left_out_in_words(exported.left_out):
         show(f"  {line}")
     for row in exported.left_out[:NAMED]:
-        show(f"    line {row.line} of {run / 'kept.jsonl'}: {row.reason}")
+        show(f"    line {row.line} of {run / KEPT}: {row.reason}")
     if exported.left_out:
         show(f"    all of them are in {exported.directory / LEFT_OUT}")
     for note in exported.notes:

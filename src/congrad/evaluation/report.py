@@ -172,7 +172,7 @@ def notes(settings: Evaluate, inputs: Inputs, found: Found, contents: Sequence[M
     there = {language for each in contents if each["part"] != "lm-eval" for language in each["languages"]}
     in_means = {language for each in contents if each["part"] in MEANS_OF for language in each["languages"]}
     for key in ("seen", "unseen"):
-        if missing := [language for language in getattr(settings, key) if language not in there]:
+        if missing := [language for language in getattr(settings, key) if there.isdisjoint(tagged([language]))]:
             said.append(f"evaluate.{key} names {', '.join(missing)}, for which there is nothing to measure")
     if (settings.seen or settings.unseen) and (
         rest := sorted(in_means - {*tagged(settings.seen), *tagged(settings.unseen)})

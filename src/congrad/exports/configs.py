@@ -114,6 +114,14 @@ def _modules(lora: Lora, everything: str) -> list[str]:
     return list(lora.target_modules)
 
 
+def _rank_and_alpha(lora: Lora, rank: str, alpha: str, remarks: list[str]) -> dict[str, Any]:
+    """Of an adapter, by the trainer's names, where it takes whole numbers alone; another alpha is said."""
+    whole = max(round(lora.alpha), 1)
+    if whole != lora.alpha:
+        remarks.append(f"This trainer takes whole numbers: the alpha {lora.alpha} of the run is written as {whole}.")
+    return {rank: lora.r, alpha: whole}
+
+
 def llamafactory(setup: Setup) -> Config:
     """data/README.md and examples/train_lora/qwen3_lora_dpo.yaml of hiyouga/LLaMA-Factory."""
     info: dict[str, Any] = {"file_name": KEPT, "ranking": True}
@@ -146,7 +154,7 @@ def llamafactory(setup: Setup) -> Config:
     if setup.lora is None:
         model["finetuning_type"] = "full"
     else:
-        lora = {"lora_rank": setup.lora.r, "lora_alpha": int(setup.lora.alpha)}
+        lora = _rank_and_alpha(setup.lora, "lora_rank", "lora_alpha", remarks)
         model |= {"finetuning_type": "lora", **lora, "lora_target": ",".join(_modules(setup.lora, "all"))}
     if setup.adapter:
         model["adapter_name_or_path"] = setup.adapter
@@ -199,7 +207,7 @@ def ms_swift(setup: Setup) -> Config:
         arguments["model_revision"] = setup.revision
     arguments["tuner_type"] = "full" if setup.lora is None else "lora"
     if setup.lora is not None:
-        arguments |= {"lora_rank": setup.lora.r, "lora_alpha": int(setup.lora.alpha)}
+        arguments |= _rank_and_alpha(setup.lora, "lora_rank", "lora_alpha", remarks)
         arguments["target_modules"] = _modules(setup.lora, "all-linear")
     if setup.adapter:
         arguments["adapters"] = setup.adapter
@@ -250,7 +258,8 @@ def axolotl(setup: Setup) -> Config:
     if setup.revision:
         model["revision_of_model"] = setup.revision
     if setup.lora is not None:
-        model |= {"adapter": "lora", "lora_r": setup.lora.r, "lora_alpha": int(setup.lora.alpha), "lora_dropout": 0.0}
+        lora = _rank_and_alpha(setup.lora, "lora_r", "lora_alpha", remarks)
+        model |= {"adapter": "lora", **lora, "lora_dropout": 0.0}
         if setup.lora.target_modules == ALL_LINEAR:
             model["lora_target_linear"] = True
         else:
@@ -308,7 +317,7 @@ def openrlhf(setup: Setup) -> Config:
         )
     lora: dict[str, Any] = {}
     if setup.lora is not None:
-        lora = {"--ds.lora.rank": setup.lora.r, "--ds.lora.alpha": int(setup.lora.alpha)}
+        lora = _rank_and_alpha(setup.lora, "--ds.lora.rank", "--ds.lora.alpha", remarks)
         lora["--ds.lora.target_modules"] = _modules(setup.lora, ALL_LINEAR)
     arguments = {
         "--model.model_name_or_path": setup.model,

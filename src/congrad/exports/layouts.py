@@ -17,12 +17,12 @@ from typing import Any
 from congrad.errors import Spot, UserError
 from congrad.filtering.finished import KEPT, Run
 from congrad.preferences.render import Message, as_chat, explicit, is_pair
+from congrad.preferences.rows import TEMPLATE_COLUMNS
 from congrad.stage import read_rows
 from congrad.words import quote
 
 Row = dict[str, Any]
 ANOTHER = "or use --format trl, which holds everything that was scored"
-TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
 TAKE_TEMPLATE_COLUMNS = ("trl", "axolotl")
 
 
@@ -42,17 +42,21 @@ class KeptPair:
 
 
 def kept_pairs(run: Run) -> Iterator[KeptPair]:
-    """The kept pairs in input order, the prompt taken out of the responses where the rows have none."""
+    """The kept pairs in input order."""
     path = run.directory / KEPT
     chat = run.settings.get("input", {}).get("chat", False)
     for number, row in enumerate(read_rows(path), 1):
-        place = Spot(str(path), number)
-        if not is_pair(row):
-            raise UserError("is no pair of texts or of conversations", "filter the data again", at=place)
-        prompt, chosen, rejected = explicit(row)
-        if chat and isinstance(chosen, str):
-            prompt, chosen, rejected = as_chat(prompt, chosen, rejected)
-        yield KeptPair(place, _whole(prompt), _whole(chosen), _whole(rejected), row)
+        yield kept_pair(row, Spot(str(path), number), chat=chat)
+
+
+def kept_pair(row: Row, place: Spot, *, chat: bool = False) -> KeptPair:
+    """The pair of a row, the prompt taken out of the responses where it has none."""
+    if not is_pair(row):
+        raise UserError("is no pair of texts or of conversations", "filter the data again", at=place)
+    prompt, chosen, rejected = explicit(row)
+    if chat and isinstance(chosen, str):
+        prompt, chosen, rejected = as_chat(prompt, chosen, rejected)
+    return KeptPair(place, _whole(prompt), _whole(chosen), _whole(rejected), row)
 
 
 def _whole(side: str | list[Message]) -> str | list[Message]:
@@ -60,6 +64,12 @@ def _whole(side: str | list[Message]) -> str | list[Message]:
     if isinstance(side, str):
         return side
     return [{key: value for key, value in message.items() if value is not None} for message in side]
+
+
+def as_scored(pair: KeptPair) -> Row:
+    """What of a pair decides its tokens."""
+    row: Row = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
+    return row | {name: pair.row[name] for name in TEMPLATE_COLUMNS if pair.conversational and pair.row.get(name)}
 
 
 def trl(pair: KeptPair) -> Row:
@@ -90,8 +100,7 @@ def ms_swift(pair: KeptPair) -> Row:
 
 def axolotl(pair: KeptPair) -> Row:
     """`passthrough.default`: TRL's layout, with what its template reads and no other column."""
-    row: Row = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
-    return row | {name: pair.row[name] for name in TEMPLATE_COLUMNS if pair.conversational and pair.row.get(name)}
+    return as_scored(pair)
 
 
 def openrlhf(pair: KeptPair) -> Row:

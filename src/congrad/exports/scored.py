@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import datasets
 
-from congrad.exports.layouts import TEMPLATE_COLUMNS, KeptPair, Row
+from congrad.exports.layouts import KeptPair, as_scored
 from congrad.exports.seen import Seen
 from congrad.preferences.rows import Preferences
 from congrad.preferences.tokenise import reserved_names, template_arguments, tokenise
@@ -17,19 +17,13 @@ if TYPE_CHECKING:
 
 def scored(pairs: Sequence[KeptPair], tokenizer: "PreTrainedTokenizerBase", max_length: int) -> list[Seen]:
     """As the filter tokenises them; the pairs are all text or all conversations."""
-    rows = [as_row(pair) for pair in pairs]
+    rows = list(map(as_scored, pairs))
     columns = {name: [row.get(name) for row in rows] for name in dict.fromkeys(key for row in rows for key in row)}
     dataset = datasets.Dataset.from_dict(columns)
     preferences = Preferences(dataset, "language", [""] * len(rows), list(range(len(rows))), ())
     ids = tokenise(preferences, tokenizer, max_length=max_length)
     sides = zip(ids.prompt_ids, ids.chosen_ids, ids.rejected_ids, strict=True)
     return [Seen(prompt.tolist(), chosen.tolist(), rejected.tolist()) for prompt, chosen, rejected in sides]
-
-
-def as_row(pair: KeptPair) -> Row:
-    """What of a pair decides its tokens."""
-    row = {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected}
-    return row | {name: pair.row[name] for name in TEMPLATE_COLUMNS if pair.conversational and pair.row.get(name)}
 
 
 def printed(pair: KeptPair, tokenizer: "PreTrainedTokenizerBase", *, ends: bool) -> KeptPair | None:

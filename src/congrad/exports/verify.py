@@ -14,15 +14,18 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import datasets
+from datasets.exceptions import DatasetGenerationError
 
 from congrad.errors import UserError
 from congrad.exports.compare import Difference, difference
-from congrad.exports.layouts import KeptPair, Row, laid_out
+from congrad.exports.layouts import KeptPair, Row, kept_pair, laid_out
 from congrad.exports.scored import printed, scored
 from congrad.exports.seen import READERS, Dropped, Seen
 from congrad.exports.setup import Setup
 from congrad.exports.templates import TEMPLATES
+from congrad.preferences.render import is_pair
 from congrad.sources.read import quiet
+from congrad.sources.scratch import cache_folder
 from congrad.words import one_line
 
 if TYPE_CHECKING:
@@ -136,37 +139,31 @@ def check(
         for rows in _loaded(path):
             batch = list(islice(remaining, len(rows)))
             wanted = scored(batch, tokenizer, setup.max_length)
+            found: Sequence[Seen | Dropped]
             if format == "trl":
-                found: list[Seen | Dropped] = list(scored([_reread(*both) for both in zip(batch, rows, strict=True)],
-                                                          tokenizer, setup.max_length))  # fmt: skip
+                if not all(map(is_pair, rows)):  # `datasets` makes dates of some text
+                    return Check(None, unchecked="a row of the written file is read as no pair of texts")
+                read_again = [kept_pair(row, pair.place) for pair, row in zip(batch, rows, strict=True)]
+                found = scored(read_again, tokenizer, setup.max_length)
             else:
                 found = [READERS[format](row, tokenizer, setup) for row in rows]
             for one, other in zip(wanted, found, strict=True):
                 number += 1
                 if said := difference(one, other, tokenizer, setup.max_length):
                     counts[said.reason] += 1
-    except (datasets.exceptions.DatasetGenerationError, ValueError, TypeError, KeyError) as error:
+    except (
+        DatasetGenerationError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ) as error:  # some of a date where text was
         return Check(None, unchecked=f"the written file cannot be loaded ({one_line(error)})")
     return Check(number, dict(counts.most_common()))
 
 
-def _reread(pair: KeptPair, row: Row) -> KeptPair:
-    return (
-        pair
-        if "prompt" not in row
-        else replace(pair, prompt=row["prompt"], chosen=row["chosen"], rejected=row["rejected"], row=row)
-    )
-
-
-def _cache() -> Path:
-    """The folder of the caches of `datasets`."""
-    folder = Path(datasets.config.HF_DATASETS_CACHE)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
 def _loaded(path: Path) -> Iterator[list[Row]]:
-    with TemporaryDirectory(prefix="congrad-", dir=_cache()) as cache, quiet():
+    with TemporaryDirectory(prefix="congrad-", dir=cache_folder()) as cache, quiet():
         rows = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=cache)
         for batch in rows.iter(batch_size=BATCH):
             yield [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]

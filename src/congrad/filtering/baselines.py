@@ -127,7 +127,7 @@ def _filter(
         language_N = torch.from_numpy(np.unique(pairs.languages, return_inverse=True)[1])
         keep_N = select(torch.from_numpy(score_N), language_N, **asdict(baseline.selection))
         reason_N = reasons(keep_N, reason_N)
-    described = input_record(preferences)
+    described = input_record(preferences, SCORE_COLUMN)
     if described["inexact"]:
         listener.on_note(inexact_in_words(described["inexact"]))
     manifest = {

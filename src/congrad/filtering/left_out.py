@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from congrad.filtering.directory import BAD_ROWS, RUN
+from congrad.filtering.directory import BAD_ROWS, RUN, SCORE_COLUMN
 from congrad.filtering.exact import inexact_columns
 from congrad.preferences.rows import Preferences
 from congrad.sources.part import LeftOut
@@ -30,8 +30,8 @@ def listed(left_out: Iterable[LeftOut]) -> list[dict[str, Any]]:
     ]
 
 
-def input_record(preferences: Preferences) -> dict[str, Any]:
-    """What a manifest says of the whole input."""
+def input_record(preferences: Preferences, score_column: str = SCORE_COLUMN) -> dict[str, Any]:
+    """What a manifest says of the whole input; a column of the score's name gives way to the score."""
     rows, left_out = sum(source.num_rows for source in preferences.sources), preferences.left_out
     return {
         "rows": rows,
@@ -39,7 +39,7 @@ def input_record(preferences: Preferences) -> dict[str, Any]:
         "not_sampled": rows - len(left_out) - len(preferences),
         "left_out": dict(Counter(each.mistake.reason for each in left_out).most_common()),
         "listed": sum(each.mistake.is_listed for each in left_out),
-        "inexact": inexact_columns(preferences.dataset),
+        "inexact": [name for name in inexact_columns(preferences.dataset) if name != score_column],
         "tags": dict(preferences.tags),
         "notes": list(preferences.notes),
     }

@@ -13,7 +13,7 @@ from congrad.preferences.bad_rows import in_words, refusal, settle
 from congrad.preferences.glance import glance
 from congrad.preferences.layout import Kind, find_layout
 from congrad.preferences.names import Fields, require
-from congrad.preferences.rows import Preferences, sample
+from congrad.preferences.rows import TEMPLATE_COLUMNS, Preferences, sample
 from congrad.progress import SILENT, Listener, Progress
 from congrad.settings.input import Input
 from congrad.settings.tree import FilterConfig
@@ -22,9 +22,6 @@ from congrad.words import quote
 
 if TYPE_CHECKING:
     import datasets
-
-
-OF_TEMPLATES = ("tools", "chat_template_kwargs")
 
 
 def glance_at_pairs(source: object, settings: Input) -> None:
@@ -126,7 +123,7 @@ def read_preferences(config: Input, listener: Listener = SILENT) -> Preferences:
 
     preferences = load_preferences(config.source, on_progress=on_progress, **settings)
     ignored = [
-        column for column in OF_TEMPLATES if column in config.ignore and column in preferences.dataset.column_names
+        column for column in TEMPLATE_COLUMNS if column in config.ignore and column in preferences.dataset.column_names
     ]
     if ignored and preferences.conversational:
         problem = (

@@ -22,6 +22,7 @@ from congrad.preferences.known_names import CANONICAL, NOT_READ
 from congrad.preferences.layout import Layout, find_layout
 from congrad.preferences.raw_rows import kind_of, kinds_of, raw_rows, text_columns, with_verdicts
 from congrad.preferences.render import Message
+from congrad.preferences.rows import TEMPLATE_COLUMNS
 from congrad.preferences.sides import Form, Pair, Raw, are_turns, pair_of, read_row, repeats_prompt
 from congrad.settings.input import Input
 from congrad.sources.part import Mistake, Part
@@ -169,7 +170,7 @@ def refuse_unread(part: Part, layout: Layout, settings: Input) -> None:
 def refuse_bytes(part: Part, layout: Layout) -> None:
     """Refuses bytes within messages, tools and arguments of templates, all of which are read as text."""
     features = part.dataset.features
-    read = [*text_columns(layout), layout.first, layout.second, layout.responses, "tools", "chat_template_kwargs"]
+    read = [*text_columns(layout), layout.first, layout.second, layout.responses, *TEMPLATE_COLUMNS]
     there = [name for name in dict.fromkeys(read) if name is not None and name in features]
     nested = [name for name in there if not isinstance(features[name], Value)]
     if not nested:

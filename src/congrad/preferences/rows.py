@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import datasets
 
 # What decides how a row is tokenised (TRL reads `tools` and `chat_template_kwargs` on conversational rows).
-READ_COLUMNS = (*CANONICAL, "tools", "chat_template_kwargs")
+TEMPLATE_COLUMNS = ("tools", "chat_template_kwargs")
+READ_COLUMNS = (*CANONICAL, *TEMPLATE_COLUMNS)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from congrad.errors import Spot, UserError
+from congrad.machine import refused
 from congrad.words import one_line, quote
 
 JSON_SUFFIXES = (".jsonl", ".json", ".ndjson")
@@ -52,15 +53,18 @@ def locate_rows(name: str, rows: Sequence[int]) -> list[Spot]:
 
 def explain(name: str, error: BaseException) -> UserError:
     """Say, by reading the file again, why `datasets` could not: the first line that is not UTF-8, JSON or an object;
-    where there is none, the first cause of the error that it raised."""
+    where there is none, what the machine refused, or else the first cause of the error that it raised."""
     if suffix(name) in (*JSON_SUFFIXES, *CSV_SUFFIXES) and (mistake := first_mistake(name)):
         return mistake
     while error.__cause__:
         error = error.__cause__
+    if isinstance(error, OSError) and error.errno is not None:  # of the system's, not of Arrow's own
+        own = error.filename is None
+        another = "set HF_DATASETS_CACHE to another directory" if own else "name another file"
+        if found := refused(error, at=name if own else None, another=another):
+            return found
     complaint = one_line(error) or type(error).__name__
     fix = "check that the file has the format that its name says"
-    if isinstance(error, OSError) and error.errno is not None:  # of the system's, not of Arrow's own
-        fix = "check its permissions, and the free space of HF_DATASETS_CACHE"
     return UserError(f"`datasets` cannot read it ({complaint})", fix, at=name)
 
 

@@ -10,7 +10,7 @@ from datasets import Dataset
 from congrad.errors import Spot, UserError
 from congrad.preferences import Preferences, load_preferences
 from congrad.preferences.known_names import NOT_READ
-from congrad.preferences.rows import iterate
+from congrad.preferences.rows import iterate, read_columns
 from congrad.preferences.tokenise import reserved_names, template_arguments
 from congrad.settings.input import Bounds, Columns
 from congrad.sources.concatenate import concatenate
@@ -21,7 +21,6 @@ from congrad.stage import file_fingerprint, require_file
 load = partial(
     load_preferences, bounds=Bounds(languages=2**31, columns=2**31, row_bytes=2**31), ignore=(*NOT_READ, "tools")
 )
-TRL_COLUMNS = ("prompt", "chosen", "rejected", "tools", "chat_template_kwargs")
 
 
 def fingerprint_pairs(path: Path) -> str:
@@ -50,7 +49,7 @@ def by_language(preferences: Preferences) -> dict[str, Dataset]:
 
 
 def in_trl_columns(dataset: Dataset) -> Dataset:
-    return dataset.select_columns([column for column in TRL_COLUMNS if column in dataset.column_names])
+    return dataset.select_columns(read_columns(dataset))
 
 
 def check_template(dataset: Dataset, tokenizer: Any, name: str) -> None:
