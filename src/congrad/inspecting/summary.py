@@ -18,8 +18,16 @@ TELLING = 0.8  # share of pairs whose label the length alone gives, from which i
 Numbers = npt.NDArray[np.int64]
 
 
-def summarise(preferences: Preferences, measured: Measured, group: str | None) -> dict[str, Any]:
-    """All figures, ready for JSON."""
+def summarise(
+    preferences: Preferences, measured: Measured, group: str | None, languages: str = "auto"
+) -> dict[str, Any]:
+    """All figures, ready for JSON.
+
+    Args:
+        languages: the setting `input.languages`.
+    """
+    column = preferences.language_column
+    is_read = languages not in ("name", "detect") and column in preferences.dataset.column_names
     usable, unusable = len(preferences), len(preferences.left_out)
     return {
         "rows": usable + unusable,
@@ -27,9 +35,8 @@ def summarise(preferences: Preferences, measured: Measured, group: str | None) -
         "kind": "conversations" if usable and preferences.conversational else "text",
         "sources": [{"name": source.name, "rows": source.num_rows} for source in preferences.sources],
         "columns": list(preferences.dataset.column_names),
-        "language_column": preferences.language_column
-        if preferences.language_column in preferences.dataset.column_names
-        else None,
+        "language_column": column if is_read else None,
+        "detected": languages == "detect",
         "tags": dict(preferences.tags),
         "notes": list(preferences.notes),
         "languages": {
