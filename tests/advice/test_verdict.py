@@ -138,6 +138,7 @@ def test_the_tax_of_training_at_all_is_said():
 def test_too_few_prompts_to_hold_any_out():
     found = judge(Advice(Budget(1, 32), 9, 9, 9, (0,), 5, (), {}), ["de"])
     assert (found.kind, found.needed_pairs) == ("too-few", 20)
+    assert found.basis == "", "nothing was predicted"
     assert "9 prompts, and at least 20 are needed" in found.sentence
 
 

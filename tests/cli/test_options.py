@@ -114,7 +114,7 @@ def test_a_misuse_ends_with_code_2(congrad, arguments):
     ("arguments", "line"),
     [
         (["filter"], "input.source is missing; name the pairs, or a run"),
-        (["filter", "x", "--keep", "half"], "--keep half: must be a number, above 0 and at most 1 or auto"),
+        (["filter", "x", "--keep", "half"], "--keep half: must be a number, above 0 and at most 1, or auto"),
         (["filter", "x", "y"], "'y' is not KEY=VALUE; write for instance index.projection_size=64"),
     ],
 )

@@ -94,9 +94,26 @@ def test_bad_rows_are_no_failure_and_json_says_the_same(data: Path) -> None:
     assert result.exit_code == 0
     for said in ("6 pairs of 8 rows", "1 rows cannot be used (empty prompt)", "pairs.jsonl:7", "'German' is de"):
         assert said in result.output
+    assert "congrad filter stops at rows that cannot be used" in result.output
     content = json.loads(CliRunner().invoke(app, ["inspect", str(data), "--json"]).stdout)
     assert content["contradicting"]["count"] == 3
     assert content["languages"]["en"]["pairs"] == 4
+
+
+def test_where_languages_come_from_is_said(tmp_path: Path) -> None:
+    for name, content in (("de.jsonl", "Wie viele Tage hat eine Woche?"), ("en.jsonl", "How many days has a week?")):
+        row = {"prompt": content, "chosen": f"{content} 7.", "rejected": f"{content} 9."}
+        (tmp_path / name).write_text(json.dumps(row) + "\n", "utf-8")
+    named = CliRunner().invoke(app, ["inspect", str(tmp_path)])
+    assert "languages: from the names of files, folders, splits or configurations" in named.output
+    path = tmp_path / "x.jsonl"
+    text = "Die Woche hat sieben Tage, und am Sonntag sind die meisten Geschäfte in Deutschland geschlossen. " * 3
+    row = {"language": "en", "prompt": text, "chosen": text, "rejected": f"{text} Nein."}
+    path.write_text(json.dumps(row) + "\n", "utf-8")
+    detected = CliRunner().invoke(app, ["inspect", str(path), "input.languages=detect"])
+    assert detected.exit_code == 0
+    assert "languages: detected in the texts" in detected.output
+    assert "from the column" not in detected.output
 
 
 def test_conversations(tmp_path: Path) -> None:

@@ -165,6 +165,14 @@ def test_a_layout_can_be_forced():
         layout(names, layout="ratings")
 
 
+def test_one_response_a_row_has_its_score_beside_it():
+    found = layout("prompt response score", {"score": "number"}, layout="ratings")
+    assert (found.responses, found.scores, found.ranks) == ("response", "score", None)
+    found = layout("prompt answer rank", {"rank": "number"}, {"responses": "answer"})
+    assert (found.responses, found.scores, found.ranks) == ("answer", None, "rank")
+    assert layout("prompt response score", layout="ratings").scores is None, "text is no score"
+
+
 @pytest.mark.parametrize(
     ("value", "kind"),
     [(None, None), ("a", "text"), (1, "number"), ({}, "object"), (["a"], "list"), ([{}], "conversation")],

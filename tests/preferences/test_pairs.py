@@ -321,3 +321,13 @@ def test_what_is_left_out_is_said(tmp_path):
     path.write_text(json.dumps({**rows[0], "prompt": ""}))
     with pytest.raises(UserError, match=r"x\.jsonl: no pair is left \(empty prompt: 1\)"):
         load_preferences(path, on_bad_row="drop")
+
+
+def test_a_prompt_that_the_responses_only_imply_is_said():
+    row = {"language": "de", "q": "Farbe?", "good": "Es ist blau.", "bad": "Es ist rot."}
+    said = "no column of prompts is known: the prompt is what both responses of a row begin with"
+    assert any(note.startswith(said) for note in found([row]).notes)
+    assert not any("no column of prompts" in note for note in found([row], columns=Columns(prompt="q")).notes)
+    assert not any(
+        "no column of prompts" in note for note in found([{"chosen": ASKED + GOOD, "rejected": ASKED + BAD}]).notes
+    )

@@ -42,7 +42,7 @@ class Verdict:
     """Attributes:
     share: what to keep of every language.
     sentence: what to do and what it should bring.
-    basis: what the prediction is: its order, its moment and its budget.
+    basis: what the prediction is: its order, its moment and its budget; "" where nothing could be predicted.
     notes: what else should be known before it is followed, a sentence each.
     needed_pairs: about how many would be enough to tell; None where that is not the question, or cannot be said.
     groups: the languages of each group, where they are what is recommended.
@@ -79,7 +79,7 @@ def judge(
             f"There are too few pairs to tell whether filtering helps: {advice.num_prompts} prompts, and at least "
             f"{needed} are needed to hold some out."
         )
-        return Verdict("too-few", 1.0, sentence, basis, (), needed)
+        return Verdict("too-few", 1.0, sentence, "", (), needed)
     chosen, everything = advice.chosen["budget"], advice.options[0].gains["budget"]
     share, gain = chosen.choice.share, everything.mean
     between = () if of_languages is None else language_notes(of_languages, languages)

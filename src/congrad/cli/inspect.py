@@ -64,7 +64,8 @@ def look(given: "Given", *, everything: bool) -> dict[str, Any]:
         raise UserError("--all tokenises all pairs, and needs a tokenizer", "give --model")
     settings = replace(given.section(Input), on_bad_row="drop")
     preferences = read_preferences(settings)
-    found = {"data": str(Path(settings.source)), **summarise(preferences, measure(preferences), settings.columns.group)}
+    figures = summarise(preferences, measure(preferences), settings.columns.group, settings.languages)
+    found = {"data": str(Path(settings.source)), **figures}
     if given.says("model.name"):
         from congrad.inspecting.tokens import look_at_tokens
         from congrad.models.load import tokenizer_of

@@ -52,11 +52,13 @@ def lines(found: Found) -> Iterator[str]:
     """Everything else, a sentence a line."""
     yield f"{found['pairs']:,} pairs of {found['rows']:,} rows ({found['kind']}) in {len(found['languages'])} languages"
     column = found["language_column"]
-    yield "languages: " + (f"from the column {quote(column)}" if column else "not from a column, but names or texts")
+    yield "languages: " + (f"from the column {quote(column)}" if column else ELSEWHERE[found["detected"]])
     yield from found["notes"]
     for reason in found["left_out"]:
         word = "cannot be used" if reason["is_bad"] else "make no pair"
         yield f"{reason['count']:,} rows {word} ({reason['reason']}): {_first(reason)}"
+    if any(reason["is_bad"] for reason in found["left_out"]):
+        yield "congrad filter stops at rows that cannot be used: fix them, or leave them out with input.on_bad_row=drop"
     for key, words in SENTENCES.items():
         if found[key]["count"]:
             yield f"{found[key]['count']:,} rows {words}: {_first(found[key])}"
@@ -68,6 +70,8 @@ def lines(found: Found) -> Iterator[str]:
             "see loss.length_penalty"
         )
 
+
+ELSEWHERE = {True: "detected in the texts", False: "from the names of files, folders, splits or configurations"}
 
 SENTENCES = {
     "repeated": "repeat an earlier row (prompt and both responses)",

@@ -18,8 +18,14 @@ TELLING = 0.8  # share of pairs whose label the length alone gives, from which i
 Numbers = npt.NDArray[np.int64]
 
 
-def summarise(preferences: Preferences, measured: Measured, group: str | None) -> dict[str, Any]:
-    """All figures, ready for JSON."""
+def summarise(
+    preferences: Preferences, measured: Measured, group: str | None, languages: str = "auto"
+) -> dict[str, Any]:
+    """All figures, ready for JSON.
+
+    Args:
+        languages: the setting `input.languages`.
+    """
     usable, unusable = len(preferences), len(preferences.left_out)
     return {
         "rows": usable + unusable,
@@ -28,6 +34,7 @@ def summarise(preferences: Preferences, measured: Measured, group: str | None) -
         "sources": [{"name": source.name, "rows": source.num_rows} for source in preferences.sources],
         "columns": list(preferences.dataset.column_names),
         "language_column": preferences.language_column,
+        "detected": languages == "detect",
         "tags": dict(preferences.tags),
         "notes": list(preferences.notes),
         "languages": {

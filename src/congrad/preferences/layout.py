@@ -128,6 +128,11 @@ def _rated(columns: Mapping[str, Kind]) -> list[str]:
     return [name for name in known.found_names(list(columns), known.RATED) if columns[name] not in ("number", "text")]
 
 
+def _single(columns: Mapping[str, Kind]) -> list[str]:
+    """The columns of one response a row, which has its score beside it."""
+    return [name for name in known.found_names(list(columns), known.LABELLED[0]) if columns[name] == "text"]
+
+
 def _pairs(columns: Mapping[str, Kind], name: str, given: Columns) -> Layout:
     if given.chosen and given.rejected:
         return Layout("pairs", chosen=given.chosen, rejected=given.rejected)
@@ -142,7 +147,8 @@ def _pairs(columns: Mapping[str, Kind], name: str, given: Columns) -> Layout:
     if not found:
         _refuse_labelled(columns, name)
     chosen, rejected = found[0] if found else ("chosen", "rejected")
-    require(columns, name, chosen, "input.columns.chosen")
+    other = "" if found else ", or say with input.layout that these are comparisons or ratings"
+    require(columns, name, chosen, f"input.columns.chosen{other}")
     require(columns, name, rejected, "input.columns.rejected")
     return Layout("pairs", chosen=chosen, rejected=rejected)
 
@@ -163,6 +169,8 @@ def _comparison(columns: Mapping[str, Kind], name: str, given: Columns) -> Layou
             raise _undecided("first", [one for one, _ in found], name)
         if not found:
             key = "input.columns.first" if first is None else "input.columns.second"
+            if first is None and second is None:
+                key = "input.columns.first and input.columns.second"
             raise UserError("no two columns of responses are known by their names", f"set {key}", at=name)
         first, second = found[0]
     better = given.better
@@ -208,15 +216,18 @@ def _ratings(columns: Mapping[str, Kind], name: str, given: Columns) -> Layout:
         return Layout("ratings", scores=given.scores, ranks=given.ranks)
     responses = given.responses
     if responses is None:
-        found = _rated(columns)
+        found = _rated(columns) or _single(columns)
         if len(found) > 1:
             raise _undecided("responses", found, name)
         if not found:
-            raise UserError("no column of responses is known by its name", "set input.columns.responses", at=name)
+            fix = "set input.columns.responses and input.columns.scores or input.columns.ranks"
+            raise UserError("no column of responses is known by its name", fix, at=name)
         responses = found[0]
     scores, ranks = given.scores, given.ranks
     if scores is None and ranks is None:  # where the responses are objects, scores may be within them
         beside = {each for each, kind in columns.items() if "list" in (kind, columns.get(responses))} - {responses}
+        if responses in _single(columns):
+            beside |= {each for each, kind in columns.items() if kind == "number"}
         values, places = (
             [each for each in known.found_names(list(columns), names) if each in beside] for names in RATED_BY
         )

@@ -105,6 +105,10 @@ def in_words(looks: Sequence[Look], layouts: Sequence[Layout], num_cut: int) -> 
     rows = sum(look.rows for look in looks)
     stored = sum((look.stored for look in looks), Counter())
     notes = []
+    implied = (layout.name == "pairs" and layout.prompt is None for layout in layouts)
+    if any(one and not form_of(look, cut=False).conversational for one, look in zip(implied, looks, strict=True)):
+        words = "no column of prompts is known: the prompt is what both responses of a row begin with"
+        notes.append(f"{words} (input.columns.prompt names a column)")
     if stored["text"]:
         notes.append(f"conversations that are stored as text are read as conversations, in {_rows(stored['text'])}")
     if stored["transcript"]:

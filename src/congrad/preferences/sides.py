@@ -153,7 +153,8 @@ def _pair_of(raw: Raw, form: Form, layout: Layout) -> Pair | Mistake:
 
 def no_shared_prompt(layout: Layout) -> Mistake:
     problem = f"columns {layout.chosen!r} and {layout.rejected!r} do not begin with the same prompt"
-    return Mistake("no shared prompt", problem, "put the prompt in a column 'prompt', or at the start of both")
+    fix = "name the column of prompts with input.columns.prompt, or put the prompt at the start of both"
+    return Mistake("no shared prompt", f"{problem}, and no column of prompts is known", fix)
 
 
 def _talk(raw: Raw, form: Form, layout: Layout) -> Pair | Mistake:

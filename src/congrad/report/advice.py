@@ -17,7 +17,8 @@ NOT_SHOWN = ("upgrad", "mgda", "cagrad", "gradvac", "aligned-mtl")  # they diffe
 def verdict_lines(advice: Mapping[str, Any]) -> list[str]:
     """The sentence, what kind of prediction it is, and what else should be known."""
     verdict = advice["verdict"]
-    return [f"advice: {verdict['sentence']}", f"  {verdict['basis']}", *(f"  {note}" for note in verdict["notes"])]
+    more = filter(None, (verdict["basis"], *verdict["notes"]))
+    return [f"advice: {verdict['sentence']}", *(f"  {each}" for each in more)]
 
 
 def matters(advice: Mapping[str, Any], keep: float | None) -> list[Mapping[str, Any]]:

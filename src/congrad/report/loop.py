@@ -107,7 +107,7 @@ def filter_line(directory: Path, manifest: Mapping[str, Any]) -> RenderableType:
     """What was kept, the share that was chosen where nobody said it, and the verdict of the advice."""
     said = [f"kept {manifest['kept']} of {manifest['rows']} pairs{chosen_in_words(manifest)}"]
     if (advice := read_advice(directory)) is not None:
-        said.append(f"{advice['verdict']['sentence']} {advice['verdict']['basis']}")
+        said.append(f"{advice['verdict']['sentence']} {advice['verdict']['basis']}".strip())
     compared = read_pairings(directory.parent)
     if compared is None:
         return "\n".join(said)

@@ -85,7 +85,9 @@ def show_result(result: FilterResult, *, quiet: bool) -> None:
         if keep == result.advice["verdict"]["share"]:
             say(f"next: train on {kept}")
         else:
-            say(f"next: train on {kept}, or keep what is advised, in seconds:")
+            is_told = bool(result.advice["options"])
+            other = "keep what is advised" if is_told else "keep all pairs, since too few are there to tell"
+            say(f"next: train on {kept}, or {other}, in seconds:")
             say(f"  {follow_command(Path(result.output), result.advice)}")
 
 

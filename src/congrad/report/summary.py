@@ -162,7 +162,7 @@ def _steps(
     refilter = f"congrad filter {directory}"
     advice = run.advice
     if advice is not None:
-        yield Advice(f"{advice['verdict']['sentence']} {advice['verdict']['basis']}")
+        yield Advice(f"{advice['verdict']['sentence']} {advice['verdict']['basis']}".strip())
     yield Advice(f"Train on {run.directory / 'kept.jsonl'}: your rows with all their columns, for any trainer.")
     if few:
         yield Advice(

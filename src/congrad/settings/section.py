@@ -240,7 +240,8 @@ def described(hint: Any) -> str:
         bounds = _bounds(hint)
         return f"{described(arguments[0])}{', ' if bounds else ''}{bounds}"
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(described(argument) for argument in arguments if argument is not type(None))
+        own = [described(argument) for argument in arguments if argument is not type(None)]
+        return (", or " if any("," in each for each in own) else " or ").join(own)
     if origin is Literal:
         return " or ".join(map(str, arguments)) if len(arguments) < 3 else "one of " + ", ".join(map(str, arguments))
     if origin is tuple:

@@ -92,7 +92,8 @@ def chosen_files(known: Sequence[str], wanted: Names | None, place: object) -> t
     hits = {pattern: _of(known, pattern.removeprefix("!")) for pattern in patterns}
     for pattern, own in hits.items():
         if not own:
-            raise UserError(f"no file is {quote(pattern)}", f"there are {listed(known)}", key="input.files", at=place)
+            fix = f"there are {listed(known)}"
+            raise UserError(f"finds no file {quote(pattern)}", fix, key="input.files", at=place)
     named = [own for pattern, own in hits.items() if not pattern.startswith("!")]
     left = set(known).intersection(set().union(*named)) if named else set(known)
     for pattern, own in hits.items():
