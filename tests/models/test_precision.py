@@ -1,5 +1,7 @@
 """Which precision is chosen, and why: by measurement, by memory, by request."""
 
+import itertools
+
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
@@ -195,6 +197,15 @@ def test_measuring_ends_in_time_whatever_the_model(clock):
     times_as_fast("bfloat16", CPU, Shape(8192, 28672), 1)
     assert precision.time.perf_counter() < 2 * precision.SECONDS
     assert asked[-1].inputs < 8192
+
+
+def test_what_else_the_machine_does_for_a_moment_decides_nothing(monkeypatch):
+    times = itertools.cycle([1.0, 60.0, 1.0, 2.0, 30.0, 2.0])  # of bfloat16 and float32 by turns
+    monkeypatch.setattr(precision, "product_pair", lambda *_: None)
+    monkeypatch.setattr(precision, "seconds_of", lambda *_: next(times))
+    times_as_fast.cache_clear()
+    assert times_as_fast("bfloat16", CPU, Shape(32, 48), 1) == 2.0
+    times_as_fast.cache_clear()
 
 
 @pytest.mark.bfloat16
