@@ -144,7 +144,7 @@ def times_as_fast(dtype: str, device: torch.device, shape: Shape, num_threads: i
         before = time.perf_counter()
         pairs = [product_pair(name, device, now) for name in (dtype, "float32")]
         turns = [[seconds_of(pair, device) for pair in pairs] for _ in range(TURNS)]
-        other, single = map(min, zip(*turns, strict=True))
+        other, single = (min(turn[number] for turn in turns) for number in range(2))
         ratio = single / other
         last = time.perf_counter() - before
         left = SECONDS - (time.perf_counter() - started)
