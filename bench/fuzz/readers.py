@@ -207,7 +207,7 @@ def problems(case: Case) -> Iterator[str]:
             yield from (f"{way}: {each}" for each in lost(case, found[way]))
     stop, drop = found["stop"], found["drop"]
     if isinstance(stop, Preferences):
-        if any(each.is_bad for each in stop.left_out):
+        if any(each.mistake.is_bad for each in stop.left_out):
             yield "stop: a bad row did not stop it"
         if not isinstance(drop, Preferences) or drop.fingerprint != stop.fingerprint:
             yield "drop: other pairs than with stop, where no row is bad"
