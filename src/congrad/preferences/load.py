@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from congrad.errors import UserError
 from congrad.preferences.as_is import is_written_here, take_as_is
-from congrad.preferences.bad_rows import in_words, refusal, settle
+from congrad.preferences.bad_rows import in_words, settle
 from congrad.preferences.glance import glance
 from congrad.preferences.layout import Kind, find_layout
 from congrad.preferences.names import Fields, require
@@ -88,7 +88,8 @@ def load_preferences(
     settle(parts, config)
     left = [each for part in parts for each in part.left_out]
     if left and not any(len(part.dataset) for part in parts):
-        raise UserError(f"no pair is left ({in_words(left)})", refusal(left).fix, at=place)
+        fix = left[0].mistake.fix if len(left) == 1 else "fix these rows, or name other data"
+        raise UserError(f"no pair is left ({in_words(left)})", fix, at=place)
     if left:
         named = replace(named, notes=(*named.notes, f"{len(left):,} rows are left out ({in_words(left)})"))
     with quiet():
